@@ -1,0 +1,128 @@
+# `make` alone lists the targets. Every one of them sets .venv up first where it needs to.
+#
+#   PYTHON=python3.12       make .venv with this Python (3.11 or newer)
+#   STUDY=studies/x.toml    the study that sweep, status and dashboard are about
+#   TORCH_INDEX=ADDRESS     take torch's build from the package index at this address: another CUDA, ROCm or the CPU
+#                           alone; the version stays the one in constraints.txt
+#   ARGS="..."              more words for pytest, or for the benchmark
+#
+# PYTHON and TORCH_INDEX need to be given once: .venv remembers them, is made anew when others are given, and `make clean`
+# forgets them.
+
+PYTHON ?= python3
+STUDY ?= studies/quickstart.toml
+TORCH_INDEX ?=
+ARGS ?=
+
+# Given on the command line or by the environment, and so to be obeyed by a .venv that is there already.
+chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help sweep status dashboard test test-gpu check bench setup setup-dev clean venv
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
+
+sweep: setup ## Run the study STUDY, or go on with it, and show its leaderboard
+	@.venv/bin/sweep run "$(STUDY)"
+
+status: setup ## Show where the study stands
+	@.venv/bin/sweep status "$(STUDY)"
+
+dashboard: setup ## Serve the study's dashboard on this machine
+	@.venv/bin/sweep dashboard "$(STUDY)"
+
+test: setup-dev ## Run the tests; those marked gpu are skipped where there is no CUDA device
+	@.venv/bin/python -m pytest $(ARGS)
+
+test-gpu: setup-dev ## Run the tests that need a CUDA device
+	@.venv/bin/python -m pytest -m gpu $(ARGS)
+
+check: setup-dev ## Check format, lint, types and the direction of imports
+	.venv/bin/ruff format --check sweep tests
+	.venv/bin/ruff check sweep tests
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: setup ## Measure what the engine costs besides training
+	@.venv/bin/python tests/bench/overhead.py $(ARGS)
+
+# The stamps are looked at by a second make, because `venv` may have removed them after the first one looked.
+setup: venv ## Make .venv, or bring it up to date; the other targets do so themselves
+	@$(MAKE) -s --no-print-directory .venv/.ready MAKER=$$PPID
+
+setup-dev: venv ## The same, with what the tests and checks need
+	@$(MAKE) -s --no-print-directory .venv/.ready-dev MAKER=$$PPID
+
+clean: ## Remove .venv, caches and build leftovers; studies and their results stay
+	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find sweep tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# From here on: how .venv is made. .venv/.installing holds the make that is at it (MAKER) and is removed last, so that a
+# set-up that was broken off is seen; .venv/.made holds the Python, the folder and TORCH_INDEX that .venv was made with.
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(call install,quickstart)
+
+.venv/.ready-dev: pyproject.toml constraints.txt
+	@$(call install,quickstart$(comma)dev)
+	@touch .venv/.ready
+
+comma := ,
+
+define install
+set -eu; \
+echo "Set-up: installing sweep with $(1) from constraints.txt; the first time this takes minutes."; \
+echo $(MAKER) > .venv/.installing; \
+index="$$(sed -n 3p .venv/.made)"; \
+.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt \
+    $${index:+--extra-index-url "$$index"} -e ".[$(1)]" \
+    || { echo "Set-up: the installation failed, for the reason above; the next make begins again." >&2; exit 1; }; \
+rm .venv/.installing; touch $@; echo "Set-up: ready."
+endef
+
+identify = import sys; print(sys.version.split()[0], sys.base_prefix)
+
+venv:
+	@set -eu; \
+	python="$(PYTHON)"; chosen_python="$(call chosen,PYTHON)"; chosen_index="$(call chosen,TORCH_INDEX)"; \
+	here="$$(pwd -P)"; index="$$chosen_index"; why=; \
+	if [ -e .venv ]; then \
+	    made_with="$$(sed -n 1p .venv/.made 2>/dev/null || :)"; \
+	    made_in="$$(sed -n 2p .venv/.made 2>/dev/null || :)"; \
+	    made_index="$$(sed -n 3p .venv/.made 2>/dev/null || :)"; \
+	    index="$${chosen_index:-$$made_index}"; \
+	    if [ -e .venv/.installing ]; then \
+	        if kill -0 "$$(cat .venv/.installing)" 2>/dev/null; then \
+	            echo "Set-up: process $$(cat .venv/.installing) is making .venv; wait for it (no make? then make clean)." >&2; \
+	            exit 1; \
+	        fi; \
+	        why="the last set-up was not finished"; \
+	    elif [ -z "$$made_with" ]; then \
+	        echo "Set-up: .venv is there, but was not made by this Makefile; move it away, then make again." >&2; exit 1; \
+	    elif [ "$$(.venv/bin/python -c '$(identify)' 2>/dev/null)" != "$$made_with" ]; then \
+	        why="its Python is gone or another one"; \
+	    elif [ "$$made_in" != "$$here" ]; then \
+	        why="this folder was moved"; \
+	    elif [ -n "$$chosen_python" ] && [ "$$("$$python" -c '$(identify)' 2>/dev/null)" != "$$made_with" ]; then \
+	        why="it was made with Python $${made_with%% *}, and $$python was asked for"; \
+	    elif [ "$$index" != "$$made_index" ]; then \
+	        why="torch was asked for from another index"; \
+	    else \
+	        exit 0; \
+	    fi; \
+	fi; \
+	if ! found="$$("$$python" -c 'import sys; print(sys.version.split()[0])' 2>/dev/null)"; then \
+	    echo "Set-up: there is no working $$python here; name a Python of 3.11 or newer: make PYTHON=python3.12 ..." >&2; \
+	    exit 1; \
+	fi; \
+	if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	    echo "Set-up: $$python is Python $$found, and sweep needs 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; \
+	    exit 1; \
+	fi; \
+	if [ -n "$$why" ]; then echo "Set-up: making .venv anew: $$why."; rm -rf .venv; fi; \
+	echo "Set-up: making .venv with Python $$found."; \
+	mkdir .venv; echo $$PPID > .venv/.installing; \
+	"$$python" -m venv .venv || { echo "Set-up: $$python could not make .venv, for the reason above." >&2; exit 1; }; \
+	{ "$$python" -c '$(identify)'; echo "$$here"; echo "$$index"; } > .venv/.made

@@ -1,0 +1,1 @@
+"""The one that owns a study while it runs."""

@@ -1,0 +1,76 @@
+"""What of a study file may change once its study has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sweep.errors import StorageError, StudyChangedError
+from sweep.space import SearchSpace
+from sweep.spec import StudySpec
+from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, SPEC
+
+SETTLED = (
+    "name",
+    "seed",
+    "model",
+    "data",
+    "evaluation",
+    "budget.examples",
+    "space.data_format",
+    "space.scheduler",
+    "space.learning_rate_rule",
+)
+"""What every trial of a study must share, so that trials can be compared; the rest may change between runs."""
+
+
+def describe_beginning(spec: StudySpec, *, revision: str, collection_hash: str) -> dict[str, Any]:
+    """The study attributes that say what a study began with; the study file's content comes last."""
+    return {BASE_MODEL: revision, COLLECTION_HASH: collection_hash, SPEC: spec.model_dump(mode="json")}
+
+
+def check_unchanged(
+    file: Path, attributes: Mapping[str, Any], spec: StudySpec, *, revision: str, collection_hash: str
+) -> None:
+    """Compares a study file with what its study began with.
+
+    Raises:
+        StudyChangedError: If something changed that every trial of a study must share.
+        StorageError: If what the study began with cannot be read.
+    """
+    try:
+        began = StudySpec.model_validate(attributes[SPEC])
+    except ValidationError as error:
+        raise StorageError(f"{file}: its study was begun by another version of this program") from error
+    old, new = began.model_dump(mode="json"), spec.model_dump(mode="json")
+    for key in SETTLED:
+        for leaf, before, after in _differences(key, _lookup(old, key), _lookup(new, key)):
+            raise StudyChangedError(file, key=leaf, old=before, new=after)
+    scales = SearchSpace(began.space).distributions, SearchSpace(spec.space).distributions
+    for name, distribution in scales[0].items():
+        before, after = getattr(distribution, "log", None), getattr(scales[1][name], "log", None)
+        if before != after:
+            raise StudyChangedError(file, key=f"space.{name}.log", old=before, new=after)
+    for key, attribute, now in (
+        ("model.base", BASE_MODEL, revision),
+        ("data.collection", COLLECTION_HASH, collection_hash),
+    ):
+        if attributes[attribute] != now:
+            raise StudyChangedError(file, key=f"{key} (its content)", old=attributes[attribute][:12], new=now[:12])
+
+
+def _lookup(tables: Any, key: str) -> Any:
+    for part in key.split("."):
+        tables = tables[part]
+    return tables
+
+
+def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    """The leaves in which two values differ: (key, old, new)."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = sorted(old.keys() | new.keys())
+        return [found for name in names for found in _differences(f"{key}.{name}", old.get(name), new.get(name))]
+    return [] if old == new else [(key, old, new)]

@@ -1,0 +1,189 @@
+"""Proposer: what to try next, asked of a study in memory that shows the sampler every trial at its peak.
+
+Optuna ranks a pruned trial below every complete one and by its last value, so a run that peaked at 0.62 and was stopped
+at 0.41 would teach the sampler nothing. The sampler is therefore asked about a study of its own, in memory, in which
+every finished trial is complete with its peak; what it proposes then enters the real study.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState, create_trial
+
+from sweep.errors import SweepError
+from sweep.params import Params
+from sweep.space import LOG2_BATCH_SIZE, SearchSpace, holds
+from sweep.storage.records import StudyRecord, TrialRecord
+
+DIVERGED = "diverged"
+"""How the reason for stopping a run begins whose embeddings were not finite."""
+
+MAX_REJECTED = 1000
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point to try.
+
+    Attributes:
+        values: Its values by their names in the Optuna study.
+        params: What training is told.
+        origin: User attributes that say where it comes from: ``start``, the index of a start point, or ``rerun_of``,
+            the number of an excused trial.
+    """
+
+    values: Mapping[str, Any]
+    params: Params
+    origin: Mapping[str, int] = field(default_factory=dict)
+
+
+class Proposer:
+    """Proposes points: start points first, once each; then reruns; then the sampler's.
+
+    Args:
+        space: The search space.
+        seed: The study's seed; each proposal's own follows from it and the trial's number, so that a study that is
+            resumed does not draw the same points again.
+        trials: The budget, by which the number of random trials at the beginning is set.
+    """
+
+    def __init__(self, space: SearchSpace, *, seed: int, trials: int) -> None:
+        self._space = space
+        self._seed = seed
+        self._startup_trials = max(4, trials // 5)
+        self._study = optuna.create_study(direction="maximize")
+        self._numbers: dict[int, int] = {}  # number in the real study -> in this one
+        self._done_starts: set[int] = set()
+        self._reruns: list[tuple[int, dict[str, Any]]] = []
+
+    def rebuild(self, record: StudyRecord, values: Mapping[int, Mapping[str, Any]]) -> None:
+        """Shows the sampler what a study holds already.
+
+        Args:
+            record: The study as it stands.
+            values: Values of each of its trials by their names in the Optuna study.
+        """
+        rerun = {trial.attributes.get("rerun_of") for trial in record.trials}
+        for trial in record.trials:
+            if "start" in trial.attributes:
+                self._done_starts.add(trial.attributes["start"])
+            if trial.is_excused:
+                if trial.number not in rerun:
+                    self._reruns.append((trial.number, dict(values[trial.number])))
+            elif values[trial.number] and trial.state != "fail":
+                self._show(trial, values[trial.number], seen_value(trial, record.baseline))
+
+    def propose(self, number: int, *, largest_batch: int | None = None) -> Proposal:
+        """The point of the next trial.
+
+        Args:
+            number: The trial's number in the real study.
+            largest_batch: Largest batch that the device can hold, where that is known.
+
+        Raises:
+            SweepError: If no point of the space is allowed.
+        """
+        for index, start in enumerate(self._space.spec.start):
+            if index not in self._done_starts:
+                self._done_starts.add(index)
+                return self._ask(number, self._space.start_values(start), {"start": index}, largest_batch)
+        if self._reruns:
+            failed, values = self._reruns.pop(0)
+            return self._ask(number, values, {"rerun_of": failed}, largest_batch)
+        return self._ask(number, {}, {}, largest_batch)
+
+    def conclude(self, number: int, value: float | None) -> None:
+        """Shows the sampler how a trial ended; None for one it shall not learn from."""
+        place = self._numbers.pop(number, None)
+        if place is None:
+            return
+        if value is None:
+            self._study.tell(place, state=TrialState.FAIL)
+        else:
+            self._study.tell(place, value)
+
+    def _ask(
+        self, number: int, fixed: Mapping[str, Any], origin: Mapping[str, int], largest_batch: int | None
+    ) -> Proposal:
+        distributions = _limited(self._space.distributions, largest_batch)
+        for attempt in range(MAX_REJECTED):
+            self._study.sampler = self._make_sampler(number, attempt)
+            if fixed:
+                self._study.enqueue_trial(dict(fixed))
+            trial = self._study.ask(distributions)
+            params = self._space.params(trial.params)
+            if self._space.accepts(params):
+                self._numbers[number] = trial.number
+                return Proposal(dict(trial.params), params, origin)
+            self._study.tell(trial, state=TrialState.FAIL)
+        raise SweepError(
+            f"space.max_learning_rate rejected {MAX_REJECTED} proposals in a row: widen it or lower space.learning_rate"
+        )
+
+    def _make_sampler(self, number: int, attempt: int) -> TPESampler:
+        seed = int(np.random.SeedSequence([self._seed, number, attempt]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # multivariate, group and constant_liar are
+            return TPESampler(
+                seed=seed,
+                n_startup_trials=self._startup_trials,
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+            )
+
+    def _show(self, trial: TrialRecord, values: Mapping[str, Any], value: float | None) -> None:
+        finished = trial.state != "running"
+        if finished and value is None:
+            return
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if finished else TrialState.RUNNING,
+                value=value if finished else None,
+                params=dict(values),
+                distributions=dict(_widened(self._space.distributions, values)),
+            )
+        )
+        if not finished:
+            self._numbers[trial.number] = len(self._study.get_trials(deepcopy=False)) - 1
+
+
+def seen_value(trial: TrialRecord, baseline: float | None) -> float | None:
+    """What the sampler is shown of a trial: its peak; the untrained model's value for one that diverged."""
+    if trial.stop_reason is not None and trial.stop_reason.startswith(DIVERGED):
+        return baseline
+    return trial.peak.ndcg if trial.peak else None
+
+
+def _limited(distributions: Mapping[str, BaseDistribution], largest_batch: int | None) -> dict[str, BaseDistribution]:
+    """The distributions with no batch above what the device can hold."""
+    limited = dict(distributions)
+    batch = limited[LOG2_BATCH_SIZE]
+    if largest_batch is not None and isinstance(batch, IntDistribution):
+        high = max(batch.low, min(batch.high, largest_batch.bit_length() - 1))
+        limited[LOG2_BATCH_SIZE] = IntDistribution(batch.low, high)
+    return limited
+
+
+def _widened(
+    distributions: Mapping[str, BaseDistribution], values: Mapping[str, Any]
+) -> Iterator[tuple[str, BaseDistribution]]:
+    """The distributions, made wide enough to hold values of trials from before the space was narrowed."""
+    for name, value in values.items():
+        distribution = distributions[name]
+        if not holds(distribution, value):
+            low, high = min(distribution.low, value), max(distribution.high, value)  # type: ignore[attr-defined]
+            if isinstance(distribution, FloatDistribution):
+                distribution = FloatDistribution(low, high, log=distribution.log)
+            else:
+                distribution = IntDistribution(low, high)
+        yield name, distribution

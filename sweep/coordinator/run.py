@@ -1,0 +1,207 @@
+"""run_study: a study from where it stands to the end of its budget."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweep.coordinator.changes import check_unchanged, describe_beginning
+from sweep.coordinator.coordinator import Coordinator
+from sweep.coordinator.events import Event, Watcher
+from sweep.coordinator.jobs import StopSignal, run_job
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.slots import Slot, find_slots
+from sweep.errors import CheckpointError, StorageError, SweepError
+from sweep.launch import Launcher, LocalLauncher
+from sweep.messages import JudgeTask, PreparedStudy, StudyTask
+from sweep.plan import StudyPlan
+from sweep.storage.database import open_storage
+from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.lock import StudyLock
+from sweep.storage.records import ENDED_BY, StudyRecord
+from sweep.training.checkpoint import verify
+from sweep.worker import Job
+
+JOBS = "sweep.trial"
+"""Module that holds the bodies of a study's jobs: list_devices, prepare_study, run_trial, judge_models."""
+
+
+def run_study(
+    plan: StudyPlan, *, watcher: Watcher, stop: StopSignal, launcher: Launcher | None = None, jobs: str = JOBS
+) -> StudyRecord:
+    """Runs a study, or goes on with it, until its budget is spent; one that is finished is left as it is.
+
+    Args:
+        plan: The study.
+        watcher: Is told of everything.
+        stop: The signals that end the run.
+        launcher: Runs the jobs; left out, each in a process of its own on this machine.
+        jobs: Module that holds the bodies of the jobs.
+
+    Returns:
+        The finished study.
+
+    Raises:
+        SweepError: If it cannot run, was interrupted, or its trials keep failing. What was committed stays.
+    """
+    own = launcher or LocalLauncher((jobs,))
+    try:
+        return _StudyRun(plan, own, watcher, stop, jobs).run()
+    finally:
+        own.close()
+
+
+@dataclass(frozen=True)
+class _StudyRun:
+    """One run of a study, from the lock to the judgement of its best model."""
+
+    plan: StudyPlan
+    launcher: Launcher
+    watcher: Watcher
+    stop: StopSignal
+    jobs: str
+
+    def run(self) -> StudyRecord:
+        folder = self.plan.run_folder
+        slots: Sequence[Slot] = ()
+        if not folder.path.is_dir():  # a machine that cannot run the study leaves nothing behind
+            slots = self._find_slots()
+            _make_folder(folder.path)
+        with StudyLock(folder.lock):
+            try:
+                finished = self._find_finished()
+                if finished is not None:
+                    return finished
+                slots = slots or self._find_slots()
+                ledger = self._open_ledger(slots)
+            except SweepError:
+                if not folder.database.exists():  # nor does a study that could not begin
+                    shutil.rmtree(folder.path, ignore_errors=True)
+                raise
+            Coordinator(
+                self.plan,
+                ledger=ledger,
+                launcher=self.launcher,
+                slots=slots,
+                watcher=self.watcher,
+                stop=self.stop,
+                body=f"{self.jobs}:run_trial",
+            ).run()
+            self._judge_once(ledger, slots[0])
+            ledger.set_attribute(ENDED_BY, "trials")
+            return ledger.record()
+
+    def _find_slots(self) -> list[Slot]:
+        return find_slots(self.plan.spec.workers, self.launcher, stop=self.stop, body=f"{self.jobs}:list_devices")
+
+    def _find_finished(self) -> StudyRecord | None:
+        """The study, if its budget is spent and its best model is judged. Refuses a file that no longer fits it."""
+        plan = self.plan
+        if not plan.run_folder.database.exists():
+            return None
+        ledger = Ledger(open_storage(plan.run_folder.database), plan.spec.name)
+        if not ledger.has_begun():
+            return None
+        record = ledger.record()
+        check_unchanged(
+            plan.file,
+            record.attributes,
+            plan.spec,
+            revision=plan.revision,
+            collection_hash=plan.collection.content_hash,
+        )
+        if record.counted < plan.spec.budget.trials or any(t.state in ("running", "waiting") for t in record.trials):
+            return None
+        return None if self._unjudged(ledger, record) else record
+
+    def _open_ledger(self, slots: Sequence[Slot]) -> Ledger:
+        """The study's writer, with the study's beginning written down and its base model at hand."""
+        folder = self.plan.run_folder
+        for slot in slots:
+            self._tell("study", f"{slot.name}: {slot.label}")
+        prepared: PreparedStudy | None = None
+        if not (folder.database.exists() and _is_whole(folder.base_model)):
+            prepared = self._prepare(slots[0])
+        ledger = Ledger(open_storage(folder.database), self.plan.spec.name)
+        if not ledger.has_begun():
+            prepared = prepared or self._prepare(slots[0])
+            began = describe_beginning(
+                self.plan.spec, revision=prepared.revision, collection_hash=prepared.collection_hash
+            )
+            ledger.begin_study({"parameters": prepared.parameters, **began}, prepared.baseline)
+        return ledger
+
+    def _prepare(self, slot: Slot) -> PreparedStudy:
+        self._tell("prepare", "loading the base model and judging it untrained")
+        plan = self.plan
+        task = StudyTask(spec=plan.spec, folder=plan.folder, run_folder=plan.run_folder.path, device=slot.device)
+        prepared: PreparedStudy = self._run_job("prepare_study", task, slot)
+        self._tell(
+            "prepare",
+            f"base model of {prepared.parameters / 1e6:.1f} M parameters, untrained NDCG@10"
+            f" {prepared.baseline.ndcg:.4f} on dev ({prepared.baseline.seconds:.1f} s an evaluation)",
+            ndcg=prepared.baseline.ndcg,
+            parameters=prepared.parameters,
+        )
+        return prepared
+
+    def _unjudged(self, ledger: Ledger, record: StudyRecord) -> Mapping[int, Path]:
+        """The models that are to be judged on the test split and have not been: the untrained one and the best."""
+        best = record.best
+        if best is None or best.peak is None or not self.plan.has_test_split:
+            return {}
+        folder = self.plan.run_folder
+        models = {UNTRAINED: folder.base_model, best.number: folder.peak_model(best.number, best.peak.progress)}
+        return {number: path for number, path in models.items() if ledger.table.judgement(number, "test") is None}
+
+    def _judge_once(self, ledger: Ledger, slot: Slot) -> None:
+        """Judges the untrained model and the best one on the test split, each once in the life of the study."""
+        plan = self.plan
+        models = self._unjudged(ledger, ledger.record())
+        for path in models.values():
+            if not _is_whole(path):
+                self._tell("warning", f"the test split is not judged: {path} is missing or no longer whole")
+                return
+        if not models:
+            return
+        self._tell("judge", "judging the untrained and the best model on the test split, once")
+        task = JudgeTask(
+            spec=plan.spec,
+            folder=plan.folder,
+            run_folder=plan.run_folder.path,
+            device=slot.device,
+            models={str(number): path for number, path in models.items()},
+        )
+        for number, evaluation in self._run_job("judge_models", task, slot).items():
+            ledger.table.add_judgement(int(number), "test", evaluation)
+
+    def _run_job(self, function: str, task: StudyTask, slot: Slot) -> Any:
+        job = Job(
+            name=function,
+            body=f"{self.jobs}:{function}",
+            task=task,
+            log=self.plan.run_folder.log(None),
+            environment=slot.environment,
+        )
+        return run_job(self.launcher, job, stop=self.stop)
+
+    def _tell(self, kind: str, text: str, **numbers: object) -> None:
+        self.watcher.show(Event(kind, text, numbers=numbers))  # type: ignore[arg-type]
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
+
+
+def _is_whole(model: Path) -> bool:
+    try:
+        verify(model)
+    except CheckpointError:
+        return False
+    return True

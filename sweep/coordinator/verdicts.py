@@ -1,0 +1,91 @@
+"""What is decided at an evaluation, and how a trial that has ended is recorded: plain values in, plain values out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.coordinator.proposals import DIVERGED
+from sweep.messages import Verdict
+from sweep.progress import WHOLE
+from sweep.spec import DropOffSpec, StoppingSpec
+from sweep.stopping import DropOff
+from sweep.storage.records import Peak
+
+DROP_OFF = "drop-off"
+"""How the reason for stopping a run begins that fell from its peak."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """How a trial is recorded: its value where it is complete, else None; and whether it is pruned."""
+
+    value: float | None
+    pruned: bool
+
+
+def decide(
+    stopping: StoppingSpec,
+    *,
+    progress: Sequence[int],
+    per_query: NDArray[np.float32],
+    planned: int,
+    warmup_end: float,
+) -> tuple[Verdict, str]:
+    """The verdict on a trial's last measurement, and the same in a few words for whoever watches.
+
+    Args:
+        stopping: What the study file says of stopping.
+        progress: (T,) thousandths, the untrained point first.
+        per_query: (T, Q) NDCG of each query.
+        planned: Measurements that a whole trial has after the untrained one.
+        warmup_end: Progress in [0, 1] at which the learning rate has risen.
+
+    Returns:
+        Whether to stop and why, and the words.
+    """
+    if not np.isfinite(per_query[-1]).all():
+        where = f"at {progress[-1] / WHOLE:.1%} of its budget"
+        return Verdict(stop=True, reason=f"{DIVERGED}: the embeddings are not finite {where}"), DIVERGED
+    if not isinstance(stopping.drop_off, DropOffSpec):
+        return Verdict(), "goes on"
+    rule = DropOff(**stopping.drop_off.model_dump())
+    points = np.array(progress) / WHOLE
+    fall = rule.explain(points, per_query, looks=planned, not_before=warmup_end)
+    if fall is None:
+        warming = points[-1] < warmup_end + rule.grace
+        return Verdict(), "warming up" if warming else "at its peak"
+    drop = fall.peak - fall.now
+    words = f"{drop:.3f} below its peak, noise {fall.standard_error:.3f}"
+    if not fall.fallen or progress[-1] >= WHOLE:
+        return Verdict(), words
+    reason = (
+        f"{DROP_OFF}: {fall.now:.4f} is {drop:.4f} below the peak of {fall.peak:.4f}, beyond the margin of"
+        f" {rule.margin:g} by {fall.excess:.1f} standard errors of {fall.standard_error:.4f}; {fall.threshold:.1f} were"
+        " enough"
+    )
+    return Verdict(stop=True, reason=reason), words
+
+
+def conclude(stop_reason: str | None, peak: Peak | None, best_peak: float | None) -> Conclusion:
+    """How a trial that has ended without a failure is recorded.
+
+    Args:
+        stop_reason: Why it was stopped, or None where it went to its end.
+        peak: Its best evaluation.
+        best_peak: The highest peak of all finished trials.
+
+    Returns:
+        COMPLETE with its peak where it went to its end, or where it was stopped for drop-off and its peak beats every
+        finished trial's, so that the study's best trial is always the best model there is; else PRUNED.
+    """
+    if peak is None or not math.isfinite(peak.ndcg):
+        return Conclusion(None, pruned=True)
+    beats_all = best_peak is None or peak.ndcg > best_peak
+    if stop_reason is not None and (stop_reason.startswith(DIVERGED) or not beats_all):
+        return Conclusion(None, pruned=True)
+    return Conclusion(peak.ndcg, pruned=False)

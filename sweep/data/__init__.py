@@ -1,0 +1,48 @@
+"""Collections, their readers, and the data formats that make training columns out of them."""
+
+from __future__ import annotations
+
+from sweep.data.aws_cli import load_aws_cli
+from sweep.data.beir import BeirFolder, read_beir, write_beir
+from sweep.data.cache import cache_folder
+from sweep.data.collection import (
+    SPLITS,
+    Collection,
+    Document,
+    DocumentView,
+    JudgedSet,
+    Qrels,
+    Split,
+    count_shared_documents,
+    plan_judged,
+)
+from sweep.data.formats import FORMATS, Columns, Format, make_columns
+from sweep.data.order import IntArray, count_distinct, plan_order
+from sweep.data.sources import load_collection
+from sweep.data.split import split_by_document
+
+__all__ = [
+    "FORMATS",
+    "SPLITS",
+    "BeirFolder",
+    "Collection",
+    "Columns",
+    "Document",
+    "DocumentView",
+    "Format",
+    "IntArray",
+    "JudgedSet",
+    "Qrels",
+    "Split",
+    "cache_folder",
+    "count_distinct",
+    "count_shared_documents",
+    "load_aws_cli",
+    "load_collection",
+    "make_columns",
+    "plan_judged",
+    "plan_order",
+    "read_beir",
+    "split_by_document",
+    "write_beir",
+]

@@ -1,0 +1,88 @@
+"""Collections that were made on this machine, cached per user: written whole or not at all, rebuilt when damaged."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from sweep.data.beir import BeirFolder, read_beir, write_beir
+from sweep.errors import CollectionError
+
+_MANIFEST = "manifest.json"
+
+
+def cache_folder() -> Path:
+    """The user's cache folder: ``$SWEEP_CACHE``, else ``$XDG_CACHE_HOME/sweep``, else ``~/.cache/sweep``."""
+    if own := os.environ.get("SWEEP_CACHE"):
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "sweep"
+
+
+def load_cached(name: str, make: Callable[[], BeirFolder]) -> BeirFolder:
+    """The collection cached under a name; where there is none, or it is damaged, made and cached.
+
+    Processes may do this at the same time: each makes its own, and the first to be ready is kept.
+
+    Args:
+        name: Name of the folder in the cache; it must change with everything that the collection is made of.
+        make: Makes the collection.
+
+    Returns:
+        The collection.
+
+    Raises:
+        CollectionError: If the cache cannot be written, or ``make`` raises it.
+    """
+    folder = cache_folder() / "collections" / name
+    if (cached := _read_sound(folder)) is not None:
+        return cached
+    made = make()
+    try:
+        _write_whole(folder, made)
+    except OSError as error:
+        raise CollectionError(
+            f"{folder}: cannot be written ({error.strerror or error}): set SWEEP_CACHE to a folder that can"
+        ) from error
+    return made
+
+
+def _read_sound(folder: Path) -> BeirFolder | None:
+    """What the folder holds, or None where it is missing or its files are not what its manifest says."""
+    try:
+        if json.loads((folder / _MANIFEST).read_bytes()) != _digests(folder):
+            return None
+        return read_beir(folder)
+    except (OSError, ValueError, CollectionError):
+        return None
+
+
+def _write_whole(folder: Path, contents: BeirFolder) -> None:
+    """Writes beside the folder and then renames, so that no reader ever meets half of it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-", ignore_cleanup_errors=True) as place:
+        made, damaged = Path(place) / "made", Path(place) / "damaged"
+        write_beir(made, contents)
+        (made / _MANIFEST).write_text(json.dumps(_digests(made)), encoding="utf-8")
+        try:
+            made.rename(folder)
+            return
+        except OSError:
+            # Something is there: another process was faster, or what is there is damaged.
+            if _read_sound(folder) is not None:
+                return
+        if folder.is_dir():
+            folder.rename(damaged)
+        else:
+            folder.unlink(missing_ok=True)
+        made.rename(folder)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 (hex) of every file in a folder but the manifest, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST)
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -1,0 +1,151 @@
+"""The order of training examples, planned before training: full batches without a text twice."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.data.formats import Columns
+from sweep.errors import CollectionError
+
+IntArray = NDArray[np.int64]
+
+_LOOK_AHEAD = 8
+"""Further rows of one text that may be on offer at once: it bounds what a batch costs by texts, not by rows."""
+
+_FRUITLESS_PASSES = 8
+"""Shuffles without one full batch after which a plan is given up."""
+
+
+def count_distinct(columns: Columns) -> int:
+    """The largest batch that the columns could give: the distinct texts of their poorest column.
+
+    A row that holds one text twice fits no batch and does not count.
+    """
+    rows = [row for row in zip(*columns.values(), strict=True) if len(set(row)) == len(row)]
+    return min((len(set(column)) for column in zip(*rows, strict=True)), default=0)
+
+
+def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> IntArray:
+    """The rows of every batch of a training, step by step: a pure function of its arguments.
+
+    The rows are shuffled and cut into batches: each batch takes, in shuffled order, rows whose texts it does not hold
+    yet, whichever column they stand in, and rows that do not fit wait for a later batch. When what is left gives no
+    full batch, it is dropped and a fresh shuffle begins. So a row occurs at most once a pass; rows of a text that is
+    more frequent than a pass has batches are partly dropped. More steps only append: a longer plan begins with the
+    shorter one. A million rows took 4 s for a whole pass of 122 batches of 8192, and 2 s for 2,000 batches of 256
+    where 400 titles stand over them (2 shared cores).
+
+    Args:
+        columns: Training columns of N rows.
+        batch_size: Rows of a batch, B, at least 1.
+        steps: Batches to plan, S, at least 0.
+        seed: Seed of the shuffles, not negative.
+
+    Returns:
+        (S, B) row indices in [0, N).
+
+    Raises:
+        CollectionError: If the columns give no full batch.
+        ValueError: If ``batch_size`` or ``steps`` is too small.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if steps < 0:
+        raise ValueError(f"steps must not be negative, got {steps}")
+    texts = _text_ids(columns)
+    ordered = np.sort(texts, axis=1)
+    usable = np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).all(axis=1))
+    distinct = min(len(np.unique(column)) for column in texts[usable].T)
+    batches = np.empty((steps, batch_size), dtype=np.int64)
+    step, passes, fruitless = 0, 0, 0
+    while step < steps:
+        if fruitless == _FRUITLESS_PASSES or distinct < batch_size:
+            raise CollectionError(
+                f"{len(texts)} training pairs with {distinct} distinct texts give no batch of"
+                f" {batch_size} without a text twice: lower batch_size"
+            )
+        shuffled = usable[np.random.default_rng([seed, passes]).permutation(len(usable))]
+        before = step
+        for places in _cut_batches(texts[shuffled], batch_size, most=steps - step):
+            batches[step] = shuffled[places]
+            step += 1
+        passes += 1
+        fruitless = fruitless + 1 if step == before else 0
+    return batches
+
+
+def _text_ids(columns: Columns) -> IntArray:
+    """(N, C) number of every text, one numbering over all C columns: a title may be another row's content."""
+    numbers: dict[str, int] = {}
+    ids = [[numbers.setdefault(text, len(numbers)) for text in column] for column in columns.values()]
+    return np.array(ids, dtype=np.int64).T
+
+
+def _cut_batches(texts: IntArray, batch_size: int, *, most: int) -> Iterator[list[int]]:
+    """Cuts one pass into at most ``most`` batches.
+
+    Rows queue behind their most frequent text, and only the first few of each queue are on offer, in a heap by place:
+    of 400 titles over a million rows, a batch looks at 400 rows, not at the many that no batch has room for yet.
+
+    Args:
+        texts: (N, C) text numbers of the rows in shuffled order; no row holds a text twice.
+        batch_size: Rows of a batch.
+        most: Batches after which to stop.
+
+    Yields:
+        Places in ``texts`` of one full batch.
+    """
+    queue_of, behind, offered = _queue(texts)
+    on_offer: Counter[int] = Counter()  # text -> rows of its queue on offer beyond the first
+    used: dict[int, int] = {}  # text -> the last batch that holds it
+
+    def offer_behind(place: int) -> None:
+        following, behind[place] = int(behind[place]), -1
+        if following >= 0:
+            on_offer[int(queue_of[place])] += 1
+            heapq.heappush(offered, following)
+
+    for batch in range(most):
+        taken: list[int] = []
+        passed_over: list[int] = []
+        while offered and len(taken) < batch_size:
+            place = heapq.heappop(offered)
+            row = texts[place].tolist()
+            if batch not in map(used.get, row):
+                taken.append(place)
+                used.update(dict.fromkeys(row, batch))
+                continue
+            passed_over.append(place)
+            # Where the queue's own text is free, the next row of the queue may fit though this one did not.
+            if used.get(int(queue_of[place])) != batch and on_offer[int(queue_of[place])] < _LOOK_AHEAD:
+                offer_behind(place)
+        if len(taken) < batch_size:
+            return
+        yield taken
+        for place in passed_over:
+            heapq.heappush(offered, place)
+        for place in taken:
+            on_offer[int(queue_of[place])] -= 1
+            offer_behind(place)
+
+
+def _queue(texts: IntArray) -> tuple[IntArray, IntArray, list[int]]:
+    """Lets every row queue behind its most frequent text.
+
+    Returns:
+        (N,) the text of each place's queue, (N,) the place behind each place in its queue (-1 at the end), and the
+        first place of every queue, ascending, which is a heap.
+    """
+    frequency = np.bincount(texts.ravel())
+    queue_of = texts[np.arange(len(texts)), frequency[texts].argmax(axis=1)]
+    by_queue = np.argsort(queue_of, kind="stable")
+    continues = queue_of[by_queue[1:]] == queue_of[by_queue[:-1]]
+    behind = np.full(len(texts), -1, dtype=np.int64)
+    behind[by_queue[:-1][continues]] = by_queue[1:][continues]
+    first = by_queue[np.concatenate([[True], ~continues])]
+    return queue_of, behind, np.sort(first).tolist()

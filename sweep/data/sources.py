@@ -1,0 +1,77 @@
+"""Where collections come from: what a study file names, loaded, with its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sweep.data.aws_cli import load_aws_cli
+from sweep.data.beir import BeirFolder, read_beir
+from sweep.data.collection import SPLITS, Collection, Qrels, Split
+from sweep.data.split import split_by_document
+from sweep.errors import CollectionError
+from sweep.spec import DataSpec, SplitSpec
+
+_KNOWN = "known are package:aws-cli and beir:FOLDER"
+
+
+def load_collection(data: DataSpec, *, folder: Path) -> Collection:
+    """Loads the collection that a study file names.
+
+    A collection with one qrels file, whatever its name, has no splits: it is split by document, as ``data.split``
+    says. Where there is a dev split the authors' splits are taken as they are, an absent train or test split being
+    empty. Train and test without dev keep their test; dev is carved by document out of train.
+
+    Args:
+        data: The study file's table ``[data]``.
+        folder: The study file's folder, against which ``beir:FOLDER`` is resolved.
+
+    Returns:
+        The collection, with all three splits present.
+
+    Raises:
+        CollectionError: If the collection is unknown, cannot be read, or cannot be split.
+    """
+    contents = _load_contents(data.collection, folder=folder)
+    try:
+        qrels, held_out = _split(contents, data.split)
+    except CollectionError as error:
+        raise CollectionError(f"{data.collection}: {error}") from error
+    return Collection(
+        name=data.collection,
+        documents=contents.documents,
+        queries=contents.queries,
+        qrels={split: qrels.get(split, {}) for split in SPLITS},
+        held_out=held_out,
+    )
+
+
+def _load_contents(name: str, *, folder: Path) -> BeirFolder:
+    scheme, colon, rest = name.partition(":")
+    if not colon or scheme not in ("package", "beir"):
+        raise CollectionError(f"collection {name!r} is of no known kind; {_KNOWN}")
+    if scheme == "beir":
+        if not rest:
+            raise CollectionError(f"collection {name!r} names no folder; {_KNOWN}")
+        return read_beir(folder / Path(rest).expanduser())
+    if rest != "aws-cli":
+        raise CollectionError(f"there is no packaged collection {rest!r}; {_KNOWN}")
+    return load_aws_cli()
+
+
+def _split(contents: BeirFolder, split: SplitSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
+    """The judgements by split, and the documents that are held out."""
+    documents, queries, qrels = contents.documents, contents.queries, contents.qrels
+    if len(qrels) == 1:
+        (only,) = qrels.values()
+        return split_by_document(documents, queries, only, dev=split.dev, test=split.test, seed=split.seed)
+    if unknown := sorted(set(qrels) - set(SPLITS)):
+        raise CollectionError(
+            f"qrels/{unknown[0]}.tsv is the file of no known split; several qrels files must be named"
+            f" {', '.join(f'{name}.tsv' for name in SPLITS)}"
+        )
+    theirs: dict[Split, Qrels] = {name: qrels[name] for name in SPLITS if name in qrels}
+    if "dev" in theirs:
+        return theirs, frozenset()
+    carved, held_out = split_by_document(documents, queries, theirs["train"], dev=split.dev, test=0.0, seed=split.seed)
+    return {**carved, "test": theirs["test"]}, held_out

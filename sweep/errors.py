@@ -1,0 +1,108 @@
+"""What can go wrong in a way that a user can act on.
+
+SweepError                    one line says what, where and what to do; the command exits with 2
+├── StudyFileError            the study file: its syntax, a key, a value
+├── StudyChangedError         the study file disagrees with the study that it began
+├── CollectionError           documents, queries, judgements, training pairs
+├── ModelError                the base model cannot be loaded, or is not what it says it is
+├── DeviceError               a device that is not there, or that torch cannot use
+├── DeviceMemoryError         a device's memory was exhausted by a trial
+├── StorageError              the study's database, or its folder
+├── StudyLockedError          another live coordinator holds the study
+├── CheckpointError           a checkpoint that is incomplete or not what its manifest says
+└── StudyEndedError           trials kept failing, so the study was ended; exits with 1
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SweepError(Exception):
+    """The root: its text is one line that says what is wrong, where, and what to do.
+
+    Attributes:
+        exit_code: What the command exits with when this error ends it.
+    """
+
+    exit_code = 2
+
+
+class StudyFileError(SweepError):
+    """A study file that cannot be read, or a key or value in it that does not stand.
+
+    Args:
+        file: The study file.
+        problem: What is wrong with it, and what to do.
+        key: Dotted path of the offending key, such as ``space.learning_rate.low``.
+    """
+
+    def __init__(self, file: Path | str, problem: str, *, key: str | None = None) -> None:
+        where = f"{file}: {key}" if key else f"{file}"
+        super().__init__(f"{where}: {problem}")
+        self.file = file
+        self.key = key
+        self.problem = problem
+
+
+class StudyChangedError(SweepError):
+    """A study file that changed what may not change once its study has begun.
+
+    Args:
+        file: The study file.
+        key: Dotted path of the changed key.
+        old: The value with which the study began.
+        new: The value that the file has now.
+    """
+
+    def __init__(self, file: Path | str, *, key: str, old: object, new: object) -> None:
+        super().__init__(
+            f"{file}: {key} was {old!r} when this study began and is {new!r} now: its trials could no longer be"
+            f" compared; put the old value back, or give the file another name to begin a new study"
+        )
+        self.key = key
+        self.old = old
+        self.new = new
+
+
+class CollectionError(SweepError):
+    """A collection that cannot be read, or that cannot train or judge what the study asks for."""
+
+
+class ModelError(SweepError):
+    """A base model that cannot be loaded, or is not what it says it is."""
+
+
+class DeviceError(SweepError):
+    """A device that is not there, or that torch cannot use."""
+
+
+class DeviceMemoryError(SweepError):
+    """A device's memory was exhausted by a trial.
+
+    Args:
+        device: The device.
+        micro_batch: Pairs that went through the model at once.
+    """
+
+    def __init__(self, device: str, *, micro_batch: int) -> None:
+        super().__init__(f"out of memory on {device} at micro-batch {micro_batch}")
+        self.micro_batch = micro_batch
+
+
+class StorageError(SweepError):
+    """The study's database or folder cannot be opened, read or written."""
+
+
+class StudyLockedError(SweepError):
+    """Another live coordinator holds the study."""
+
+
+class CheckpointError(SweepError):
+    """A checkpoint that is incomplete, or whose files are not what its manifest says."""
+
+
+class StudyEndedError(SweepError):
+    """Trials kept failing, so the study was ended before its budget was spent."""
+
+    exit_code = 1

@@ -1,0 +1,79 @@
+"""InlineLauncher: jobs as threads of this process, for debugging a trial's body with breakpoints and prints."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+
+from sweep.launch.launcher import Died, Message
+from sweep.messages import Failure, Verdict
+from sweep.worker import Done, Job, PipeChannel, run_job
+
+
+class InlineLauncher:
+    """Runs jobs as threads of this process.
+
+    They see this process's devices and print where it prints. A thread cannot be killed: nobody listens to a killed
+    job any more, and it ends at its next step.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Connection] = {}
+        self._killed: list[Message] = []
+
+    def start(self, job: Job) -> None:
+        """Starts a thread for a job."""
+        if job.name in self._jobs:
+            raise ValueError(f"a job named {job.name!r} is running")
+        ours, theirs = Pipe()
+        self._jobs[job.name] = ours
+        threading.Thread(target=_run, args=(theirs, job), daemon=True, name=f"sweep {job.name}").start()
+
+    def wait(self, timeout_s: float) -> list[Message]:
+        """What jobs have said since the last call."""
+        if self._killed:
+            killed, self._killed = self._killed, []
+            return killed
+        names = {connection: name for name, connection in self._jobs.items()}
+        return [self._receive(names[ready]) for ready in wait(list(names), timeout_s) if isinstance(ready, Connection)]
+
+    def answer(self, job: str, verdict: Verdict) -> None:
+        """Answers a job's report."""
+        self._send(job, verdict)
+
+    def pause(self, job: str) -> None:
+        """Asks a job to stop at its next step."""
+        self._send(job, None)
+
+    def kill(self, job: str) -> None:
+        """Stops listening to a job."""
+        self._jobs.pop(job).close()
+        self._killed.append(Message(job, Died("killed")))
+
+    def close(self) -> None:
+        """Stops listening to every job."""
+        for connection in self._jobs.values():
+            connection.close()
+        self._jobs.clear()
+
+    def _send(self, job: str, message: object) -> None:
+        if job in self._jobs:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._jobs[job].send(message)
+
+    def _receive(self, job: str) -> Message:
+        try:
+            payload = self._jobs[job].recv()
+        except (EOFError, OSError):
+            self._jobs.pop(job).close()
+            return Message(job, Died("its thread ended without a word"))
+        if isinstance(payload, (Done, Failure)):
+            self._jobs.pop(job).close()
+        return Message(job, payload)
+
+
+def _run(connection: Connection, job: Job) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody listens any more
+        run_job(job, PipeChannel(connection, on_orphaned=lambda: None), warm=True)

@@ -1,0 +1,198 @@
+"""What the coordinator and a worker say to each other: assignment, report, verdict, result.
+
+Everything here is frozen and made of plain values and NumPy arrays, so that it crosses a pipe between two processes of
+one study unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.params import Params
+from sweep.progress import PlannedEvaluation
+from sweep.spec import StudySpec
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTask:
+    """What every job of a study is told.
+
+    Attributes:
+        spec: The study.
+        folder: Folder of the study file, against which relative paths in it are resolved.
+        run_folder: Folder of what the study leaves behind.
+        device: Device as torch names it, such as ``cpu`` or ``cuda``.
+    """
+
+    spec: StudySpec
+    folder: Path
+    run_folder: Path
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment(StudyTask):
+    """A trial that a worker is to train.
+
+    Attributes:
+        trial: The trial's number in the study.
+        params: What to train with.
+        steps: Optimizer steps of the whole trial.
+        evaluations: When the trial is evaluated.
+        micro_batch: Pairs that go through the model at once; None lets the worker choose by its memory.
+        peak: Best NDCG@10 that is committed for this trial after at least one optimizer step.
+    """
+
+    trial: int
+    params: Params
+    steps: int
+    evaluations: tuple[PlannedEvaluation, ...]
+    micro_batch: int | None = None
+    peak: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeTask(StudyTask):
+    """Models that are to be judged on the test split.
+
+    Attributes:
+        models: Model folders by the name under which the result comes back.
+    """
+
+    models: Mapping[str, Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosines:
+    """Cosine similarities of one kind of pair: their mean, and their 5th and 95th percentile."""
+
+    mean: float
+    p5: float
+    p95: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One measurement of a model.
+
+    Attributes:
+        per_query: (Q,) NDCG@10 of each judged query, in the order of the judged set; NaN where embeddings were not
+            finite.
+        positives: Cosines of queries with their relevant documents.
+        negatives: Cosines of queries with all other documents.
+        seconds: Wall-clock seconds that the evaluation took.
+    """
+
+    per_query: FloatArray
+    positives: Cosines
+    negatives: Cosines
+    seconds: float
+
+    @property
+    def ndcg(self) -> float:
+        """Mean NDCG@10 over queries; NaN if any is NaN."""
+        return float(np.mean(self.per_query, dtype=np.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """An evaluation of a trial, on its way to the coordinator.
+
+    Attributes:
+        progress: Grid point under which it is stored, in thousandths.
+        step: Optimizer step after which it was made.
+        examples: Training pairs seen so far.
+        evaluation: The measurement.
+        seconds: Seconds that this process has spent on the trial so far, evaluations included.
+        evaluation_seconds: Seconds of those that went into evaluations.
+        micro_batch: Pairs that go through the model at once.
+        loss: Mean training loss since the report before; None where it is not finite.
+    """
+
+    progress: int
+    step: int
+    examples: int
+    evaluation: Evaluation
+    seconds: float
+    evaluation_seconds: float
+    micro_batch: int
+    loss: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The coordinator's answer to a report: go on, or stop and why."""
+
+    stop: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a trial's process ended, when it ended by itself.
+
+    Attributes:
+        status: ``finished`` at its last step, ``stopped`` by a verdict, or ``paused`` to go on later.
+        step: Last optimizer step that was made.
+        resumed_from: Step of the checkpoint that the process went on from; 0 if it began anew.
+        micro_batch: Pairs that went through the model at once.
+    """
+
+    status: Literal["finished", "stopped", "paused"]
+    step: int
+    resumed_from: int
+    micro_batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedStudy:
+    """What the first job of a study finds out.
+
+    Attributes:
+        revision: What identifies the base model: a hash of its weights, or the hub's revision.
+        parameters: Number of parameters of the base model, after layers were cut.
+        baseline: The untrained model, judged on the dev split.
+        collection_hash: Hash of the collection's content.
+    """
+
+    revision: str
+    parameters: int
+    baseline: Evaluation
+    collection_hash: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An exception that ended a job, with its traceback.
+
+    Attributes:
+        cause: Type and first line of the message: what is compared to see whether trials fail for one cause.
+        traceback: The traceback as text.
+        actionable: Whether a user can act on the cause alone (it was a SweepError).
+        exhausted_micro_batch: The micro-batch at which the device's memory was exhausted, where that was the cause.
+    """
+
+    cause: str
+    traceback: str
+    actionable: bool = False
+    exhausted_micro_batch: int | None = None
+
+
+class Channel(Protocol):
+    """A job's line to the coordinator."""
+
+    def report(self, report: Report) -> Verdict:
+        """Sends a report and waits until it is committed and answered."""
+        ...
+
+    def is_pausing(self) -> bool:
+        """Whether the coordinator has asked the job to stop at the next step, to go on later."""
+        ...

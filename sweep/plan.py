@@ -1,0 +1,144 @@
+"""StudyPlan: what a run of a study file would do, with every mistake in it found before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sweep.data import (
+    FORMATS,
+    Collection,
+    Columns,
+    JudgedSet,
+    Split,
+    count_distinct,
+    load_collection,
+    make_columns,
+    plan_judged,
+    plan_order,
+)
+from sweep.errors import StudyFileError, SweepError
+from sweep.progress import PlannedEvaluation, count_steps, plan_evaluations
+from sweep.run_folder import RunFolder
+from sweep.space import SearchSpace
+from sweep.spec import StudySpec, load_study
+from sweep.training.locate import locate_base_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """A study file that holds, and what follows from it.
+
+    Attributes:
+        file: The study file.
+        spec: What it says.
+        collection: Its collection, loaded and split.
+        columns: Training columns of every data format of the space.
+        base_model: Folder of the base model.
+        revision: What identifies the base model.
+    """
+
+    file: Path
+    spec: StudySpec
+    collection: Collection
+    columns: Mapping[str, Columns]
+    base_model: Path
+    revision: str
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the study file."""
+        return self.file.parent
+
+    @property
+    def run_folder(self) -> RunFolder:
+        """What the study leaves behind."""
+        return RunFolder.beside(self.file)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return SearchSpace(self.spec.space)
+
+    @cached_property
+    def has_test_split(self) -> bool:
+        """Whether the collection has a query to judge once, at the end."""
+        return any(max(grades.values(), default=0) > 0 for grades in self.collection.qrels.get("test", {}).values())
+
+    def judged(self, split: Split) -> JudgedSet:
+        """The queries and documents that a model is judged on."""
+        evaluation = self.spec.evaluation
+        return plan_judged(
+            self.collection,
+            split,
+            max_documents=evaluation.max_documents,
+            max_queries=evaluation.max_queries,
+            seed=self.spec.data.split.seed,
+        )
+
+    def steps(self, batch_size: int) -> int:
+        """Optimizer steps of a trial."""
+        return count_steps(self.spec.budget.examples, batch_size)
+
+    def evaluations(self, batch_size: int) -> tuple[PlannedEvaluation, ...]:
+        """The evaluations of a trial."""
+        return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
+
+
+def plan_study(file: Path | str, *, trials: int | None = None) -> StudyPlan:
+    """Reads a study file and everything that it names, and writes nothing.
+
+    Args:
+        file: The study file.
+        trials: Budget of trials in place of the file's.
+
+    Returns:
+        The plan.
+
+    Raises:
+        SweepError: If the file, its collection, its base model or its space cannot do what the study asks for.
+    """
+    path = Path(file)
+    spec = load_study(path)
+    if trials is not None:
+        if trials < 1:
+            raise SweepError(f"--trials must be at least 1, got {trials}")
+        spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
+    SearchSpace(spec.space).check(path)
+    for name in spec.space.data_format:
+        if name not in FORMATS:
+            raise StudyFileError(
+                path, f"unknown data format {name!r}; known: {', '.join(sorted(FORMATS))}", key="space.data_format"
+            )
+    folder = path.resolve().parent
+    base_model, revision = locate_base_model(spec.model.base, folder)
+    collection = load_collection(spec.data, folder=folder)
+    columns = {name: make_columns(collection, name, document=spec.data.document) for name in spec.space.data_format}
+    plan = StudyPlan(
+        file=path.resolve(),
+        spec=spec,
+        collection=collection,
+        columns=columns,
+        base_model=base_model,
+        revision=revision,
+    )
+    plan.judged("dev")
+    _check_batches(plan)
+    return plan
+
+
+def _check_batches(plan: StudyPlan) -> None:
+    """Refuses a largest batch that a data format cannot fill without a text twice."""
+    largest = plan.spec.space.batch_sizes[-1]
+    for name, columns in plan.columns.items():
+        distinct = count_distinct(columns)
+        if largest > distinct:
+            raise StudyFileError(
+                plan.file,
+                f"{largest} is above the {distinct} distinct texts of data format {name}, and no text may stand twice"
+                " in a batch: lower it",
+                key="space.batch_size",
+            )
+        plan_order(columns, batch_size=largest, steps=plan.steps(largest), seed=plan.spec.seed)

@@ -1,0 +1,84 @@
+"""The grid of progress at which every trial is evaluated, and comparison at equal progress.
+
+Progress is counted in thousandths of a trial's budget of training examples, so that trials of batch 64 and of batch
+8192 can be compared. An evaluation is stored under the last grid point that its optimizer step has reached.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WHOLE = 1000
+"""The progress of a finished trial, in thousandths."""
+
+DEFAULT_GRID = (10, 20, 35, 50, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 1000)
+"""Thousandths at which a trial is evaluated: dense in the first 15 %, where retrieval peaks."""
+
+ROUNDING = 1e-9
+"""Excess over a whole number of steps that is a float's rounding and no step."""
+
+MIN_STEPS = 20
+"""Fewest optimizer steps of a trial: below it there is no early part to look at."""
+
+
+@dataclass(frozen=True)
+class PlannedEvaluation:
+    """One evaluation of a trial.
+
+    Attributes:
+        step: Optimizer step after which it is made, from 1.
+        progress: Grid point under which it is stored, in thousandths.
+    """
+
+    step: int
+    progress: int
+
+
+def count_steps(examples: int, batch_size: int) -> int:
+    """Optimizer steps of a trial: its budget of examples in whole batches, rounded to the nearest, at least 1."""
+    return max(1, (examples + batch_size // 2) // batch_size)
+
+
+def plan_evaluations(grid: Sequence[int], steps: int) -> tuple[PlannedEvaluation, ...]:
+    """The evaluations of a trial of ``steps`` optimizer steps, in order.
+
+    A grid point is due after the first step that reaches it. Where one step reaches several points, it is measured
+    once and stored under the last of them; the points that it passes over stay empty.
+
+    Args:
+        grid: Thousandths in (0, 1000], ascending, without the untrained point.
+        steps: Optimizer steps of the whole trial, at least 1.
+
+    Returns:
+        One evaluation for each step that reaches a new grid point; the last is at step ``steps`` if the grid ends
+        at 1000.
+    """
+    last_point = {-(-point * steps // WHOLE): point for point in grid}
+    return tuple(PlannedEvaluation(step, point) for step, point in sorted(last_point.items()))
+
+
+def count_warmup_steps(warmup_ratio: float, steps: int) -> int:
+    """Optimizer steps over which the learning rate rises: the share of all steps, rounded up as the trainer does."""
+    return math.ceil(warmup_ratio * steps - ROUNDING)
+
+
+def warmup_end(warmup_ratio: float, steps: int) -> float:
+    """Progress in [0, 1] at which the warm-up of a trial ends."""
+    return count_warmup_steps(warmup_ratio, steps) / steps
+
+
+def value_at(curve: Sequence[tuple[int, float]], progress: int) -> float | None:
+    """The last value of a curve at or before ``progress``: how trials are compared at equal progress.
+
+    Args:
+        curve: (progress in thousandths, value) pairs, ascending.
+        progress: Thousandths.
+
+    Returns:
+        The value carried forward, or None where the curve begins later.
+    """
+    index = bisect.bisect_right(curve, progress, key=lambda point: point[0])
+    return curve[index - 1][1] if index else None

@@ -1,0 +1,388 @@
+"""StudySpec: what a study file says, as frozen values.
+
+A study file is TOML. Every table is strict: an unknown key is an error that names the nearest known one, and a value
+of another kind is an error and never converted (TOML reads ``5e-6`` as a number; YAML would read a string).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from sweep.errors import StudyFileError
+from sweep.params import Scheduler
+from sweep.progress import DEFAULT_GRID, MIN_STEPS, WHOLE, count_steps
+
+SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
+
+
+class _Table(BaseModel):
+    """A table of the study file: frozen, strict, no unknown keys, no infinity and no NaN."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _kind(value: object) -> str:
+    """Tag of a setting that is a range, a list of choices, switched off, or one fixed value."""
+    if isinstance(value, (dict, BaseModel)):
+        return "range"
+    if isinstance(value, (list, tuple)):
+        return "choices"
+    return "off" if value is False else "fixed"
+
+
+_KINDS = ("range", "choices", "off", "fixed")
+
+
+class FloatRange(_Table):
+    """A range of real numbers to search."""
+
+    low: float = Field(description="Smallest value.")
+    high: float = Field(description="Largest value.")
+    log: bool = Field(default=False, description="Whether to search the logarithm.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high, got low = {self.low} and high = {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low must be above 0 where log = true, got {self.low}")
+        return self
+
+
+class BatchRange(_Table):
+    """A range of batch sizes to search: the powers of two in it."""
+
+    low: int = Field(ge=2, description="Smallest batch size.")
+    high: int = Field(ge=2, description="Largest batch size.")
+
+    @model_validator(mode="after")
+    def _has_powers_of_two(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high, got low = {self.low} and high = {self.high}")
+        if not self.powers():
+            raise ValueError(f"must hold a power of two, got {self.low} to {self.high}")
+        return self
+
+    def powers(self) -> tuple[int, ...]:
+        """The powers of two in the range, ascending."""
+        exponents = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
+        return tuple(2**exponent for exponent in exponents)
+
+
+_RealSetting = Annotated[
+    Annotated[FloatRange, Tag("range")] | Annotated[float, Tag("fixed")],
+    Discriminator(lambda value: "range" if _kind(value) == "range" else "fixed"),
+]
+_BatchSetting = Annotated[
+    Annotated[BatchRange, Tag("range")] | Annotated[int, Tag("fixed")],
+    Discriminator(lambda value: "range" if _kind(value) == "range" else "fixed"),
+]
+_OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str) else _as_tuple(value))
+
+
+class ModelSpec(_Table):
+    """The base model that every trial starts from."""
+
+    base: str = Field(min_length=1, description="package:NAME, a hub id, or a folder (relative to the study file).")
+    keep_layers: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] | None = Field(
+        default=None, description="Encoder layers to keep, from 0, ascending; all of them where it is left out."
+    )
+    max_seq_length: int | None = Field(
+        default=None, ge=4, description="Tokens of a text that are read; the model's own where it is left out."
+    )
+
+    @field_validator("keep_layers")
+    @classmethod
+    def _layers_ascend(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if layers is not None and (not layers or min(layers) < 0 or list(layers) != sorted(set(layers))):
+            raise ValueError(f"must name layers from 0 in ascending order, got {list(layers)}")
+        return layers
+
+
+class SplitSpec(_Table):
+    """How a collection without splits is split, by document."""
+
+    dev: float = Field(default=0.2, gt=0.0, lt=1.0, description="Share of the judged documents that selects.")
+    test: float = Field(default=0.2, ge=0.0, lt=1.0, description="Share that is read once, when the budget is spent.")
+    seed: int = Field(default=0, ge=0, description="Seed of the split.")
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> Self:
+        if self.dev + self.test >= 1.0:
+            raise ValueError(f"dev + test must be below 1, got {self.dev} + {self.test}")
+        return self
+
+
+class DataSpec(_Table):
+    """The collection to train on and to be judged on."""
+
+    collection: str = Field(min_length=1, description="package:aws-cli or beir:FOLDER.")
+    split: SplitSpec = Field(default=SplitSpec(), description="Used only where the collection has no splits.")
+    document: Literal["text", "title-and-text"] = Field(
+        default="text", description="What of a document is embedded when it is judged and in query-document pairs."
+    )
+
+
+class EvaluationSpec(_Table):
+    """What a model is judged on, and when."""
+
+    metric: Literal["ndcg@10"] = Field(default="ndcg@10", description="The metric of the study.")
+    max_documents: int | None = Field(
+        default=None, ge=1, description="Documents to rank: judged ones first, then a seeded sample."
+    )
+    max_queries: int | None = Field(default=None, ge=1, description="Queries to judge, a seeded sample.")
+    grid: Annotated[tuple[float, ...], BeforeValidator(_as_tuple)] = Field(
+        default=tuple(point / WHOLE for point in DEFAULT_GRID),
+        description="Progress in (0, 1] at which trials are evaluated, ascending, to the thousandth.",
+    )
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_ascends(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
+        points = [round(point * WHOLE) for point in grid]
+        if not points or points != sorted(set(points)) or points[0] < 1 or points[-1] != WHOLE:
+            raise ValueError(f"must ascend within (0, 1] by at least 0.001 and end with 1.0, got {list(grid)}")
+        return grid
+
+    @property
+    def grid_points(self) -> tuple[int, ...]:
+        """The grid in thousandths, without the untrained point."""
+        return tuple(round(point * WHOLE) for point in self.grid)
+
+
+class BudgetSpec(_Table):
+    """What the study may spend."""
+
+    trials: int = Field(ge=1, description="Trials in total, over all runs and resumes.")
+    examples: int = Field(ge=1, description="Training pairs that a full trial sees.")
+
+
+class StartSpec(_Table):
+    """A point that is tried first; what it leaves out is left to the sampler."""
+
+    learning_rate: float | None = Field(default=None, gt=0.0, description="Learning rate.")
+    warmup_ratio: float | None = Field(default=None, ge=0.0, lt=1.0, description="Warm-up ratio.")
+    batch_size: int | None = Field(default=None, ge=2, description="Batch size, a power of two.")
+    data_format: str | None = Field(default=None, description="Data format.")
+    scale: float | None = Field(default=None, gt=0.0, description="Loss scale.")
+    scheduler: Scheduler | None = Field(default=None, description="Scheduler.")
+
+
+class SpaceSpec(_Table):
+    """The search space; each setting is a range, a list of choices, or one fixed value."""
+
+    learning_rate: _RealSetting = Field(
+        default=FloatRange(low=5e-6, high=6e-4, log=True), description="Peak learning rate."
+    )
+    warmup_ratio: _RealSetting = Field(
+        default=FloatRange(low=0.0, high=0.3), description="Share of the steps over which the rate rises."
+    )
+    batch_size: _BatchSetting = Field(
+        default=BatchRange(low=16, high=64), description="Pairs per optimizer step: powers of two."
+    )
+    data_format: Annotated[tuple[str, ...], _OneOrMore] = Field(
+        default=("title-content", "query-document"), min_length=1, description="How a collection becomes pairs."
+    )
+    scale: _RealSetting = Field(default=20.0, description="What the cosines are multiplied by in the loss.")
+    scheduler: Annotated[tuple[Scheduler, ...], _OneOrMore] = Field(
+        default=("linear",), min_length=1, description="Course of the learning rate after the warm-up."
+    )
+    learning_rate_rule: Literal["none", "sqrt", "linear"] = Field(
+        default="none", description="How a trial's rate follows from its batch; the range is then that at batch 64."
+    )
+    max_learning_rate: float | None = Field(
+        default=None, gt=0.0, description="Largest effective rate; a point above it is not tried."
+    )
+    start: Annotated[tuple[StartSpec, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(), description="Points that are tried first, once each."
+    )
+
+    @field_validator("learning_rate", "scale")
+    @classmethod
+    def _is_positive(cls, setting: FloatRange | float) -> FloatRange | float:
+        low = setting.low if isinstance(setting, FloatRange) else setting
+        if low <= 0:
+            raise ValueError(f"must be above 0, got {low}")
+        return setting
+
+    @field_validator("warmup_ratio")
+    @classmethod
+    def _is_share(cls, setting: FloatRange | float) -> FloatRange | float:
+        low, high = (setting.low, setting.high) if isinstance(setting, FloatRange) else (setting, setting)
+        if low < 0 or high >= 1:
+            raise ValueError(f"must lie in [0, 1), got {low} to {high}")
+        return setting
+
+    @field_validator("batch_size")
+    @classmethod
+    def _is_power_of_two(cls, setting: BatchRange | int) -> BatchRange | int:
+        if isinstance(setting, int) and (setting < 2 or setting & (setting - 1)):
+            raise ValueError(f"must be a power of two from 2, got {setting}")
+        return setting
+
+    @field_validator("data_format", "scheduler")
+    @classmethod
+    def _is_distinct(cls, choices: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(choices)) < len(choices):
+            raise ValueError(f"names a choice twice, got {list(choices)}")
+        return choices
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Every batch size that a trial can have, ascending."""
+        return (self.batch_size,) if isinstance(self.batch_size, int) else self.batch_size.powers()
+
+
+class DropOffSpec(_Table):
+    """When a run that falls from its own peak is stopped."""
+
+    margin: float = Field(default=0.01, ge=0.0, lt=1.0, description="Fall in NDCG that does not matter.")
+    alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="Chance of stopping a run that has not fallen.")
+    grace: float = Field(default=0.02, ge=0.0, le=1.0, description="Progress after the warm-up without a stop.")
+
+
+class StoppingSpec(_Table):
+    """What ends a trial before its budget of examples."""
+
+    drop_off: Annotated[
+        Annotated[DropOffSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")],
+        Discriminator(lambda value: "range" if _kind(value) == "range" else "fixed"),
+    ] = Field(default=DropOffSpec(), description="The drop-off rule, or false to let every run go on to its end.")
+
+
+class WorkersSpec(_Table):
+    """Where trials run."""
+
+    devices: Annotated[
+        Annotated[Literal["auto", "cpu"], Tag("fixed")]
+        | Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Tag("choices")],
+        Discriminator(lambda value: "choices" if _kind(value) == "choices" else "fixed"),
+    ] = Field(default="auto", description='"auto", "cpu", or a list of CUDA device numbers.')
+    micro_batch: int | None = Field(
+        default=None, ge=1, description="Pairs that go through the model at once; left out: what the memory allows."
+    )
+
+    @field_validator("devices")
+    @classmethod
+    def _names_devices_once(cls, devices: str | tuple[int, ...]) -> str | tuple[int, ...]:
+        if not isinstance(devices, str) and (not devices or len(set(devices)) < len(devices)):
+            raise ValueError(f"must name each device once, got {list(devices)}")
+        return devices
+
+
+class StudySpec(_Table):
+    """A whole study file."""
+
+    name: str = Field(pattern=r"^[\w][\w .-]*$", max_length=100, description="The study's name.")
+    seed: int = Field(default=0, ge=0, description="Seed of the search, and of every trial's training.")
+    model: ModelSpec = Field(description="The base model.")
+    data: DataSpec = Field(description="The collection.")
+    evaluation: EvaluationSpec = Field(default=EvaluationSpec(), description="The judging.")
+    budget: BudgetSpec = Field(description="The budget.")
+    space: SpaceSpec = Field(default=SpaceSpec(), description="The search space.")
+    stopping: StoppingSpec = Field(default=StoppingSpec(), description="The stopping.")
+    workers: WorkersSpec = Field(default=WorkersSpec(), description="The workers.")
+
+    @model_validator(mode="after")
+    def _has_enough_steps(self) -> Self:
+        largest = self.space.batch_sizes[-1]
+        steps = count_steps(self.budget.examples, largest)
+        if steps < MIN_STEPS:
+            raise ValueError(
+                f"budget.examples = {self.budget.examples} gives batch {largest} only {steps} optimizer steps, fewer"
+                f" than {MIN_STEPS}: raise it to {MIN_STEPS * largest}, or lower space.batch_size"
+            )
+        return self
+
+
+def load_study(file: Path | str) -> StudySpec:
+    """Reads a study file.
+
+    Args:
+        file: Path of the TOML file.
+
+    Returns:
+        The study it describes.
+
+    Raises:
+        StudyFileError: If the file is missing, is not TOML, or holds an unknown key or a value that does not stand.
+            The message is one line with file, key and value.
+    """
+    path = Path(file)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise StudyFileError(path, "there is no such file") from None
+    except IsADirectoryError:
+        raise StudyFileError(path, "is a folder; name the study file in it") from None
+    except OSError as error:
+        raise StudyFileError(path, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise StudyFileError(path, "is not text (UTF-8), so it is no study file") from error
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyFileError(path, f"is not valid TOML: {error}") from error
+    try:
+        return StudySpec.model_validate(tables)
+    except ValidationError as error:
+        raise _study_file_error(path, error) from error
+
+
+def _study_file_error(file: Path, error: ValidationError) -> StudyFileError:
+    """What pydantic found, as one line: an unknown key before all else, since it is often why another is missing."""
+    problems = error.errors(include_url=False)
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    location = [part for part in first["loc"] if part not in _KINDS]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if first["type"] == "extra_forbidden":
+        return StudyFileError(file, f"unknown key{_nearest_key(location)}", key=key)
+    if first["type"] == "missing":
+        return StudyFileError(file, "is missing", key=key)
+    problem = first["msg"].removeprefix("Value error, ")
+    problem = problem[:1].lower() + problem[1:]
+    shown = first.get("input")
+    if first["type"] != "value_error" and isinstance(shown, (str, int, float, list)):
+        problem = f"{problem}, got {shown!r}"
+    return StudyFileError(file, problem, key=key or None)
+
+
+def _nearest_key(location: list[Any]) -> str:
+    """`; did you mean ...?`, or the keys that are known where the key was found."""
+    known = _known_keys(StudySpec, [part for part in location[:-1] if isinstance(part, str)])
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
+
+
+def _known_keys(table: type[BaseModel], path: list[str]) -> list[str]:
+    """The keys of the table at ``path``; where a setting has several kinds, those of its table."""
+    for part in path:
+        annotation: Any = table.model_fields[part].annotation
+        table = next(kind for kind in _leaves(annotation) if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(table.model_fields)
+
+
+def _leaves(annotation: Any) -> list[Any]:
+    """The types that an annotation is made of."""
+    parts = get_args(annotation)
+    return [leaf for part in parts for leaf in _leaves(part)] if parts else [annotation]

@@ -1,0 +1,5 @@
+"""When a run is stopped before its budget is spent."""
+
+from sweep.stopping.rules import DropOff
+
+__all__ = ["DropOff"]

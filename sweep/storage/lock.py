@@ -1,0 +1,111 @@
+"""StudyLock: one coordinator a study, by a lock that the kernel releases when its holder is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sweep.errors import StudyLockedError
+
+PATIENCE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a study: what is written into the lock's file for the message.
+
+    Attributes:
+        pid: Process id of the coordinator.
+        host: Its machine.
+        since: When it began, in ISO 8601.
+    """
+
+    pid: int
+    host: str
+    since: str
+
+
+class StudyLock:
+    """Holds a study for the life of a ``with`` block.
+
+    The lock is the kernel's (flock): it is gone with its process, however that ended, and workers do not inherit it.
+
+    Args:
+        file: The lock's file, which stays behind and means nothing by itself.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        """Takes the lock.
+
+        Raises:
+            StudyLockedError: If another coordinator holds it.
+        """
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _lock(descriptor):
+            os.close(descriptor)
+            raise StudyLockedError(_describe(self._file))
+        holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Gives the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _lock(descriptor: int) -> bool:
+    """Takes the lock; tries for a moment, since whoever looks for its holder has it for an instant."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PATIENCE_S / 10)
+
+
+def find_holder(file: Path) -> Holder | None:
+    """Who holds a study now, or None where nobody does."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_holder(file) or Holder(0, "unknown", "unknown")
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def _read_holder(file: Path) -> Holder | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Holder(**json.loads(file.read_text(encoding="utf-8")))
+    return None
+
+
+def _describe(file: Path) -> str:
+    holder = _read_holder(file)
+    who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
+    return f"{file.parent}: this study is being run by {who}; look at it with `sweep status`, or stop that one first"

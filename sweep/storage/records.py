@@ -1,0 +1,182 @@
+"""TrialRecord and StudyRecord: what is known of a study, read from its database into plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sweep.errors import StorageError
+from sweep.params import Params
+from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
+
+State = Literal["waiting", "running", "complete", "pruned", "fail"]
+
+FINISHED: tuple[State, ...] = ("complete", "pruned", "fail")
+
+SPEC = "spec"
+BASE_MODEL = "base_model"
+COLLECTION_HASH = "collection_hash"
+EXCUSED = "excused"
+ENDED_BY = "ended_by"
+"""Names of the study's user attributes."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The best evaluation of a run: its progress in thousandths and its NDCG@10."""
+
+    progress: int
+    ndcg: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """What is known of one trial.
+
+    Attributes:
+        number: Its number in the study.
+        state: Its state, in Optuna's words.
+        value: Its value in the Optuna study, or None.
+        params: Its settings, or None before they were recorded.
+        rows: Its measurements, ascending by progress, without the untrained point.
+        attributes: The user attributes that the coordinator wrote.
+        is_excused: Whether it failed for a cause that ended the study: it does not count and runs again.
+    """
+
+    number: int
+    state: State
+    value: float | None
+    params: Params | None
+    rows: tuple[EvaluationRow, ...]
+    attributes: Mapping[str, Any]
+    is_excused: bool = False
+
+    @property
+    def peak(self) -> Peak | None:
+        """Its best finite evaluation after at least one optimizer step."""
+        return find_peak(self.rows)
+
+    @property
+    def progress(self) -> int:
+        """How far it has been measured, in thousandths."""
+        return self.rows[-1].progress if self.rows else 0
+
+    @property
+    def examples(self) -> int:
+        """Training pairs it had seen at its last measurement."""
+        return self.rows[-1].examples if self.rows else 0
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why it ended before its budget was spent."""
+        return self.attributes.get("stop_reason")
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it counts against the budget of trials."""
+        return self.state in FINISHED and not self.is_excused
+
+    def retention(self, baseline: float | None) -> float | None:
+        """Last NDCG@10 over the highest so far, the untrained model's included; None where it was never measured."""
+        if not self.rows or not math.isfinite(self.rows[-1].ndcg):
+            return None
+        highest = max(row.ndcg for row in self.rows if math.isfinite(row.ndcg))
+        highest = max(highest, baseline if baseline is not None else highest)
+        return self.rows[-1].ndcg / highest if highest > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """What is known of a study.
+
+    Attributes:
+        name: Its name.
+        attributes: The study's user attributes.
+        trials: Its trials, by number.
+        baseline: NDCG@10 of the untrained model on the dev split, or None before it was measured.
+    """
+
+    name: str
+    attributes: Mapping[str, Any]
+    trials: tuple[TrialRecord, ...]
+    baseline: float | None
+
+    @property
+    def counted(self) -> int:
+        """Trials that count against the budget."""
+        return sum(trial.is_counted for trial in self.trials)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The finished trial with the highest peak among those whose value stands."""
+        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+    def leaderboard(self) -> list[TrialRecord]:
+        """The trials that were measured, the highest peak first."""
+        measured = [(trial.peak, trial) for trial in self.trials]
+        ranked = sorted(
+            ((peak, trial) for peak, trial in measured if peak is not None),
+            key=lambda pair: (-pair[0].ndcg, pair[1].number),
+        )
+        return [trial for _, trial in ranked]
+
+
+def find_peak(rows: Sequence[EvaluationRow]) -> Peak | None:
+    """The highest finite measurement, the earliest of equals; None where there is none."""
+    finite = [row for row in rows if math.isfinite(row.ndcg)]
+    best = max(finite, key=lambda row: (row.ndcg, -row.progress), default=None)
+    return None if best is None else Peak(best.progress, best.ndcg)
+
+
+def load_record(storage: RDBStorage, table: EvaluationTable) -> StudyRecord:
+    """Reads the one study of a database.
+
+    Raises:
+        StorageError: If the database holds no study, or several.
+    """
+    summaries = optuna.get_all_study_names(storage)
+    if len(summaries) != 1:
+        raise StorageError(f"a study's database holds one study, found {len(summaries)}")
+    study = optuna.load_study(study_name=summaries[0], storage=storage)
+    return make_record(study, table)
+
+
+def make_record(study: optuna.Study, table: EvaluationTable) -> StudyRecord:
+    """What is known of an open study."""
+    rows = curves(table.rows())
+    untrained = table.rows(UNTRAINED)
+    trials = study.get_trials(deepcopy=False)
+    excused = set(study.user_attrs.get(EXCUSED, ()))
+    return StudyRecord(
+        name=study.study_name,
+        attributes=study.user_attrs,
+        trials=tuple(
+            _trial_record(trial, tuple(rows.get(trial.number, ())), is_excused=trial.number in excused)
+            for trial in trials
+        ),
+        baseline=untrained[0].ndcg if untrained else None,
+    )
+
+
+def _trial_record(trial: FrozenTrial, rows: tuple[EvaluationRow, ...], *, is_excused: bool) -> TrialRecord:
+    params = trial.user_attrs.get("params")
+    return TrialRecord(
+        number=trial.number,
+        state=_state(trial.state),
+        value=trial.values[0] if trial.values else None,
+        params=Params(**params) if params else None,
+        rows=rows,
+        attributes=trial.user_attrs,
+        is_excused=is_excused,
+    )
+
+
+def _state(state: TrialState) -> State:
+    return state.name.lower()  # type: ignore[return-value]

@@ -1,0 +1,278 @@
+"""Small true substitutes for tests: a tiny model, a toy collection, and scripted jobs in place of ``sweep.trial``.
+
+The scripted jobs keep the promise of the real ones (reports, verdicts, checkpoints, peak models) without torch: hand
+``jobs="sweep.testing"`` to ``run_study``, and the same engine runs curves that are known beforehand, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweep.data import BeirFolder, Document, write_beir
+from sweep.messages import (
+    Assignment,
+    Channel,
+    Cosines,
+    Evaluation,
+    JudgeTask,
+    PreparedStudy,
+    Report,
+    StudyTask,
+    TrialResult,
+)
+from sweep.params import Params
+from sweep.progress import WHOLE
+from sweep.run_folder import RunFolder
+from sweep.training.checkpoint import newest_whole, publish, remove
+
+SCRIPT = "script.json"
+QUERIES = 60
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+_NO_COSINES = Cosines(mean=0.5, p5=0.1, p95=0.9)
+
+
+def write_tiny_model(folder: Path, *, layers: int = 2, dropout: float = 0.1, seed: int = 0) -> None:
+    """Writes a Sentence Transformers model of random weights: BERT with 32 hidden units over single letters and words.
+
+    Args:
+        folder: Where it is written.
+        layers: Encoder layers.
+        dropout: Dropout probability of all of them.
+        seed: Seed of the weights.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel, set_seed
+
+    source = folder / "source"
+    source.mkdir(parents=True)
+    pieces = [*_ALPHABET, *(f"##{letter}" for letter in _ALPHABET), *"0123456789"]
+    (source / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *pieces]))
+    set_seed(seed)
+    config = BertConfig(
+        vocab_size=5 + len(pieces),
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    BertModel(config).save_pretrained(source)
+    AutoTokenizer.from_pretrained(str(source)).save_pretrained(source)
+    transformer = Transformer(str(source), max_seq_length=32)
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
+    model = SentenceTransformer(modules=[transformer, pooling], device="cpu")
+    model.save_pretrained(str(folder), create_model_card=False)
+    remove(source)
+
+
+def write_toy_collection(folder: Path, *, documents: int = 240, seed: int = 0) -> None:
+    """Writes a BEIR folder without splits: each document has a query that shares its rare words.
+
+    Args:
+        folder: Where it is written.
+        documents: How many documents, and as many queries.
+        seed: Seed of the words.
+    """
+    random = np.random.default_rng(seed)
+    words = ["".join(random.choice(list(_ALPHABET), size=random.integers(3, 8))) for _ in range(400)]
+    texts, queries, qrels = {}, {}, {}
+    for index in range(documents):
+        chosen = [words[place] for place in random.choice(len(words), size=12, replace=False)]
+        texts[f"d{index:04d}"] = Document(title=f"{chosen[0]} {chosen[1]} page", text=" ".join(chosen[2:]))
+        queries[f"q{index:04d}"] = " ".join(chosen[4:8])
+        qrels[f"q{index:04d}"] = {f"d{index:04d}": 1}
+    write_beir(folder, BeirFolder(documents=texts, queries=queries, qrels={"all": qrels}))
+
+
+def write_toy_study(
+    folder: Path, *, model: str = "model", script: Mapping[str, Any] | None = None, **tables: Mapping[str, Any]
+) -> Path:
+    """Writes a study file over the toy collection, which it writes beside it.
+
+    Args:
+        folder: Where the study file and the collection are written.
+        model: Name of the model's folder in it. Where a script is given, a folder of that name is made to hold it.
+        script: What scripted jobs do; see run_trial.
+        tables: Tables of the study file that replace keys of the usual ones.
+
+    Returns:
+        Path of the study file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "collection").exists():
+        write_toy_collection(folder / "collection")
+    if script is not None:
+        (folder / model).mkdir(exist_ok=True)
+        (folder / model / "model.safetensors").write_bytes(b"scripted")
+        (folder / model / SCRIPT).write_text(json.dumps(dict(script)))
+    usual: dict[str, dict[str, Any]] = {
+        "model": {"base": f"./{model}"},
+        "data": {"collection": "beir:collection"},
+        "evaluation": {"max_queries": QUERIES, "grid": [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]},
+        "budget": {"trials": 4, "examples": 320},
+        "space": {"batch_size": {"low": 4, "high": 16}},
+        "workers": {"devices": "cpu"},
+    }
+    merged = {name: {**usual.get(name, {}), **tables.get(name, {})} for name in [*usual, *(set(tables) - set(usual))]}
+    lines = ['name = "toy"']
+    for name, table in merged.items():
+        lines += [f"\n[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    file = folder / "toy.toml"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def scripted_ndcg(params: Params, progress: int) -> float:
+    """Mean NDCG@10 of a scripted trial: pairs of query and document rise, title and content fall at a high rate."""
+    share = progress / WHOLE
+    heat = float(np.clip((np.log10(params.effective_learning_rate) + 5.3) / 2.1, 0.0, 1.0))
+    if params.data_format == "query-document":
+        return 0.5 + 0.3 * heat * share
+    return 0.5 + 0.05 * min(1.0, share / 0.1) - 0.3 * heat * max(0.0, share - 0.1)
+
+
+def list_devices(task: None, channel: Channel) -> tuple[str, list[str]]:  # noqa: ARG001 - every job has both
+    """Stands in for ``sweep.trial.list_devices``: no device."""
+    return "scripted", []
+
+
+def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
+    """Stands in for ``sweep.trial.prepare_study``."""
+    from sweep.data import load_collection
+    from sweep.training.locate import locate_base_model
+
+    _, revision = locate_base_model(task.spec.model.base, task.folder)
+    _write_model(RunFolder(task.run_folder).base_model, 0.5)
+    collection = load_collection(task.spec.data, folder=task.folder)
+    return PreparedStudy(
+        revision=revision, parameters=1, baseline=_evaluation(0.5, 0), collection_hash=collection.content_hash
+    )
+
+
+def judge_models(task: JudgeTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
+    """Stands in for ``sweep.trial.judge_models``."""
+    return {name: _evaluation(json.loads((path / "ndcg.json").read_text()), 7) for name, path in task.models.items()}
+
+
+def run_trial(task: Assignment, channel: Channel) -> TrialResult:
+    """Stands in for ``sweep.trial.run_trial``: the curve of ``scripted_ndcg``, with checkpoints and peak models.
+
+    The script beside the model may hold: ``step_s``, seconds a step; ``fail``, a list of trials that raise at
+    ``fail_step`` (0 by default); ``die``, signals by trial number as text, each sent once to the trial's own process at
+    ``die_step``; ``diverge``, trials whose values are not finite from the second evaluation on; ``exhaust``, the
+    largest micro-batch that fits; ``noise``, the standard deviation of a query's value.
+    """
+    script = json.loads((task.folder / task.spec.model.base / SCRIPT).read_text())
+    folder = RunFolder(task.run_folder)
+    folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    checkpoint = newest_whole(folder.checkpoint_folders(task.trial))
+    resumed = json.loads((checkpoint / "step.json").read_text()) if checkpoint else 0
+    micro_batch = _scripted_memory(task, script)
+    due = {planned.step: planned.progress for planned in task.evaluations}
+    peak = -1.0 if task.peak is None else task.peak
+    for step in range(resumed + 1, task.steps + 1):
+        time.sleep(script.get("step_s", 0.0))
+        _scripted_mishap(task, script, step, due)
+        saved = False
+        if step in due:
+            evaluation = _scripted_evaluation(task, script, due[step], list(due.values()).index(due[step]))
+            if evaluation.ndcg > peak:
+                peak = evaluation.ndcg
+                _write_model(folder.peak_model(task.trial, due[step]), peak)
+            verdict = channel.report(_report(task, due[step], step, evaluation, started, micro_batch))
+            if verdict.stop:
+                return TrialResult(status="stopped", step=step, resumed_from=resumed, micro_batch=micro_batch)
+            saved = _save_step(folder.checkpoint(task.trial, step), step)
+        if channel.is_pausing() and step < task.steps:
+            saved or _save_step(folder.checkpoint(task.trial, step), step)
+            return TrialResult(status="paused", step=step, resumed_from=resumed, micro_batch=micro_batch)
+    return TrialResult(status="finished", step=task.steps, resumed_from=resumed, micro_batch=micro_batch)
+
+
+def _scripted_memory(task: Assignment, script: Mapping[str, Any]) -> int:
+    from sweep.errors import DeviceMemoryError
+
+    micro_batch = min(task.micro_batch or task.params.batch_size, task.params.batch_size)
+    if micro_batch > script.get("exhaust", micro_batch):
+        raise DeviceMemoryError(task.device, micro_batch=micro_batch)
+    return micro_batch
+
+
+def _scripted_mishap(task: Assignment, script: Mapping[str, Any], step: int, due: Mapping[int, int]) -> None:
+    if task.trial in script.get("fail", []) and step >= script.get("fail_step", 0):
+        raise RuntimeError("scripted failure")
+    number = script.get("die", {}).get(str(task.trial))
+    if number is not None and step == script.get("die_step", max(due) // 2):
+        marker = RunFolder(task.run_folder).trial(task.trial) / "died"
+        if script.get("die_always") or not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.Signals[number])
+
+
+def _scripted_evaluation(task: Assignment, script: Mapping[str, Any], progress: int, place: int) -> Evaluation:
+    if task.trial in script.get("diverge", []) and place >= 1:
+        return _evaluation(float("nan"), 0)
+    return _evaluation(scripted_ndcg(task.params, progress), progress, noise=script.get("noise", 0.02))
+
+
+def _evaluation(mean: float, seed: int, *, noise: float = 0.02) -> Evaluation:
+    spread = np.random.default_rng(seed).normal(0.0, noise, QUERIES)
+    values = mean + spread - spread.mean()
+    return Evaluation(
+        per_query=np.clip(values, 0.0, 1.0).astype(np.float32),
+        positives=_NO_COSINES,
+        negatives=_NO_COSINES,
+        seconds=0.001,
+    )
+
+
+def _report(
+    task: Assignment, progress: int, step: int, evaluation: Evaluation, started: float, micro_batch: int
+) -> Report:
+    return Report(
+        progress=progress,
+        step=step,
+        examples=step * task.params.batch_size,
+        evaluation=evaluation,
+        seconds=time.perf_counter() - started,
+        evaluation_seconds=0.001,
+        micro_batch=micro_batch,
+        loss=1.0 / step,
+    )
+
+
+def _save_step(folder: Path, step: int) -> bool:
+    partial = folder.with_name(folder.name + ".partial")
+    remove(partial)
+    partial.mkdir()
+    (partial / "step.json").write_text(json.dumps(step))
+    publish(partial, folder)
+    return True
+
+
+def _write_model(folder: Path, ndcg: float) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    remove(partial)
+    partial.mkdir(parents=True)
+    (partial / "ndcg.json").write_text(json.dumps(ndcg))
+    publish(partial, folder)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    return json.dumps(value)

@@ -1,0 +1,1 @@
+"""Training and judging one model: the only rooms that import torch."""

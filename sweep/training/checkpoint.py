@@ -1,0 +1,90 @@
+"""Folders that count only when they are whole: sealed with a manifest that is written last.
+
+A folder is filled under a temporary name, every file is flushed to the disk, the manifest with sizes and hashes is
+written, and the folder is renamed. Whoever finds it under its final name with a manifest that holds may load it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from sweep.errors import CheckpointError
+
+MANIFEST = "manifest.json"
+PARTIAL_SUFFIX = ".partial"
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Seals a filled folder and gives it its final name, replacing what stood there.
+
+    Args:
+        partial: The filled folder, on the same file system.
+        final: Its name from now on.
+    """
+    _seal(partial)
+    remove(final)
+    partial.rename(final)
+    _fsync(final.parent)
+
+
+def verify(folder: Path) -> None:
+    """Checks every file of a sealed folder against its manifest.
+
+    Raises:
+        CheckpointError: If the manifest is missing or unreadable, or a file is missing or not what it says.
+    """
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name, expected in files.items():
+            if _describe(folder / name) != expected:
+                raise CheckpointError(f"{folder / name}: is not what its manifest says; delete the folder")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{error.filename}: is missing, so this checkpoint does not count") from error
+    except (json.JSONDecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST}: is not a manifest; delete the folder") from error
+
+
+def newest_whole(folders: Iterable[Path]) -> Path | None:
+    """The last of ``folders`` (ascending) that is whole; a broken one falls back to the one before it."""
+    for folder in reversed(list(folders)):
+        try:
+            verify(folder)
+        except CheckpointError:
+            continue
+        return folder
+    return None
+
+
+def remove(folder: Path) -> None:
+    """Deletes a folder; its manifest goes first, so that a half-deleted folder no longer counts."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _seal(folder: Path) -> None:
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST]
+    files = {path.relative_to(folder).as_posix(): _describe(path) for path in paths}
+    for path in paths:
+        _fsync(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    _fsync(manifest)
+    _fsync(folder)
+
+
+def _describe(path: Path) -> dict[str, int | str]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,232 @@
+"""fit: one training run by SentenceTransformerTrainer over a planned order of examples, resumable at any step."""
+
+from __future__ import annotations
+
+import enum
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_model as save_weights
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    MultipleNegativesRankingLoss,
+)
+from transformers import PrinterCallback, TrainerCallback
+
+from sweep.data import Columns
+from sweep.errors import DeviceMemoryError
+from sweep.params import Params
+from sweep.progress import count_warmup_steps
+from sweep.training.checkpoint import publish
+from sweep.training.devices import computes_bf16
+from sweep.training.judge import role_prompts
+
+IntArray = NDArray[np.int64]
+
+SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
+    "linear": ("linear", {}),
+    "cosine": ("cosine", {}),
+    "constant": ("constant_with_warmup", {}),
+    "cosine-with-floor": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
+}
+"""The trainer's name and settings of each scheduler; the floor is a tenth of the peak rate."""
+
+_WEIGHTS = "model.safetensors"
+
+
+class Next(enum.Flag):
+    """What a training run does after a step."""
+
+    GO_ON = 0
+    SAVE = enum.auto()
+    STOP = enum.auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitPlan:
+    """What one training run is told.
+
+    Attributes:
+        params: Learning rate, warm-up, batch, scale and scheduler.
+        columns: N rows of training texts by column.
+        order: (steps, batch) rows of each optimizer step.
+        micro_batch: Pairs that go through the model at once.
+        seed: Seed of dropout.
+        work_folder: Where checkpoints are written before they are whole.
+        checkpoint: Final path of the checkpoint after a step.
+    """
+
+    params: Params
+    columns: Columns
+    order: IntArray
+    micro_batch: int
+    seed: int
+    work_folder: Path
+    checkpoint: Callable[[int], Path]
+
+
+OnStep = Callable[[int, Callable[[], float | None]], Next]
+"""Called after each optimizer step with its number and a function that takes the mean loss since it was last taken."""
+
+
+def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_from: Path | None = None) -> int:
+    """Trains a model in place.
+
+    Args:
+        model: The untrained model, on its device.
+        plan: What to train it on, and how.
+        on_step: Decides after each step whether to save a checkpoint, and whether to stop.
+        resume_from: A checkpoint that an earlier run of the same plan saved; training goes on after it, on the CPU bit
+            for bit as if it had not been interrupted.
+
+    Returns:
+        The last optimizer step that was made.
+
+    Raises:
+        DeviceMemoryError: If the device's memory is exhausted.
+    """
+    shutil.rmtree(plan.work_folder, ignore_errors=True)
+    trainer = _PlannedTrainer(
+        model=model,
+        args=_training_arguments(model, plan),
+        train_dataset=Dataset.from_dict(dict(plan.columns)),
+        loss=_loss(model, plan),
+        plan=plan,
+    )
+    trainer.add_callback(_StepCallback(trainer, plan, on_step))
+    trainer.remove_callback(PrinterCallback)
+    try:
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(str(model.device), micro_batch=plan.micro_batch) from error
+    finally:
+        shutil.rmtree(plan.work_folder, ignore_errors=True)
+    return int(trainer.state.global_step)
+
+
+def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTransformerTrainingArguments:
+    """The one place where settings get the trainer's names."""
+    params = plan.params
+    scheduler, scheduler_settings = SCHEDULES[params.scheduler]
+    prompts = role_prompts(model)
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(plan.work_folder),
+        max_steps=len(plan.order),
+        per_device_train_batch_size=params.batch_size,
+        learning_rate=params.effective_learning_rate,
+        warmup_steps=count_warmup_steps(params.warmup_ratio, len(plan.order)),
+        lr_scheduler_type=scheduler,
+        lr_scheduler_kwargs=scheduler_settings,
+        prompts={"anchor": prompts["query"], "positive": prompts["document"]} if len(prompts) == 2 else None,
+        bf16=computes_bf16(model.device.type),
+        use_cpu=model.device.type == "cpu",
+        seed=plan.seed,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=model.device.type == "cuda",
+    )
+
+
+def _loss(model: SentenceTransformer, plan: FitPlan) -> torch.nn.Module:
+    scale = plan.params.scale
+    if plan.micro_batch < plan.params.batch_size:
+        return CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=plan.micro_batch)
+    return MultipleNegativesRankingLoss(model, scale=scale)
+
+
+class _PlannedBatches(DefaultBatchSampler):
+    """The planned order as the trainer's batch sampler.
+
+    Where a batch is cut into micro-batches, its rows are sorted by the length of their documents, so that a
+    micro-batch carries little padding; the loss of a batch does not depend on the order of its rows.
+    """
+
+    def __init__(self, dataset: Dataset, plan: FitPlan) -> None:
+        super().__init__(dataset, batch_size=plan.params.batch_size, drop_last=True)
+        self._order = plan.order
+        if plan.micro_batch < plan.params.batch_size:
+            lengths = np.array([len(text) for text in plan.columns["positive"]])
+            by_length = np.argsort(-lengths[plan.order], axis=1, kind="stable")
+            self._order = np.take_along_axis(plan.order, by_length, axis=1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._order.tolist())
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+
+class _PlannedTrainer(SentenceTransformerTrainer):
+    """The library's trainer with a planned order, light checkpoints, and the loss kept where it is needed."""
+
+    def __init__(self, *, plan: FitPlan, **trainer_settings: Any) -> None:
+        self._plan = plan
+        self._loss_sum: torch.Tensor | None = None
+        self._loss_steps = 0
+        super().__init__(**trainer_settings)
+
+    def get_batch_sampler(self, dataset: Dataset, *_: Any, **__: Any) -> _PlannedBatches:
+        return _PlannedBatches(dataset, self._plan)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Writes no model card: it would read the whole training set for every trial."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
+        self._loss_steps += 1
+        return loss
+
+    def take_loss(self) -> float | None:
+        """Mean training loss since it was last taken; None where there is none or it is not finite."""
+        if self._loss_sum is None:
+            return None
+        mean = float(self._loss_sum) / self._loss_steps
+        self._loss_sum, self._loss_steps = None, 0
+        return mean if math.isfinite(mean) else None
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002 - the library's name
+        """Saves the weights alone; the library would pickle its arguments and write the tokenizer beside them."""
+        folder = Path(output_dir or self._plan.work_folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(self.model, str(folder / _WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
+        load_weights(self.model, str(Path(resume_from_checkpoint) / _WEIGHTS), device=str(self.model.device))
+
+
+class _StepCallback(TrainerCallback):
+    """Asks after each step what to do, and gives a saved checkpoint its final name."""
+
+    def __init__(self, trainer: _PlannedTrainer, plan: FitPlan, on_step: OnStep) -> None:
+        self._trainer = trainer
+        self._plan = plan
+        self._on_step = on_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002 - the library's names
+        decision = self._on_step(state.global_step, self._trainer.take_loss)
+        control.should_save = Next.SAVE in decision
+        control.should_training_stop = Next.STOP in decision or state.global_step >= state.max_steps
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's names
+        written = self._plan.work_folder / f"checkpoint-{state.global_step}"
+        publish(written, self._plan.checkpoint(state.global_step))

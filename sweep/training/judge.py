@@ -1,0 +1,169 @@
+"""Judge: NDCG@10 of a model on a fixed set of queries and documents.
+
+Texts are tokenized once, in batches of like length, so that an evaluation is little more than the model's own forward
+passes. Nothing here draws a random number, so an evaluation leaves a training run as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from sweep.data import Collection, JudgedSet
+from sweep.messages import Cosines, Evaluation
+from sweep.metrics import ndcg_at_k, rank_top_k
+from sweep.training.devices import autocast
+
+DEPTH = 10
+ENCODE_BATCH = {"cpu": 32, "cuda": 512}
+QUERY_CHUNK = 1024
+MAX_COSINES = 4_000_000
+
+_Float32 = NDArray[np.float32]
+
+
+class TokenizedTexts:
+    """Texts as batches of like length, ready for a model's forward pass.
+
+    Args:
+        model: The model whose tokenizer and length limit are used.
+        texts: N texts.
+        prompt: What is put before each text, as the model was trained to expect.
+    """
+
+    def __init__(self, model: SentenceTransformer, texts: Sequence[str], *, prompt: str | None) -> None:
+        size = ENCODE_BATCH.get(model.device.type, 32)
+        order = np.argsort([-len(text) for text in texts], kind="stable")
+        lengths = np.empty(len(texts), dtype=np.int64)
+        for start in range(0, len(texts), size):  # lengths in tokens, found in batches of like length in characters
+            rows = order[start : start + size]
+            features = model.preprocess([texts[row] for row in rows], prompt=prompt)
+            lengths[rows] = features["attention_mask"].sum(dim=1).numpy()
+        self.order = np.argsort(-lengths, kind="stable")
+        self.batches: list[dict[str, Any]] = [
+            model.preprocess([texts[row] for row in self.order[start : start + size]], prompt=prompt)
+            for start in range(0, len(texts), size)
+        ]
+
+
+def encode(model: SentenceTransformer, texts: TokenizedTexts) -> _Float32:
+    """Unit-length embeddings of tokenized texts.
+
+    Args:
+        model: The model; it is left in the mode (training or not) that it came in.
+        texts: N texts.
+
+    Returns:
+        (N, H) embeddings in the order of the texts, of length 1; not finite where the model's were not.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(model.device.type):
+            parts = [
+                model({name: _on(value, model.device) for name, value in batch.items()})["sentence_embedding"]
+                for batch in texts.batches
+            ]
+            embeddings = torch.nn.functional.normalize(torch.cat(parts).float(), dim=1).cpu().numpy()
+    finally:
+        model.train(training)
+    restored: _Float32 = np.empty_like(embeddings)
+    restored[texts.order] = embeddings
+    return restored
+
+
+class Judge:
+    """Judges models on one set of queries and documents.
+
+    Args:
+        model: Any of the models to be judged: they share a tokenizer.
+        collection: Where the texts are.
+        judged: The queries, documents and grades; the documents descend by id, so that ties are broken as by trec_eval.
+        document: What of a document is embedded.
+    """
+
+    def __init__(
+        self, model: SentenceTransformer, collection: Collection, *, judged: JudgedSet, document: Any = "text"
+    ) -> None:
+        self.judged = judged
+        prompts = role_prompts(model)
+        documents = [collection.documents[name].embedded(document) for name in judged.document_ids]
+        self._documents = TokenizedTexts(model, documents, prompt=prompts.get("document"))
+        queries = [collection.queries[name] for name in judged.query_ids]
+        self._queries = TokenizedTexts(model, queries, prompt=prompts.get("query"))
+        self._grades = _grade_rows(judged)
+        self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
+
+    def judge(self, model: SentenceTransformer) -> Evaluation:
+        """NDCG@10 per query, and the cosines of relevant and of all other pairs."""
+        start = time.perf_counter()
+        documents = encode(model, self._documents)  # (D, H)
+        queries = encode(model, self._queries)  # (Q, H)
+        if not (np.isfinite(documents).all() and np.isfinite(queries).all()):
+            nothing = Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
+            per_query = np.full(len(queries), np.nan, dtype=np.float32)
+            seconds = time.perf_counter() - start
+            return Evaluation(per_query=per_query, positives=nothing, negatives=nothing, seconds=seconds)
+        ranked, positives, negatives = self._rank(queries, documents)
+        return Evaluation(
+            per_query=ndcg_at_k(ranked, self._judged, k=DEPTH).astype(np.float32),
+            positives=_summarize(positives),
+            negatives=_summarize(negatives),
+            seconds=time.perf_counter() - start,
+        )
+
+    def _rank(self, queries: _Float32, documents: _Float32) -> tuple[NDArray[np.float64], _Float32, _Float32]:
+        """(Q, 10) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries."""
+        stride = max(1, len(queries) * len(documents) // MAX_COSINES)
+        grades, positives, negatives = [], [], []
+        for start in range(0, len(queries), QUERY_CHUNK):
+            rows = self._grades[start : start + QUERY_CHUNK]
+            scores = queries[start : start + QUERY_CHUNK] @ documents.T  # (q, D)
+            top = rank_top_k(scores, DEPTH)
+            grades.append(
+                [[row.get(column, 0) for column in best] for row, best in zip(rows, top.tolist(), strict=True)]
+            )
+            relevant = np.zeros(scores.shape, dtype=bool)
+            for place, row in enumerate(rows):
+                relevant[place, [column for column, grade in row.items() if grade > 0]] = True
+            positives.append(scores[relevant])
+            negatives.append(scores[~relevant][::stride])
+        return np.concatenate(grades).astype(np.float64), np.concatenate(positives), np.concatenate(negatives)
+
+
+def role_prompts(model: SentenceTransformer) -> dict[str, str]:
+    """The prompts that a model brings for queries and for documents, without empty ones."""
+    return {role: prompt for role, prompt in model.prompts.items() if role in ("query", "document") and prompt}
+
+
+def _grade_rows(judged: JudgedSet) -> list[dict[int, int]]:
+    """For each query, its judged documents' grades by column."""
+    columns = {name: column for column, name in enumerate(judged.document_ids)}
+    return [
+        {columns[document]: grade for document, grade in judged.qrels[query].items() if document in columns}
+        for query in judged.query_ids
+    ]
+
+
+def _padded(rows: list[list[int]]) -> NDArray[np.float64]:
+    padded = np.zeros((len(rows), max(map(len, rows), default=0)))
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return padded
+
+
+def _summarize(cosines: _Float32) -> Cosines:
+    if not cosines.size:
+        return Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
+    p5, p95 = np.percentile(cosines, [5, 95])
+    return Cosines(mean=float(np.mean(cosines, dtype=np.float64)), p5=float(p5), p95=float(p95))
+
+
+def _on(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,209 @@
+"""run_trial: an assignment in, reports out, a result; and the study's other jobs that need a model.
+
+This is the body of a worker's process. It knows how to train and to judge, and neither who searches nor why a run is
+stopped: it reports each evaluation and obeys the answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sweep.data import Columns, load_collection, make_columns, plan_judged, plan_order
+from sweep.data.collection import Collection, Split
+from sweep.messages import (
+    Assignment,
+    Channel,
+    Evaluation,
+    JudgeTask,
+    PreparedStudy,
+    Report,
+    StudyTask,
+    TrialResult,
+)
+from sweep.run_folder import RunFolder
+from sweep.training.checkpoint import newest_whole, remove
+from sweep.training.devices import choose_micro_batch, list_cuda_devices
+from sweep.training.fit import FitPlan, Next, fit
+from sweep.training.judge import Judge
+from sweep.training.models import load_base_model, load_model, save_model
+
+
+def list_devices(task: None, channel: Channel) -> tuple[str, list[str]]:  # noqa: ARG001 - every job has both
+    """torch's build, and the CUDA devices that it can use, by name; starts CUDA, so only in a process of its own."""
+    build, devices = list_cuda_devices()
+    return build, [f"{device.name}, {device.memory_gib:.0f} GiB" for device in devices]
+
+
+def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
+    """Loads the base model, checks and cuts it, saves it for the trials, and judges it untrained."""
+    model, revision = load_base_model(task.spec.model, task.folder)
+    save_model(model, RunFolder(task.run_folder).base_model)
+    model = load_model(RunFolder(task.run_folder).base_model, device=task.device)
+    collection = load_collection(task.spec.data, folder=task.folder)
+    return PreparedStudy(
+        revision=revision,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        baseline=_judge(task, collection, "dev", model=model).judge(model),
+        collection_hash=collection.content_hash,
+    )
+
+
+def judge_models(task: JudgeTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
+    """Judges models on the test split, each once."""
+    collection = load_collection(task.spec.data, folder=task.folder)
+    judge: Judge | None = None
+    found = {}
+    for name, folder in task.models.items():
+        model = load_model(folder, device=task.device)
+        judge = judge or _judge(task, collection, "test", model=model)
+        found[name] = judge.judge(model)
+    return found
+
+
+def run_trial(task: Assignment, channel: Channel) -> TrialResult:
+    """Trains one trial, from its last whole checkpoint if there is one.
+
+    The order at an evaluation: the peak's model is on disk, the report is sent, committed and answered, then the
+    checkpoint is written. So an answered report is never lost, and a checkpoint never lies ahead of the reports.
+
+    Args:
+        task: The trial.
+        channel: Where reports go and verdicts come from.
+
+    Returns:
+        How it ended: finished, stopped by a verdict, or paused.
+    """
+    return _TrialRun(task, channel).run()
+
+
+@dataclass
+class _TrialRun:
+    """One process's share of a trial."""
+
+    task: Assignment
+    channel: Channel
+    status: str = "finished"
+    evaluation_seconds: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def run(self) -> TrialResult:
+        task, params = self.task, self.task.params
+        folder = RunFolder(task.run_folder)
+        folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
+        checkpoint = newest_whole(folder.checkpoint_folders(task.trial))
+        self.resumed_from = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+        self.model = load_model(folder.base_model, device=task.device)
+        self.micro_batch = min(task.micro_batch or choose_micro_batch(self.model, params.batch_size), params.batch_size)
+        collection = load_collection(task.spec.data, folder=task.folder)
+        self.judge = _judge(task, collection, "dev", model=self.model)
+        self.peak = task.peak
+        self.due = {planned.step: planned.progress for planned in task.evaluations if planned.step > self.resumed_from}
+        step = fit(self.model, self._plan(collection), on_step=self._on_step, resume_from=checkpoint)
+        return TrialResult(
+            status=self.status,  # type: ignore[arg-type]
+            step=step,
+            resumed_from=self.resumed_from,
+            micro_batch=self.micro_batch,
+        )
+
+    def _plan(self, collection: Collection) -> FitPlan:
+        task = self.task
+        columns: Columns = make_columns(collection, task.params.data_format, document=task.spec.data.document)
+        order = plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=task.spec.seed)
+        folder = RunFolder(task.run_folder)
+        return FitPlan(
+            params=task.params,
+            columns=columns,
+            order=order,
+            micro_batch=self.micro_batch,
+            seed=task.spec.seed,
+            work_folder=folder.trial(task.trial) / "work",
+            checkpoint=lambda step: folder.checkpoint(task.trial, step),
+        )
+
+    def _on_step(self, step: int, take_loss: Callable[[], float | None]) -> Next:
+        decision = Next.GO_ON
+        if step in self.due:
+            decision = self._evaluate(step, self.due[step], take_loss())
+        if decision is not Next.STOP and step < self.task.steps and self.channel.is_pausing():
+            self.status = "paused"
+            decision = Next.SAVE | Next.STOP
+        if Next.SAVE in decision:
+            self._forget_checkpoints(before=step)
+        return decision
+
+    def _evaluate(self, step: int, progress: int, loss: float | None) -> Next:
+        task, folder = self.task, RunFolder(self.task.run_folder)
+        evaluation = self.judge.judge(self.model)
+        self.evaluation_seconds += evaluation.seconds
+        if evaluation.ndcg > (-np.inf if self.peak is None else self.peak):  # never for NaN
+            self.peak = evaluation.ndcg
+            save_model(self.model, folder.peak_model(task.trial, progress))
+        verdict = self.channel.report(
+            Report(
+                progress=progress,
+                step=step,
+                examples=step * task.params.batch_size,
+                evaluation=evaluation,
+                seconds=time.perf_counter() - self.started,
+                evaluation_seconds=self.evaluation_seconds,
+                micro_batch=self.micro_batch,
+                loss=loss,
+            )
+        )
+        if verdict.stop:
+            self.status = "stopped"
+            return Next.STOP
+        return Next.SAVE if step < task.steps else Next.GO_ON
+
+    def _forget_checkpoints(self, before: int) -> None:
+        """Deletes all checkpoints but the newest: the one about to be written may turn out broken."""
+        older = RunFolder(self.task.run_folder).checkpoint_folders(self.task.trial)
+        for folder in [found for found in older if int(found.name.removeprefix("step-")) < before][:-1]:
+            remove(folder)
+
+
+def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # noqa: ARG001 - every job has a channel
+    """Pairs trained and texts encoded per second on this device, measured on a few batches of the study's own texts."""
+    model, _ = load_base_model(task.spec.model, task.folder)
+    model.to(task.device)
+    collection = load_collection(task.spec.data, folder=task.folder)
+    judge = _judge(task, collection, "dev", model=model)
+    texts = len(judge.judged.document_ids) + len(judge.judged.query_ids)
+    speed = texts / judge.judge(model).seconds
+    columns = make_columns(collection, task.params.data_format, document=task.spec.data.document)
+    folder = RunFolder(task.run_folder).path
+    started: list[float] = []
+
+    def note_time(step: int, take_loss: Callable[[], float | None]) -> Next:  # noqa: ARG001 - OnStep's names
+        started.append(time.perf_counter())
+        return Next.GO_ON
+
+    plan = FitPlan(
+        params=task.params,
+        columns=columns,
+        order=plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=task.spec.seed),
+        micro_batch=choose_micro_batch(model, task.params.batch_size),
+        seed=task.spec.seed,
+        work_folder=folder / "work",
+        checkpoint=lambda step: folder / f"step-{step}",
+    )
+    fit(model, plan, on_step=note_time)
+    pairs = (len(started) - 1) * task.params.batch_size / (started[-1] - started[0])
+    return {"pairs_per_s": pairs, "texts_per_s": speed}
+
+
+def _judge(task: StudyTask, collection: Collection, split: Split, *, model: object) -> Judge:
+    evaluation = task.spec.evaluation
+    judged = plan_judged(
+        collection,
+        split,
+        max_documents=evaluation.max_documents,
+        max_queries=evaluation.max_queries,
+        seed=task.spec.data.split.seed,
+    )
+    return Judge(model, collection, judged=judged, document=task.spec.data.document)  # type: ignore[arg-type]

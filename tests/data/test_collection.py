@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweep.data import Collection, Document, count_shared_documents, plan_judged
+from sweep.errors import CollectionError
+
+
+def make(qrels, *, documents=12, held_out=(), name="toy"):
+    return Collection(
+        name=name,
+        documents={f"d{n:02}": Document(f"title {n}", f"text {n}") for n in range(documents)},
+        queries={f"q{n}": f"query {n}" for n in range(6)},
+        qrels=qrels,
+        held_out=frozenset(held_out),
+    )
+
+
+GRADED = {
+    "train": {"q0": {"d00": 1}},
+    "dev": {f"q{n}": {f"d{n:02}": 2, f"d{n + 1:02}": 0} for n in range(1, 5)},
+    "test": {"q5": {"d09": 1}},
+}
+
+
+@pytest.mark.parametrize(
+    ("title", "view", "embedded"),
+    [
+        ("Tea", "text", "Steep it."),
+        ("Tea", "title-and-text", "Tea\nSteep it."),
+        ("", "title-and-text", "Steep it."),
+    ],
+)
+def test_a_document_is_embedded_with_or_without_its_title(title, view, embedded):
+    assert Document(title, "Steep it.").embedded(view) == embedded
+
+
+def test_a_title_without_text_is_embedded_alone():
+    assert Document("Tea", "").embedded("title-and-text") == "Tea"
+
+
+def test_the_hash_does_not_depend_on_any_order_or_the_name():
+    one = make(GRADED)
+    other = Collection(
+        name="other",
+        documents=dict(reversed(one.documents.items())),
+        queries=dict(reversed(one.queries.items())),
+        qrels={
+            split: {query: dict(reversed(judged.items())) for query, judged in reversed(qrels.items())}
+            for split, qrels in reversed(GRADED.items())
+        },
+        held_out=frozenset(),
+    )
+    assert one.content_hash == other.content_hash
+    assert len(one.content_hash) == 64
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(make(GRADED, documents=11), id="a-document-less"),
+        pytest.param(make(GRADED, held_out=["d01"]), id="held-out"),
+        pytest.param(make(GRADED | {"train": {"q0": {"d00": 2}}}), id="a-grade"),
+        pytest.param(make(GRADED | {"train": GRADED["test"], "test": GRADED["train"]}), id="splits-exchanged"),
+    ],
+)
+def test_the_hash_depends_on_everything_that_training_or_judging_sees(changed):
+    assert changed.content_hash != make(GRADED).content_hash
+
+
+def test_shared_documents_are_those_judged_that_some_format_could_train_on():
+    assert count_shared_documents(make(GRADED)) == 6  # d01-d05 at any grade, d09: all have title and text
+    assert count_shared_documents(make(GRADED, held_out=["d01", "d09"])) == 4
+    untitled = make({"train": {"q0": {"d00": 1, "d01": 1, "d02": 0}}, "dev": {"q1": {"d01": 1, "d02": 1}}})
+    bare = {key: Document("", document.text) for key, document in untitled.documents.items()}
+    assert count_shared_documents(Collection("bare", bare, untitled.queries, untitled.qrels, frozenset())) == 1
+
+
+def test_everything_is_judged_where_nothing_limits_it():
+    judged = plan_judged(make(GRADED), "dev", max_documents=None, max_queries=None, seed=0)
+    assert judged.document_ids == tuple(f"d{n:02}" for n in reversed(range(12)))
+    assert judged.query_ids == ("q1", "q2", "q3", "q4")
+    assert judged.qrels == GRADED["dev"]
+    assert judged.judged_documents == 5
+
+
+@settings(deadline=None)
+@given(st.integers(1, 14), st.integers(1, 6), st.integers(0, 50))
+def test_judged_documents_come_first_and_others_fill_up(max_documents, max_queries, seed):
+    judged = plan_judged(make(GRADED), "dev", max_documents=max_documents, max_queries=max_queries, seed=seed)
+    assert judged.query_ids == tuple(sorted(judged.qrels))
+    assert len(judged.query_ids) == min(max_queries, 4)
+    assert judged.document_ids == tuple(sorted(set(judged.document_ids), reverse=True))
+    asked = {document for grades in judged.qrels.values() for document in grades}
+    assert asked <= set(judged.document_ids)
+    assert judged.judged_documents == len(asked)
+    assert len(judged.document_ids) == max(len(asked), min(max_documents, 12))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 20), st.integers(1, 3))
+def test_a_larger_sample_holds_the_smaller(seed, size):
+    smaller, larger = (
+        plan_judged(make(GRADED), "dev", max_documents=None, max_queries=size + more, seed=seed) for more in (0, 1)
+    )
+    assert set(smaller.query_ids) < set(larger.query_ids)
+
+
+def test_the_sample_follows_the_seed_and_the_split():
+    everywhere = make({split: {f"q{n}": {f"d{n:02}": 1} for n in range(6)} for split in ("dev", "test")})
+
+    def sample(split, seed):
+        return plan_judged(everywhere, split, max_documents=8, max_queries=3, seed=seed)
+
+    assert sample("dev", 0) == sample("dev", 0)
+    assert len({sample("dev", seed).query_ids for seed in range(10)}) > 3
+    assert any(sample("dev", seed).query_ids != sample("test", seed).query_ids for seed in range(5))
+
+
+def test_queries_without_a_relevant_document_in_the_corpus_are_left_out():
+    dev = {"q0": {"gone": 1}, "q1": {"d01": 0}, "q2": {"d02": 1, "d03": -2, "gone": 1}, "q?": {"d01": 1}}
+    strange = make({"dev": dev})
+    judged = plan_judged(strange, "dev", max_documents=4, max_queries=None, seed=0)
+    assert judged.qrels == {"q2": {"d02": 1, "d03": 0}}
+    assert judged.judged_documents == 2
+    assert len(judged.document_ids) == 4
+
+
+def test_a_split_without_a_judged_query_is_refused():
+    with pytest.raises(CollectionError, match="toy: no query of the test split has a relevant document"):
+        plan_judged(make({"test": {"q1": {"d01": 0}}}), "test", max_documents=None, max_queries=None, seed=0)
