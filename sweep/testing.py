@@ -170,8 +170,9 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
 
     The script beside the model may hold: ``step_s``, seconds a step; ``fail``, a list of trials that raise at
     ``fail_step`` (0 by default); ``die``, signals by trial number as text, each sent once to the trial's own process at
-    ``die_step``; ``diverge``, trials whose values are not finite from the second evaluation on; ``exhaust``, the
-    largest micro-batch that fits; ``noise``, the standard deviation of a query's value.
+    ``die_step``, or each time with ``die_always``; ``diverge``, trials whose values are not finite from the second
+    evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the largest batch that fits at any
+    micro-batch; ``noise``, the standard deviation of a query's value.
     """
     script = json.loads((task.folder / task.spec.model.base / SCRIPT).read_text())
     folder = RunFolder(task.run_folder)
@@ -205,7 +206,8 @@ def _scripted_memory(task: Assignment, script: Mapping[str, Any]) -> int:
     from sweep.errors import DeviceMemoryError
 
     micro_batch = min(task.micro_batch or task.params.batch_size, task.params.batch_size)
-    if micro_batch > script.get("exhaust", micro_batch):
+    fits = task.params.batch_size <= script.get("largest_batch", task.params.batch_size)
+    if micro_batch > script.get("exhaust", micro_batch) or not fits:
         raise DeviceMemoryError(task.device, micro_batch=micro_batch)
     return micro_batch
 

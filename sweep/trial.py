@@ -168,7 +168,17 @@ class _TrialRun:
 
 
 def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # noqa: ARG001 - every job has a channel
-    """Pairs trained and texts encoded per second on this device, measured on a few batches of the study's own texts."""
+    """Pairs trained and texts encoded per second on this device, measured on a few batches of the study's own texts.
+
+    Args:
+        task: What to train: at least two steps, since the first only warms the device up.
+        channel: Not used.
+
+    Raises:
+        ValueError: If there are fewer than two steps.
+    """
+    if task.steps < 2:
+        raise ValueError(f"steps must be at least 2, got {task.steps}")
     model, _ = load_base_model(task.spec.model, task.folder)
     model.to(task.device)
     collection = load_collection(task.spec.data, folder=task.folder)

@@ -131,12 +131,10 @@ def run_job(job: Job, channel: PipeChannel, *, warm: bool) -> None:
     channel.send(Started(warm=warm))
     try:
         module, _, function = job.body.partition(":")
-        result = getattr(importlib.import_module(module), function)(job.task, channel)
+        channel.send(Done(getattr(importlib.import_module(module), function)(job.task, channel)))
     except Exception as error:  # noqa: BLE001 - the process's boundary: whatever went wrong comes home with its traceback
         traceback.print_exc()
         channel.send(_describe(error))
-    else:
-        channel.send(Done(result))
 
 
 def _describe(error: Exception) -> Failure:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.storages import RDBStorage
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyChangedError
@@ -14,7 +16,6 @@ from sweep.spec import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, SPEC
 
 SETTLED = (
-    "name",
     "seed",
     "model",
     "data",
@@ -30,6 +31,17 @@ SETTLED = (
 def describe_beginning(spec: StudySpec, *, revision: str, collection_hash: str) -> dict[str, Any]:
     """The study attributes that say what a study began with; the study file's content comes last."""
     return {BASE_MODEL: revision, COLLECTION_HASH: collection_hash, SPEC: spec.model_dump(mode="json")}
+
+
+def check_name(file: Path, storage: RDBStorage, spec: StudySpec) -> None:
+    """Refuses a study file whose name is not that of the study that its database holds.
+
+    Raises:
+        StudyChangedError: If the database holds a study of another name.
+    """
+    for name in optuna.get_all_study_names(storage):
+        if name != spec.name:
+            raise StudyChangedError(file, key="name", old=name, new=spec.name)
 
 
 def check_unchanged(

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
-from sweep.coordinator.events import Event, SweepView, Watcher
+from sweep.coordinator.events import Event, SweepView, Watcher, describe_params
+from sweep.coordinator.failures import FailureStreak
+from sweep.coordinator.files import saved_step, tidy
 from sweep.coordinator.jobs import InterruptedRunError, StopSignal
 from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.limits import DeviceLimits
 from sweep.coordinator.outlook import make_view
 from sweep.coordinator.proposals import Proposer, seen_value
-from sweep.coordinator.running import RunningTrial
+from sweep.coordinator.running import RunningTrial, begin_trial, make_assignment, revive_trial
 from sweep.coordinator.slots import Slot
 from sweep.coordinator.verdicts import conclude, decide
 from sweep.errors import StudyEndedError
 from sweep.launch import Died, Launcher, Message
-from sweep.messages import Assignment, Failure, Report, TrialResult, Verdict
-from sweep.params import Params
+from sweep.messages import Failure, Report, TrialResult, Verdict
 from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.records import EXCUSED, TrialRecord
-from sweep.training.checkpoint import newest_whole, remove
+from sweep.storage.records import EXCUSED
 from sweep.worker import Done, Job, Started
 
 POLL_S = 0.2
@@ -33,12 +34,6 @@ PAUSE_S = 20.0
 """Seconds that a trial gets to finish its step when the run is interrupted; after that its last checkpoint counts."""
 
 MAX_WITHOUT_PROGRESS = 3
-MAX_FAILURES = 3
-LARGEST_BATCH = "largest_batch"
-"""Study attribute: the largest batch that each kind of device can hold, where that was found out."""
-
-LARGEST_MICRO_BATCH = "largest_micro_batch"
-"""Study attribute: the largest micro-batch that each kind of device can hold, where that was found out."""
 
 
 class Coordinator:
@@ -75,7 +70,8 @@ class Coordinator:
         self._baseline = ledger.table.per_query(UNTRAINED)[1][0]
         self._running: dict[str, RunningTrial] = {}  # by the name of its job
         self._waiting: deque[RunningTrial] = deque()  # interrupted trials that go on before new ones begin
-        self._failures: list[tuple[int, str]] = []
+        self._failures = FailureStreak()
+        self._limits = DeviceLimits(ledger)
         self._pausing_since: float | None = None
         self._cold_told = False
         self._proposer = Proposer(plan.space, seed=plan.spec.seed, trials=plan.spec.budget.trials)
@@ -113,42 +109,21 @@ class Coordinator:
         self._record = self._ledger.record()
         values = self._ledger.values()
         self._proposer.rebuild(self._record, values)
+        tidy(self._plan.run_folder, self._record)
         for record in left:
-            trial = self._revive(record, self._plan.space.params(values[record.number]))
+            params = self._plan.space.params(values[record.number])
+            measured = self._ledger.table.per_query(record.number)
+            trial = revive_trial(self._plan, record, params=params, baseline=self._baseline, measured=measured)
+            if len(trial.progress) > 1:
+                trial.stop_reason = self._decide(trial)
             paused = bool(record.attributes.get("paused"))
             if not paused:
-                trial.interrupt(self._checkpoint_step(trial))
+                trial.interrupt(self._saved_step(trial))
             self._note_interruptions(trial)
-            text = f"goes on from step {self._checkpoint_step(trial)} (it was {'paused' if paused else 'interrupted'})"
+            text = f"goes on from step {self._saved_step(trial)} (it was {'paused' if paused else 'interrupted'})"
             self._tell("adopt", text, trial.number)
-            if not self._settle(trial):
+            if not self._settle(trial) and not self._is_stuck(trial, "interrupted"):
                 self._waiting.append(trial)
-
-    def _revive(self, record: TrialRecord, params: Params) -> RunningTrial:
-        trial = self._make_trial(record.number, params)
-        points, per_query = self._ledger.table.per_query(record.number)
-        trial.progress.extend(points)
-        trial.per_query.extend(per_query)
-        if record.rows:
-            trial.seconds_before = record.rows[-1].seconds
-            trial.evaluation_seconds_before = record.rows[-1].evaluation_seconds
-        trial.micro_batch = record.attributes.get("micro_batch")
-        trial.interruptions = record.attributes.get("interruptions", 0)
-        trial.without_progress = record.attributes.get("without_progress", 0)
-        trial.mark = tuple(record.attributes.get("mark", (-1, -1)))
-        if len(trial.progress) > 1:
-            trial.stop_reason = self._decide(trial)
-        return trial
-
-    def _make_trial(self, number: int, params: Params) -> RunningTrial:
-        return RunningTrial(
-            number=number,
-            params=params,
-            steps=self._plan.steps(params.batch_size),
-            evaluations=self._plan.evaluations(params.batch_size),
-            progress=[0],
-            per_query=[self._baseline],
-        )
 
     def _fill_slots(self) -> None:
         taken = {trial.slot.name for trial in self._running.values() if trial.slot}
@@ -163,7 +138,7 @@ class Coordinator:
         """A new trial, if the budget holds one more."""
         if self._record.counted + len(self._running) + len(self._waiting) >= self._plan.spec.budget.trials:
             return None
-        largest = self._limit(LARGEST_BATCH, slot)
+        largest = self._limits.largest_batch(slot.label)
         proposal = self._proposer.propose(self._ledger.next_number(), largest_batch=largest)
         params = proposal.params
         number = self._ledger.begin_trial(
@@ -179,28 +154,17 @@ class Coordinator:
             },
             baseline=self.baseline,
         )
-        return self._make_trial(number, params)
+        return begin_trial(self._plan, number, params=params, baseline=self._baseline)
 
     def _launch(self, trial: RunningTrial, slot: Slot) -> None:
         trial.slot = slot
         plan = self._plan
-        task = Assignment(
-            spec=plan.spec,
-            folder=plan.folder,
-            run_folder=plan.run_folder.path,
-            device=slot.device,
-            trial=trial.number,
-            params=trial.params,
-            steps=trial.steps,
-            evaluations=trial.evaluations,
-            micro_batch=trial.micro_batch or self._limit(LARGEST_MICRO_BATCH, slot) or plan.spec.workers.micro_batch,
-            peak=trial.peak.ndcg if trial.peak else None,
-        )
+        held_to = trial.micro_batch or self._limits.micro_batch(slot.label, asked=plan.spec.workers.micro_batch)
         self._ledger.note(trial.number, device=slot.label, paused=False)
         job = Job(
             name=trial.job,
             body=self._body,
-            task=task,
+            task=make_assignment(plan, trial, device=slot.device, micro_batch=held_to),
             log=plan.run_folder.log(trial.number),
             environment=slot.environment,
         )
@@ -274,18 +238,22 @@ class Coordinator:
             self._end(trial)
 
     def _on_death(self, trial: RunningTrial, death: Died) -> None:
-        if self._pausing_since is not None:
+        if self._stop.signal is not None:  # its death is the user's wish, and none of its interruptions
+            self._ledger.note(trial.number, paused=True)
             self._tell("pause", "ended before it could save; its last checkpoint counts", trial.number)
             return
-        trial.interrupt(self._checkpoint_step(trial))
+        trial.interrupt(self._saved_step(trial))
         self._note_interruptions(trial)
-        if self._settle(trial):
-            return
-        if trial.without_progress >= MAX_WITHOUT_PROGRESS:
-            self._fail(trial, f"{death.reason}, {MAX_WITHOUT_PROGRESS} times without progress")
-        else:
-            self._tell("retry", f"{death.reason}; goes on from step {self._checkpoint_step(trial)}", trial.number)
+        if not self._settle(trial) and not self._is_stuck(trial, death.reason):
+            self._tell("retry", f"{death.reason}; goes on from step {self._saved_step(trial)}", trial.number)
             self._requeue(trial)
+
+    def _is_stuck(self, trial: RunningTrial, reason: str) -> bool:
+        """Fails a trial that was interrupted too often without getting any further."""
+        if trial.without_progress < MAX_WITHOUT_PROGRESS:
+            return False
+        self._fail(trial, f"{reason}, {MAX_WITHOUT_PROGRESS} times without progress")
+        return True
 
     def _on_failure(self, trial: RunningTrial, failure: Failure) -> None:
         exhausted = failure.exhausted_micro_batch
@@ -294,22 +262,12 @@ class Coordinator:
         elif exhausted > 1:
             trial.micro_batch = exhausted // 2
             self._ledger.note(trial.number, micro_batch=trial.micro_batch)
-            self._set_limit(LARGEST_MICRO_BATCH, trial, trial.micro_batch)
+            self._limits.lower_micro_batch(_device(trial), trial.micro_batch)
             self._tell("retry", f"{failure.cause}; goes on with {trial.micro_batch}", trial.number)
             self._requeue(trial)
         else:
-            self._set_limit(LARGEST_BATCH, trial, trial.params.batch_size // 2)
+            self._limits.lower_batch(_device(trial), trial.params.batch_size // 2)
             self._fail(trial, failure.cause)
-
-    def _limit(self, name: str, slot: Slot) -> int | None:
-        limits: dict[str, int] = self._record.attributes.get(name, {})
-        return limits.get(slot.label)
-
-    def _set_limit(self, name: str, trial: RunningTrial, limit: int) -> None:
-        """Remembers what the device of a trial can hold."""
-        if trial.slot is not None:
-            self._ledger.set_attribute(name, {**self._record.attributes.get(name, {}), trial.slot.label: limit})
-            self._record = self._ledger.record()
 
     def _requeue(self, trial: RunningTrial) -> None:
         trial.slot = None
@@ -337,8 +295,8 @@ class Coordinator:
         return True
 
     def _end(self, trial: RunningTrial) -> None:
-        peaks = [found.peak.ndcg for found in self._record.trials if found.is_counted and found.peak]
-        conclusion = conclude(trial.stop_reason, trial.peak, max(peaks, default=None))
+        best = self._record.best
+        conclusion = conclude(trial.stop_reason, trial.peak, best.value if best else None)
         ndcg = [value for _, value in trial.curve if np.isfinite(value)]
         self._ledger.end_trial(
             trial.number,
@@ -362,12 +320,9 @@ class Coordinator:
         self._ledger.end_trial(trial.number, value=None, pruned=False, error=cause)
         self._after_end(trial)
         self._tell("end", f"failed: {cause}; see {self._plan.run_folder.log(trial.number)}", trial.number, state="fail")
-        self._failures.append((trial.number, cause))
-        causes = Counter(cause for _, cause in self._failures[-MAX_FAILURES:])
-        ended = [found for found in self._record.trials if found.is_counted]
-        stillborn = len(ended) == 2 and all(found.state == "fail" and not found.rows for found in ended)
-        if stillborn or causes.most_common(1)[0][1] == MAX_FAILURES:
-            numbers = [found.number for found in ended] if stillborn else [n for n, _ in self._failures[-MAX_FAILURES:]]
+        self._failures.add(trial.number, cause)
+        numbers = self._failures.ending([found for found in self._record.trials if found.is_counted])
+        if numbers:
             self._give_up(numbers, cause)
 
     def _give_up(self, numbers: Sequence[int], cause: str) -> None:
@@ -385,18 +340,10 @@ class Coordinator:
         self._record = self._ledger.record()
         ended = self._record.trials[trial.number]
         self._proposer.conclude(trial.number, None if ended.state == "fail" else seen_value(ended, self.baseline))
-        best = self._record.best
-        folder = self._plan.run_folder
-        for checkpoint in folder.checkpoint_folders(trial.number):
-            remove(checkpoint)
-        for found in self._record.trials:
-            for model in folder.peak_models(found.number) if found.state in ("complete", "pruned", "fail") else ():
-                if best is None or best.peak is None or model != folder.peak_model(best.number, best.peak.progress):
-                    remove(model)
+        tidy(self._plan.run_folder, self._record)
 
-    def _checkpoint_step(self, trial: RunningTrial) -> int:
-        checkpoint = newest_whole(self._plan.run_folder.checkpoint_folders(trial.number))
-        return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+    def _saved_step(self, trial: RunningTrial) -> int:
+        return saved_step(self._plan.run_folder, trial.number)
 
     # ---- signals and watchers
 
@@ -423,15 +370,9 @@ class Coordinator:
         return make_view(self._plan, self._record, list(self._running.values()), self._slots, self.baseline)
 
 
-def describe_params(params: Params) -> str:
-    """A trial's settings in a line."""
-    effective = params.effective_learning_rate
-    scaled = f" (effective {effective:.2e})" if effective != params.learning_rate else ""
-    return (
-        f"{params.data_format}, learning rate {params.learning_rate:.2e}{scaled}, warm-up {params.warmup_ratio:.2f},"
-        f" batch {params.batch_size}, scale {params.scale:g}, {params.scheduler}"
-    )
-
-
 def _verdict(stop_reason: str | None) -> Verdict:
     return Verdict(stop=stop_reason is not None, reason=stop_reason)
+
+
+def _device(trial: RunningTrial) -> str:
+    return trial.slot.label if trial.slot else ""

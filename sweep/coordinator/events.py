@@ -91,3 +91,13 @@ class Watcher(Protocol):
     def refresh(self, sweep: SweepView) -> None:
         """Shows the state of the sweep; called a few times a second."""
         ...
+
+
+def describe_params(params: Params) -> str:
+    """A trial's settings in a line."""
+    effective = params.effective_learning_rate
+    scaled = f" (effective {effective:.2e})" if effective != params.learning_rate else ""
+    return (
+        f"{params.data_format}, learning rate {params.learning_rate:.2e}{scaled}, warm-up {params.warmup_ratio:.2f},"
+        f" batch {params.batch_size}, scale {params.scale:g}, {params.scheduler}"
+    )

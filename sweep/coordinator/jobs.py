@@ -64,10 +64,14 @@ class JobFailedError(SweepError):
         cause: Why.
         actionable: Whether the cause alone tells a user what to do.
         log: What the job printed.
+
+    Attributes:
+        log: The log, where the message names it.
     """
 
     def __init__(self, cause: str, *, actionable: bool, log: Path) -> None:
         super().__init__(cause if actionable else f"{cause}; see {log}")
+        self.log = None if actionable else log
         if not actionable:
             self.exit_code = 1
 

@@ -102,6 +102,17 @@ class Ledger:
         A trial that was killed between its enqueueing and its parameters gets the parameters it was enqueued with; a
         measurement that our table has and Optuna's lacks is reported again.
         """
+        with warnings.catch_warnings():  # a setting stands as it was enqueued, in a range that was narrowed since too
+            warnings.filterwarnings("ignore", "Fixed parameter", UserWarning)
+            self._adopt_settings(distributions)
+        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            committed = {0: baseline} | {row.progress: row.ndcg for row in self.table.rows(frozen.number)}
+            for progress, ndcg in committed.items():
+                if progress not in frozen.intermediate_values:
+                    self._trials[frozen.number].report(ndcg, progress)
+        return [trial for trial in self.record().trials if trial.state == "running"]
+
+    def _adopt_settings(self, distributions: Mapping[str, BaseDistribution]) -> None:
         for _ in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             trial = self._study.ask(dict(distributions))  # takes the oldest waiting trial, as it was enqueued
             self._trials[trial.number] = trial
@@ -110,11 +121,6 @@ class Ledger:
             for name, distribution in distributions.items():
                 if name not in frozen.params:
                     _suggest(trial, name, distribution)
-            committed = {0: baseline} | {row.progress: row.ndcg for row in self.table.rows(frozen.number)}
-            for progress, ndcg in committed.items():
-                if progress not in frozen.intermediate_values:
-                    trial.report(ndcg, progress)
-        return [trial for trial in self.record().trials if trial.state == "running"]
 
     def note(self, number: int, **attributes: Any) -> None:
         """Writes user attributes of a running trial."""

@@ -8,6 +8,7 @@ every finished trial is complete with its peak; what it proposes then enters the
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.errors import SweepError
 from sweep.params import Params
@@ -37,13 +38,13 @@ class Proposal:
     Attributes:
         values: Its values by their names in the Optuna study.
         params: What training is told.
-        origin: User attributes that say where it comes from: ``start``, the index of a start point, or ``rerun_of``,
-            the number of an excused trial.
+        origin: User attributes that say where it comes from: ``start``, the index of a start point, with
+            ``start_values``, what it fixes; or ``rerun_of``, the number of an excused trial.
     """
 
     values: Mapping[str, Any]
     params: Params
-    origin: Mapping[str, int] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Proposer:
@@ -62,8 +63,8 @@ class Proposer:
         self._startup_trials = max(4, trials // 5)
         self._study = optuna.create_study(direction="maximize")
         self._numbers: dict[int, int] = {}  # number in the real study -> in this one
-        self._done_starts: set[int] = set()
-        self._reruns: list[tuple[int, dict[str, Any]]] = []
+        self._starts = deque((index, space.start_values(start)) for index, start in enumerate(space.spec.start))
+        self._reruns: deque[tuple[int, dict[str, Any]]] = deque()
 
     def rebuild(self, record: StudyRecord, values: Mapping[int, Mapping[str, Any]]) -> None:
         """Shows the sampler what a study holds already.
@@ -74,8 +75,7 @@ class Proposer:
         """
         rerun = {trial.attributes.get("rerun_of") for trial in record.trials}
         for trial in record.trials:
-            if "start" in trial.attributes:
-                self._done_starts.add(trial.attributes["start"])
+            self._strike_start(trial.attributes.get("start_values"))
             if trial.is_excused:
                 if trial.number not in rerun:
                     self._reruns.append((trial.number, dict(values[trial.number])))
@@ -92,14 +92,19 @@ class Proposer:
         Raises:
             SweepError: If no point of the space is allowed.
         """
-        for index, start in enumerate(self._space.spec.start):
-            if index not in self._done_starts:
-                self._done_starts.add(index)
-                return self._ask(number, self._space.start_values(start), {"start": index}, largest_batch)
+        if self._starts:
+            index, values = self._starts.popleft()
+            return self._ask(number, values, {"start": index, "start_values": values}, largest_batch)
         if self._reruns:
-            failed, values = self._reruns.pop(0)
-            return self._ask(number, values, {"rerun_of": failed}, largest_batch)
+            failed, values = self._reruns.popleft()
+            fixed = values if self._space.accepts(self._space.params(values)) else {}  # it may be narrower by now
+            return self._ask(number, fixed, {"rerun_of": failed}, largest_batch)
         return self._ask(number, {}, {}, largest_batch)
+
+    @property
+    def seen(self) -> list[FrozenTrial]:
+        """What the sampler is shown: the trials of its own study, but for the points that were not tried."""
+        return [trial for trial in self._study.get_trials() if trial.state != TrialState.FAIL]
 
     def conclude(self, number: int, value: float | None) -> None:
         """Shows the sampler how a trial ended; None for one it shall not learn from."""
@@ -112,13 +117,14 @@ class Proposer:
             self._study.tell(place, value)
 
     def _ask(
-        self, number: int, fixed: Mapping[str, Any], origin: Mapping[str, int], largest_batch: int | None
+        self, number: int, fixed: Mapping[str, Any], origin: Mapping[str, Any], largest_batch: int | None
     ) -> Proposal:
         distributions = _limited(self._space.distributions, largest_batch)
+        fixed = {name: value for name, value in fixed.items() if holds(distributions[name], value)}
         for attempt in range(MAX_REJECTED):
             self._study.sampler = self._make_sampler(number, attempt)
             if fixed:
-                self._study.enqueue_trial(dict(fixed))
+                self._study.enqueue_trial(fixed)
             trial = self._study.ask(distributions)
             params = self._space.params(trial.params)
             if self._space.accepts(params):
@@ -128,6 +134,12 @@ class Proposer:
         raise SweepError(
             f"space.max_learning_rate rejected {MAX_REJECTED} proposals in a row: widen it or lower space.learning_rate"
         )
+
+    def _strike_start(self, values: Mapping[str, Any] | None) -> None:
+        """Takes a start point that has been tried off the list; known by its values, for the list may be another."""
+        done = next((start for start in self._starts if start[1] == values), None)
+        if done is not None:
+            self._starts.remove(done)
 
     def _make_sampler(self, number: int, attempt: int) -> TPESampler:
         seed = int(np.random.SeedSequence([self._seed, number, attempt]).generate_state(1)[0])

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.coordinator.changes import check_unchanged, describe_beginning
+from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning
 from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.events import Event, Watcher
-from sweep.coordinator.jobs import StopSignal, run_job
+from sweep.coordinator.jobs import JobFailedError, StopSignal, run_job
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.slots import Slot, find_slots
 from sweep.errors import CheckpointError, StorageError, SweepError
@@ -67,7 +67,8 @@ class _StudyRun:
     def run(self) -> StudyRecord:
         folder = self.plan.run_folder
         slots: Sequence[Slot] = ()
-        if not folder.path.is_dir():  # a machine that cannot run the study leaves nothing behind
+        is_new = not folder.path.is_dir()
+        if is_new:  # a machine that cannot run the study leaves nothing behind
             slots = self._find_slots()
             _make_folder(folder.path)
         with StudyLock(folder.lock):
@@ -77,8 +78,9 @@ class _StudyRun:
                     return finished
                 slots = slots or self._find_slots()
                 ledger = self._open_ledger(slots)
-            except SweepError:
-                if not folder.database.exists():  # nor does a study that could not begin
+            except SweepError as error:
+                # nor does a study that could not begin, but for a log that its message names
+                if is_new and not folder.database.exists() and not (isinstance(error, JobFailedError) and error.log):
                     shutil.rmtree(folder.path, ignore_errors=True)
                 raise
             Coordinator(
@@ -102,7 +104,9 @@ class _StudyRun:
         plan = self.plan
         if not plan.run_folder.database.exists():
             return None
-        ledger = Ledger(open_storage(plan.run_folder.database), plan.spec.name)
+        storage = open_storage(plan.run_folder.database)
+        check_name(plan.file, storage, plan.spec)
+        ledger = Ledger(storage, plan.spec.name)
         if not ledger.has_begun():
             return None
         record = ledger.record()

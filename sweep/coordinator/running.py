@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.coordinator.slots import Slot
-from sweep.messages import Report
+from sweep.messages import Assignment, Report
 from sweep.params import Params
+from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
-from sweep.storage.records import Peak
+from sweep.storage.records import Peak, TrialRecord
 
 
 @dataclass
@@ -94,3 +95,69 @@ class RunningTrial:
         self.mark = mark
         self.interruptions += 1
         self.slot = None
+
+
+def begin_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArray[np.float32]) -> RunningTrial:
+    """A trial before its first step.
+
+    Args:
+        plan: The study.
+        number: The trial's number.
+        params: Its settings.
+        baseline: (Q,) NDCG per query of the untrained model, its first point.
+    """
+    return RunningTrial(
+        number=number,
+        params=params,
+        steps=plan.steps(params.batch_size),
+        evaluations=plan.evaluations(params.batch_size),
+        progress=[0],
+        per_query=[baseline],
+    )
+
+
+def revive_trial(
+    plan: StudyPlan,
+    record: TrialRecord,
+    *,
+    params: Params,
+    baseline: NDArray[np.float32],
+    measured: tuple[list[int], NDArray[np.float32]],
+) -> RunningTrial:
+    """A trial as an earlier run left it.
+
+    Args:
+        plan: The study.
+        record: What is known of the trial.
+        params: Its settings.
+        baseline: (Q,) NDCG per query of the untrained model.
+        measured: Its committed progress points (T,) and NDCG per query (T, Q).
+    """
+    trial = begin_trial(plan, record.number, params=params, baseline=baseline)
+    points, per_query = measured
+    trial.progress.extend(points)
+    trial.per_query.extend(per_query)
+    if record.rows:
+        trial.seconds_before = record.rows[-1].seconds
+        trial.evaluation_seconds_before = record.rows[-1].evaluation_seconds
+    trial.micro_batch = record.attributes.get("micro_batch")
+    trial.interruptions = record.attributes.get("interruptions", 0)
+    trial.without_progress = record.attributes.get("without_progress", 0)
+    trial.mark = tuple(record.attributes.get("mark", (-1, -1)))
+    return trial
+
+
+def make_assignment(plan: StudyPlan, trial: RunningTrial, *, device: str, micro_batch: int | None) -> Assignment:
+    """What a trial's process is told."""
+    return Assignment(
+        spec=plan.spec,
+        folder=plan.folder,
+        run_folder=plan.run_folder.path,
+        device=device,
+        trial=trial.number,
+        params=trial.params,
+        steps=trial.steps,
+        evaluations=trial.evaluations,
+        micro_batch=micro_batch,
+        peak=trial.peak.ndcg if trial.peak else None,
+    )

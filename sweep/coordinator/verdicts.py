@@ -77,11 +77,11 @@ def conclude(stop_reason: str | None, peak: Peak | None, best_peak: float | None
     Args:
         stop_reason: Why it was stopped, or None where it went to its end.
         peak: Its best evaluation.
-        best_peak: The highest peak of all finished trials.
+        best_peak: The highest peak of all complete trials; that of a trial that failed or diverged is no model to keep.
 
     Returns:
         COMPLETE with its peak where it went to its end, or where it was stopped for drop-off and its peak beats every
-        finished trial's, so that the study's best trial is always the best model there is; else PRUNED.
+        complete trial's, so that the study's best trial is always the best model there is; else PRUNED.
     """
     if peak is None or not math.isfinite(peak.ndcg):
         return Conclusion(None, pruned=True)

@@ -75,5 +75,5 @@ class InlineLauncher:
 
 
 def _run(connection: Connection, job: Job) -> None:
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody listens any more
+    with contextlib.suppress(OSError):  # nobody listens any more
         run_job(job, PipeChannel(connection, on_orphaned=lambda: None), warm=True)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Sequence
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 
+from sweep.errors import SweepError
 from sweep.launch.launcher import Died, Message
 from sweep.messages import Failure, Verdict
 from sweep.worker import ORPHANED, Done, Job, run_worker
@@ -39,13 +42,23 @@ class LocalLauncher:
         self._jobs: dict[str, tuple[ForkServerProcess, Connection]] = {}
 
     def start(self, job: Job) -> None:
-        """Forks a process for a job."""
+        """Forks a process for a job.
+
+        Raises:
+            ValueError: If a job of that name is running, or its task cannot be sent to a process.
+            SweepError: If no process can be started.
+        """
         if job.name in self._jobs:
             raise ValueError(f"a job named {job.name!r} is running")
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=run_worker, args=(theirs, job, self._preload), name=f"sweep {job.name}")
-        process.start()
-        theirs.close()  # so that the pipe closes with the process
+        try:
+            self._fork(process, job)
+        except (ValueError, SweepError):
+            ours.close()
+            raise
+        finally:
+            theirs.close()  # so that the pipe closes with the process
         self._jobs[job.name] = (process, ours)
 
     def wait(self, timeout_s: float) -> list[Message]:
@@ -76,6 +89,18 @@ class LocalLauncher:
         """Process id of a running job."""
         return self._jobs[job][0].pid
 
+    def _fork(self, process: ForkServerProcess, job: Job) -> None:
+        try:
+            _start_fork_server()
+            process.start()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(f"the task of job {job.name!r} must be picklable, got {job.task!r}: {error}") from error
+        except (EOFError, OSError) as error:
+            raise SweepError(
+                f"no process can be started: the fork server, which imports {', '.join(self._preload) or 'nothing'},"
+                " ended; its last words stand above"
+            ) from error
+
     def _send(self, job: str, message: object) -> None:
         if job in self._jobs:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -101,6 +126,19 @@ class LocalLauncher:
         code = process.exitcode
         process.close()
         return _describe_exit(code)
+
+
+def _start_fork_server() -> None:
+    """Starts the fork server where it is not running, with Ctrl-C blocked in it and in all that it forks.
+
+    Ctrl-C reaches the whole terminal, and a process that was just forked has not had the time to ignore it.
+    """
+    resource_tracker.ensure_running()  # by itself, since it unblocks the signal again
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _describe_exit(code: int | None) -> str:

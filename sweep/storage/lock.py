@@ -87,7 +87,7 @@ def _lock(descriptor: int) -> bool:
 def find_holder(file: Path) -> Holder | None:
     """Who holds a study now, or None where nobody does."""
     try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -36,16 +36,21 @@ def verify(folder: Path) -> None:
     """Checks every file of a sealed folder against its manifest.
 
     Raises:
-        CheckpointError: If the manifest is missing or unreadable, or a file is missing or not what it says.
+        CheckpointError: If the manifest is missing or unreadable or names a file outside of the folder, or a file is
+            missing or not what it says.
     """
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         for name, expected in files.items():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise CheckpointError(f"{folder / MANIFEST}: names {name!r} outside of its folder; delete the folder")
             if _describe(folder / name) != expected:
                 raise CheckpointError(f"{folder / name}: is not what its manifest says; delete the folder")
     except FileNotFoundError as error:
         raise CheckpointError(f"{error.filename}: is missing, so this checkpoint does not count") from error
-    except (json.JSONDecodeError, KeyError, AttributeError, TypeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST}: is not a manifest; delete the folder") from error
 
 

@@ -50,8 +50,8 @@ def choose_micro_batch(model: SentenceTransformer, batch_size: int) -> int:
     """Pairs that go through the model at once, a power of two, at most ``batch_size``.
 
     On CUDA it follows from the free memory and an estimate of the activations of one text of full length, 34 * s * h
-    values a layer (Korthikanti et al., arXiv 2205.05198, eq. 2, without the attention matrices that fused attention
-    never stores). Elsewhere it is 64, beyond which a CPU gains nothing.
+    bytes a layer in 16 bits (Korthikanti et al., arXiv 2205.05198, eq. 2, without the attention matrices that fused
+    attention never stores). Elsewhere it is 64, beyond which a CPU gains nothing.
     """
     if model.device.type != "cuda":
         return min(batch_size, CPU_MICRO_BATCH)

@@ -46,6 +46,9 @@ SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
 }
 """The trainer's name and settings of each scheduler; the floor is a tenth of the peak rate."""
 
+COLUMN_ROLES = {"anchor": "query", "positive": "document"}
+"""Whose prompt a column's texts are trained with, where the model has one: the one that they are judged with."""
+
 _WEIGHTS = "model.safetensors"
 
 
@@ -123,7 +126,8 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
     """The one place where settings get the trainer's names."""
     params = plan.params
     scheduler, scheduler_settings = SCHEDULES[params.scheduler]
-    prompts = role_prompts(model)
+    by_role = role_prompts(model)
+    prompts = {column: by_role[role] for column, role in COLUMN_ROLES.items() if role in by_role}
     return SentenceTransformerTrainingArguments(
         output_dir=str(plan.work_folder),
         max_steps=len(plan.order),
@@ -132,7 +136,7 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
         warmup_steps=count_warmup_steps(params.warmup_ratio, len(plan.order)),
         lr_scheduler_type=scheduler,
         lr_scheduler_kwargs=scheduler_settings,
-        prompts={"anchor": prompts["query"], "positive": prompts["document"]} if len(prompts) == 2 else None,
+        prompts=prompts or None,
         bf16=computes_bf16(model.device.type),
         use_cpu=model.device.type == "cpu",
         seed=plan.seed,

@@ -6,12 +6,19 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from sweep.errors import ModelError
 from sweep.spec import ModelSpec
 from sweep.training.checkpoint import PARTIAL_SUFFIX, publish
 from sweep.training.locate import WEIGHT_FILES, first_line, locate_base_model
+
+LOADING_ERRORS = (
+    *(OSError, ValueError, LookupError, ImportError, RuntimeError, SafetensorError),
+    *(TypeError, AttributeError),  # JSON of another shape than the library expects
+)
+"""What the libraries raise over a folder that is no model, or a damaged one."""
 
 
 def load_base_model(spec: ModelSpec, folder: Path) -> tuple[SentenceTransformer, str]:
@@ -47,7 +54,7 @@ def load_model(folder: Path, *, device: str) -> SentenceTransformer:
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+    except LOADING_ERRORS as error:
         raise ModelError(f"{folder}: cannot be loaded as a Sentence Transformers model: {first_line(error)}") from error
 
 

@@ -1,0 +1,27 @@
+"""Files of trials: how far a trial has been saved, and what is kept of one that has ended."""
+
+from __future__ import annotations
+
+from sweep.run_folder import RunFolder
+from sweep.storage.records import FINISHED, StudyRecord
+from sweep.training.checkpoint import newest_whole, remove
+
+
+def saved_step(folder: RunFolder, trial: int) -> int:
+    """Optimizer step of a trial's newest whole checkpoint; 0 where there is none."""
+    checkpoint = newest_whole(folder.checkpoint_folders(trial))
+    return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+
+
+def tidy(folder: RunFolder, record: StudyRecord) -> None:
+    """Deletes every model and checkpoint of finished trials, half-written ones too, but for the study's best model.
+
+    Called at each start as well, for what a crash kept from being deleted.
+    """
+    best = record.best
+    kept = folder.peak_model(best.number, best.peak.progress) if best and best.peak else None
+    for trial in record.trials:
+        if trial.state in FINISHED and folder.trial(trial.number).is_dir():
+            for entry in folder.trial(trial.number).iterdir():
+                if entry != kept and entry.is_dir():
+                    remove(entry)

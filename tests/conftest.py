@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweep.testing import write_tiny_model, write_toy_collection
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture(autouse=True)
+def _skip_without_cuda(request: pytest.FixtureRequest) -> None:
+    """Skips what needs a CUDA device where torch sees none, with the reason."""
+    if request.node.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip(f"torch {torch.__version__} sees no CUDA device")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Sentence Transformers model of random weights, two layers, dropout 0.1; to be read, not written."""
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    write_tiny_model(folder, dropout=0.1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BEIR folder of 240 documents without splits; to be read, not written."""
+    folder = tmp_path_factory.mktemp("toy") / "collection"
+    write_toy_collection(folder)
+    return folder

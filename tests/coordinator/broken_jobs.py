@@ -1,0 +1,12 @@
+"""Scripted jobs whose base model crashes the program that loads it."""
+
+from __future__ import annotations
+
+from sweep.messages import Channel, StudyTask
+from sweep.testing import list_devices
+
+__all__ = ["list_devices", "prepare_study"]
+
+
+def prepare_study(task: StudyTask, channel: Channel) -> None:  # noqa: ARG001
+    raise RuntimeError("scripted crash")

@@ -1,0 +1,127 @@
+"""Whole studies of scripted jobs: how they are run, and what holds of every one that is finished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from sweep.coordinator.events import Event, SweepView
+from sweep.coordinator.jobs import StopSignal
+from sweep.coordinator.run import run_study
+from sweep.launch import InlineLauncher, Launcher
+from sweep.plan import StudyPlan, plan_study
+from sweep.storage.database import open_storage_read_only
+from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.records import StudyRecord, TrialRecord, load_record
+from sweep.testing import SCRIPT, scripted_ndcg
+
+JOBS = "sweep.testing"
+BASELINE = 0.5
+"""NDCG@10 of the scripted untrained model."""
+
+
+class Recorder:
+    """A watcher that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.views: list[SweepView] = []
+
+    def show(self, event: Event) -> None:
+        self.events.append(event)
+
+    def refresh(self, sweep: SweepView) -> None:
+        self.views.append(sweep)
+
+    def texts(self, kind: str) -> list[str]:
+        return [event.text for event in self.events if event.kind == kind]
+
+    def trials(self, kind: str) -> list[int | None]:
+        return [event.trial for event in self.events if event.kind == kind]
+
+
+def run(file: Path, *, launcher: Launcher | None = None, jobs: str = JOBS) -> tuple[StudyRecord, Recorder]:
+    """Runs a study of scripted jobs as threads of this process, or on ``launcher``."""
+    recorder = Recorder()
+    with StopSignal() as stop:
+        record = run_study(
+            plan_study(file), watcher=recorder, stop=stop, jobs=jobs, launcher=launcher or InlineLauncher()
+        )
+    return record, recorder
+
+
+def rewrite(file: Path, old: str, new: str) -> None:
+    """Changes a study file."""
+    text = file.read_text()
+    assert text.count(old) == 1, (old, text)
+    file.write_text(text.replace(old, new))
+
+
+def set_script(file: Path, **script: Any) -> None:
+    """Gives the scripted jobs of a study another script."""
+    (file.parent / "model" / SCRIPT).write_text(json.dumps(script))
+
+
+def open_study(file: Path) -> tuple[optuna.Study, EvaluationTable, StudyRecord]:
+    """A study's three views, to be read."""
+    storage = open_storage_read_only(plan_study(file).run_folder.database)
+    table = EvaluationTable(storage.engine, writable=False)
+    return optuna.load_study(study_name="toy", storage=storage), table, load_record(storage, table)
+
+
+def points(trial: TrialRecord) -> list[int]:
+    return [row.progress for row in trial.rows]
+
+
+def check_finished(file: Path) -> StudyRecord:
+    """Holds a finished study against its promises, whatever happened to it on the way."""
+    plan = plan_study(file)
+    study, table, record = open_study(file)
+    assert record.counted == plan.spec.budget.trials
+    assert {trial.state for trial in record.trials} <= {"complete", "pruned", "fail"}
+    assert record.baseline == pytest.approx(BASELINE)
+    assert record.attributes["ended_by"] == "trials"
+    for trial in record.trials:
+        check_trial(plan, trial)
+        values = study.trials[trial.number].intermediate_values
+        assert values == pytest.approx({0: BASELINE} | {row.progress: row.ndcg for row in trial.rows}, nan_ok=True)
+    complete = [trial for trial in record.trials if trial.state == "complete"]
+    assert record.best is not None
+    assert study.best_trial.number == record.best.number
+    assert study.best_value == max(trial.peak.ndcg for trial in complete if trial.peak)
+    check_files(plan, record)
+    assert table.judgement(UNTRAINED, "test") is not None
+    assert table.judgement(record.best.number, "test") is not None
+    return record
+
+
+def check_trial(plan: StudyPlan, trial: TrialRecord) -> None:
+    """Every point of its curve that the plan asks for, once, with the value that the script gives it."""
+    assert trial.params is not None
+    planned = [(point.progress, point.step) for point in plan.evaluations(trial.params.batch_size)]
+    measured = [(row.progress, row.step) for row in trial.rows]
+    is_whole = trial.state != "fail" and trial.stop_reason is None
+    assert measured == (planned if is_whole else planned[: len(measured)])
+    if trial.stop_reason is None or not trial.stop_reason.startswith("diverged"):
+        for row in trial.rows:
+            assert row.ndcg == pytest.approx(scripted_ndcg(trial.params, row.progress), abs=1e-6)
+            assert row.examples == row.step * trial.params.batch_size
+    seconds = [row.seconds for row in trial.rows]
+    assert seconds == sorted(seconds)
+    if trial.state == "complete":
+        assert trial.peak is not None
+        assert trial.value == trial.attributes["peak"] == trial.peak.ndcg
+
+
+def check_files(plan: StudyPlan, record: StudyRecord) -> None:
+    """The best model is there, and no other model and no checkpoint."""
+    best = record.best
+    assert best is not None
+    assert best.peak is not None
+    kept = plan.run_folder.peak_model(best.number, best.peak.progress)
+    assert [entry for entry in plan.run_folder.checkpoints.glob("*/*") if entry.is_dir()] == [kept]
+    assert json.loads((kept / "ndcg.json").read_text()) == pytest.approx(best.value)

@@ -1,0 +1,353 @@
+"""Studies that are interrupted in every way: nothing is lost, nothing is done twice, nobody is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from processes import end_group, living, start_script, wait_until
+from scripted import check_finished, open_study, points, rewrite, run, set_script
+
+from sweep.messages import Cosines, Evaluation, Report
+from sweep.plan import plan_study
+from sweep.storage.database import open_storage
+from sweep.storage.evaluations import EvaluationTable
+from sweep.storage.records import StudyRecord
+from sweep.testing import write_toy_study
+
+RUN = """
+import sys
+import optuna
+from sweep.coordinator.jobs import StopSignal
+from sweep.coordinator.run import run_study
+from sweep.errors import SweepError
+from sweep.plan import plan_study
+
+class Printer:
+    def show(self, event):
+        print(event.kind, event.trial, event.text, flush=True)
+    def refresh(self, sweep):
+        pass
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+plan = plan_study(sys.argv[1])
+try:
+    with StopSignal() as stop:
+        run_study(plan, watcher=Printer(), stop=stop, jobs="sweep.testing")
+except SweepError as error:
+    print("error", None, error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+Start = Callable[[Path], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Runs a study in a process of its own; what it prints in error is a failure of the test."""
+    started: list[subprocess.Popen[str]] = []
+    errors = tmp_path / "errors.txt"
+
+    def start_one(file: Path) -> subprocess.Popen[str]:
+        started.append(start_script(RUN, [str(file)], folder=tmp_path, errors=errors))
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        end_group(process.pid)
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], *kinds: str) -> list[str]:
+    """The lines up to the first event of one of the kinds, or to the end."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.split()[0] in kinds:
+            break
+    return lines
+
+
+def check_gone(process: subprocess.Popen[str]) -> None:
+    assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
+
+
+def finish(start: Start, file: Path) -> StudyRecord:
+    """Runs a study to its end."""
+    process = start(file)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, (out, (file.parent.parent / "errors.txt").read_text())
+    check_gone(process)
+    return check_finished(file)
+
+
+def workers(group: int) -> list[int]:
+    """The processes of a run that the fork server made."""
+    listed = subprocess.run(["ps", "-A", "-o", "pgid=,ppid=,pid="], capture_output=True, text=True, check=True)
+    rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    return [pid for pgid, parent, pid in rows if pgid == group and parent != group and pid != group]
+
+
+def write_study(tmp_path: Path, *, step_s: float = 0.02, trials: int = 4, **tables: Any) -> Path:
+    script = {"step_s": step_s}
+    return write_toy_study(tmp_path / "a 'study'", script=script, budget={"trials": trials}, **tables)
+
+
+@pytest.mark.parametrize(("victim", "seed"), [("coordinator", 1), ("coordinator", 2), ("everybody", 1)])
+def test_a_study_whose_coordinator_is_killed_again_and_again_ends_whole(
+    tmp_path: Path, start: Start, victim: str, seed: int
+) -> None:
+    file = write_study(tmp_path)
+    moments = random.Random(f"{victim} {seed}")
+    for kill in range(4):
+        process = start(file)
+        if kill % 2:  # at any moment of its start, and then at any moment of a trial that has got somewhere
+            read_until(process, "evaluate")
+            time.sleep(moments.uniform(0.0, 0.7))
+        else:
+            time.sleep(moments.uniform(0.1, 1.6))
+        if victim == "coordinator":
+            process.kill()
+        else:
+            end_group(process.pid)
+        process.wait()
+        check_gone(process)
+        if plan_study(file).run_folder.database.exists() and kill % 2:
+            open_study(file)
+    record = finish(start, file)
+    assert len(record.trials) == 4
+    assert all(trial.state != "fail" for trial in record.trials)
+
+
+def test_a_study_whose_workers_are_killed_again_and_again_ends_whole(tmp_path: Path, start: Start) -> None:
+    file = write_study(tmp_path, stopping={"drop_off": False})
+    moments = random.Random(0)
+    process = start(file)
+    read_until(process, "start")
+    for _ in range(6):
+        read_until(process, "evaluate")
+        time.sleep(moments.uniform(0.0, 0.2))
+        for worker in workers(process.pid)[:1]:
+            os.kill(worker, signal.SIGKILL)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    check_gone(process)
+    record = check_finished(file)
+    assert len(record.trials) == 4
+    assert all(trial.state == "complete" for trial in record.trials)
+    assert sum(trial.attributes.get("interruptions", 0) for trial in record.trials) >= 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "to_all"),
+    [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
+)
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
+    tmp_path: Path, start: Start, number: int, status: int, to_all: bool
+) -> None:
+    file = write_study(tmp_path, trials=2, space={"batch_size": 8}, stopping={"drop_off": False})
+    process = start(file)
+    read_until(process, "evaluate")
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == status, out
+    assert "error None interrupted; run the same command again to go on" in out
+    assert "saved at step" in out
+    check_gone(process)
+    [trial] = open_study(file)[2].trials
+    assert trial.state == "running"
+    set_script(file)
+    _, recorder = run(file)
+    [text] = recorder.texts("adopt")
+    assert text.endswith("(it was paused)")
+    assert "from step 0 " not in text
+    record = check_finished(file)
+    assert [trial.attributes.get("interruptions", 0) for trial in record.trials] == [0, 0]
+    assert (tmp_path / "errors.txt").read_text() == ""
+
+
+def test_a_second_signal_ends_everything_at_once_and_is_no_interruption(tmp_path: Path, start: Start) -> None:
+    file = write_study(tmp_path, step_s=0.05, trials=2)
+    process = start(file)
+    read_until(process, "evaluate")
+    set_script(file, step_s=600)
+    os.killpg(process.pid, signal.SIGINT)  # the trial that runs has read its script, so it pauses
+    process.communicate(timeout=60)
+    for _ in range(3):  # more often than a trial may be interrupted without progress
+        process = start(file)
+        read_until(process, "start")
+        os.killpg(process.pid, signal.SIGINT)
+        read_until(process, "pause")
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "ended before it could save; its last checkpoint counts" in out
+        check_gone(process)
+    set_script(file)
+    run(file)
+    assert check_finished(file).trials[0].attributes["interruptions"] == 0
+    assert (tmp_path / "errors.txt").read_text() == ""
+
+
+def test_a_signal_while_the_study_is_prepared_leaves_nothing(tmp_path: Path, start: Start) -> None:
+    file = write_study(tmp_path)
+    process = start(file)
+    read_until(process, "prepare")
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+    check_gone(process)
+    if process.returncode == 143 and not plan_study(file).run_folder.database.exists():
+        assert not plan_study(file).run_folder.path.exists()
+    set_script(file)
+    run(file)
+    check_finished(file)
+
+
+def test_a_trial_that_takes_its_coordinator_with_it_three_times_fails(tmp_path: Path, start: Start) -> None:
+    file = write_study(tmp_path, trials=2, step_s=0.0)
+    run(file)
+    rewrite(file, "trials = 2", "trials = 4")
+    set_script(file, step_s=600)
+    for _ in range(3):
+        process = start(file)
+        read_until(process, "start")
+        end_group(process.pid)
+        process.wait()
+    set_script(file)
+    run(file)
+    record = check_finished(file)
+    assert len(record.trials) == 4
+    assert record.trials[2].state == "fail"
+    assert record.trials[2].attributes["error"] == "interrupted, 3 times without progress"
+
+
+# ---- what a crash between two writes leaves
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A finished study of two trials whose budget was raised to four."""
+    file = write_study(tmp_path, step_s=0.0, trials=2, stopping={"drop_off": False})
+    run(file)
+    rewrite(file, "trials = 2", "trials = 4")
+    return file
+
+
+VALUES = {
+    "learning_rate": 1.5e-5,
+    "warmup_ratio": 0.125,
+    "log2_batch_size": 3,
+    "data_format": "query-document",
+    "scale": 20.0,
+    "scheduler": "linear",
+}
+
+
+def enqueue(file: Path) -> optuna.Study:
+    """The study with a trial in its queue, as the coordinator enqueues it."""
+    study = optuna.load_study(study_name="toy", storage=open_storage(plan_study(file).run_folder.database))
+    params = plan_study(file).space.params(VALUES)
+    attributes = {"params": params.as_dict(), "batch_size": 8, "steps": 40, "seed": 0, "start": 0, "start_values": {}}
+    study.enqueue_trial(VALUES, user_attrs=attributes)
+    return study
+
+
+def check_adopted(file: Path) -> StudyRecord:
+    record = check_finished(file)
+    assert len(record.trials) == 4
+    assert record.trials[2].params == plan_study(file).space.params(VALUES)
+    assert record.trials[2].state == "complete"
+    assert open_study(file)[0].trials[2].params == VALUES
+    return record
+
+
+def test_a_trial_killed_between_its_enqueueing_and_its_start_runs_as_it_was_enqueued(begun: Path) -> None:
+    enqueue(begun)
+    run(begun)
+    check_adopted(begun)
+
+
+@pytest.mark.parametrize("known", [0, 1, 3, 6])
+def test_a_trial_killed_between_its_start_and_its_settings_gets_those_it_was_enqueued_with(
+    begun: Path, known: int
+) -> None:
+    study = enqueue(begun)
+    distributions = plan_study(begun).space.distributions
+    study.ask({name: distributions[name] for name in list(VALUES)[:known]})
+    assert len(open_study(begun)[0].trials[2].params) == known
+    run(begun)
+    check_adopted(begun)
+
+
+def test_a_trial_that_was_never_started_keeps_its_settings_when_the_range_is_narrowed(begun: Path) -> None:
+    enqueue(begun)
+    rewrite(begun, "[space]", "[space]\nlearning_rate = { low = 1e-4, high = 2e-4, log = true }")
+    run(begun)
+    record = check_adopted(begun)
+    assert record.trials[3].params is not None
+    assert record.trials[3].params.learning_rate >= 1e-4
+
+
+def test_a_measurement_that_optuna_never_saw_is_reported_again_and_stands(begun: Path) -> None:
+    study = enqueue(begun)
+    study.ask(plan_study(begun).space.distributions)
+    cosines = Cosines(mean=0.5, p5=0.1, p95=0.9)
+    values = [0.5 + index / 1000 for index in range(60)]
+    evaluation = Evaluation(
+        per_query=np.array(values, dtype=np.float32), positives=cosines, negatives=cosines, seconds=0.1
+    )
+    report = Report(
+        progress=100,
+        step=4,
+        examples=32,
+        evaluation=evaluation,
+        seconds=1.0,
+        evaluation_seconds=0.1,
+        micro_batch=8,
+        loss=0.5,
+    )
+    EvaluationTable(study._storage._backend.engine, writable=True).add(2, report)
+    _, recorder = run(begun)
+    [text] = recorder.texts("remeasure")
+    assert text == "10.0% measured again after an interruption: differs; the first measurement stands"
+    study, table, record = open_study(begun)
+    assert points(record.trials[2]) == [100, 200, 400, 600, 800, 1000]
+    assert table.per_query(2)[1][0].tolist() == evaluation.per_query.tolist()
+    assert record.trials[2].rows[0].ndcg == evaluation.ndcg
+    assert study.trials[2].intermediate_values[100] == evaluation.ndcg
+    assert sorted(study.trials[2].intermediate_values) == [0, *points(record.trials[2])]
+
+
+def test_what_a_crash_kept_from_being_deleted_is_deleted_at_the_next_start(begun: Path) -> None:
+    rewrite(begun, "trials = 4", "trials = 2")  # its last trial has ended, and its models were not judged yet
+    with contextlib.closing(sqlite3.connect(plan_study(begun).run_folder.database)) as connection, connection:
+        connection.execute("DELETE FROM evaluations WHERE split = 'test'")
+    folder = plan_study(begun).run_folder
+    for left in (folder.checkpoint(0, 4), folder.peak_model(1, 200), folder.trial(0) / "step-00000008.partial"):
+        left.mkdir(exist_ok=True)
+        (left / "weights").write_bytes(b"left behind")
+        (left / "manifest.json").write_text(json.dumps({"files": {}}))
+    run(begun)
+    check_finished(begun)
+
+
+def test_a_base_model_that_is_no_longer_whole_is_made_again(begun: Path) -> None:
+    base = plan_study(begun).run_folder.base_model
+    (base / "ndcg.json").write_text("0.1")
+    _, recorder = run(begun)
+    assert len(recorder.texts("prepare")) == 2
+    check_finished(begun)
+    assert json.loads((base / "ndcg.json").read_text()) == 0.5

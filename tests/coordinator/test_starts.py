@@ -1,0 +1,170 @@
+"""Where trials run, and starts that come to nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scripted import check_finished, rewrite, run
+
+from sweep.coordinator.jobs import JobFailedError, StopSignal
+from sweep.coordinator.run import run_study
+from sweep.coordinator.slots import Slot, find_slots
+from sweep.errors import DeviceError, ModelError, StudyLockedError, SweepError
+from sweep.launch import InlineLauncher
+from sweep.plan import plan_study
+from sweep.spec import WorkersSpec
+from sweep.storage.lock import StudyLock
+from sweep.testing import write_toy_study
+
+
+@pytest.fixture(autouse=True)
+def _no_device_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.fixture
+def launcher() -> Iterator[InlineLauncher]:
+    launcher = InlineLauncher()
+    yield launcher
+    launcher.close()
+
+
+def slots(
+    launcher: InlineLauncher, device_files: Path, *, jobs: str = "sweep.testing", **workers: object
+) -> list[Slot]:
+    return find_slots(
+        WorkersSpec.model_validate(workers),
+        launcher,
+        stop=StopSignal(),
+        body=f"{jobs}:list_devices",
+        device_files=device_files,
+    )
+
+
+@pytest.fixture
+def nvidia(tmp_path: Path) -> Path:
+    """A folder of device files as a machine with an NVIDIA device has it."""
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def test_a_machine_without_an_nvidia_device_has_one_slot_of_all_cores(launcher: InlineLauncher, tmp_path: Path) -> None:
+    (tmp_path / "nvidiactl").touch()
+    [slot] = slots(launcher, tmp_path)
+    assert (slot.name, slot.device) == ("cpu", "cpu")
+    assert slot.label.startswith("CPU, ")
+
+
+def test_an_nvidia_device_that_torch_cannot_use_stops_the_study(launcher: InlineLauncher, nvidia: Path) -> None:
+    message = (
+        r"\Athis machine has an NVIDIA device \(nvidia0; driver .+\) that torch scripted cannot use: install"
+        r' a CUDA build .*, or set devices = "cpu" under \[workers\] to train on the CPU\Z'
+    )
+    with pytest.raises(DeviceError, match=message):
+        slots(launcher, nvidia, devices="auto")
+
+
+def test_an_nvidia_device_that_is_hidden_is_said_to_be_hidden(
+    launcher: InlineLauncher, nvidia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(DeviceError, match="CUDA_VISIBLE_DEVICES hides it: unset that"):
+        slots(launcher, nvidia)
+
+
+def test_the_cpu_may_be_chosen_beside_an_nvidia_device(launcher: InlineLauncher, nvidia: Path) -> None:
+    [slot] = slots(launcher, nvidia, devices="cpu", jobs="no.such.module")
+    assert slot.name == "cpu"
+    assert slot.environment == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_every_device_that_torch_can_use_is_a_slot_that_sees_no_other(launcher: InlineLauncher, nvidia: Path) -> None:
+    found = slots(launcher, nvidia, jobs="three_devices")
+    assert [(slot.name, slot.label, slot.device) for slot in found] == [
+        ("cuda:0", "one", "cuda"),
+        ("cuda:1", "two", "cuda"),
+        ("cuda:2", "three", "cuda"),
+    ]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["0", "1", "2"]
+
+
+def test_devices_are_counted_among_the_visible_ones(
+    launcher: InlineLauncher, nvidia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, GPU-abc,7")
+    found = slots(launcher, nvidia, jobs="three_devices", devices=[2, 1])
+    assert [slot.label for slot in found] == ["three", "two"]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["7", "GPU-abc"]
+
+
+def test_a_device_that_is_not_there_is_an_error_that_names_those_that_are(
+    launcher: InlineLauncher, tmp_path: Path
+) -> None:
+    with pytest.raises(DeviceError, match=r"there is no CUDA device 3 for torch .*; there are: 0 \(one\), 1 \(two\)"):
+        slots(launcher, tmp_path, devices=[0, 3], jobs="three_devices")
+    with pytest.raises(DeviceError, match=r"workers\.devices: there is no CUDA device 0 for torch scripted; .*: none"):
+        slots(launcher, tmp_path, devices=[0])
+
+
+# ---- bad starts leave nothing
+
+
+def test_a_study_on_a_device_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={}, workers={"devices": [0]})
+    with pytest.raises(DeviceError, match="there is no CUDA device 0"):
+        run(file)
+    assert not plan_study(file).run_folder.path.exists()
+
+
+def start_without_model(file: Path) -> None:
+    """Starts a study whose base model goes away after it was planned."""
+    plan = plan_study(file)
+    shutil.rmtree(file.parent / "model")
+    with StopSignal() as stop:
+        from scripted import Recorder
+
+        run_study(plan, watcher=Recorder(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+
+
+def test_a_study_whose_base_model_cannot_be_loaded_leaves_nothing(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={})
+    with pytest.raises(JobFailedError, match=r"\Amodel\.base: there is no folder .*model") as error:
+        start_without_model(file)
+    assert error.value.exit_code == ModelError.exit_code == 2
+    assert not (tmp_path / "toy").exists()
+
+
+def test_a_folder_that_was_there_before_is_never_deleted(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={})
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "notes.txt").write_text("mine")
+    with pytest.raises(SweepError, match=r"model\.base"):
+        start_without_model(file)
+    assert (tmp_path / "toy" / "notes.txt").read_text() == "mine"
+
+
+def test_a_crash_while_the_study_is_prepared_names_a_log_that_is_there(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={})
+    with pytest.raises(JobFailedError, match="RuntimeError: scripted crash; see ") as error:
+        run(file, jobs="broken_jobs")
+    assert error.value.exit_code == 1
+    assert str(error.value).endswith(str(plan_study(file).run_folder.log(None)))
+    run(file)
+    check_finished(file)
+
+
+def test_a_study_that_another_coordinator_runs_is_left_alone(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={}, budget={"trials": 1})
+    run(file)
+    rewrite(file, "trials = 1", "trials = 2")
+    folder = plan_study(file).run_folder
+    before = folder.database.read_bytes()
+    with StudyLock(folder.lock), pytest.raises(StudyLockedError, match="this study is being run by process"):
+        run(file)
+    assert folder.database.read_bytes() == before
+    run(file)
+    check_finished(file)

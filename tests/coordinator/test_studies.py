@@ -1,0 +1,323 @@
+"""Whole studies on the real engine, with scripted jobs in place of training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from scripted import JOBS, Recorder, check_finished, open_study, points, rewrite, run, set_script
+
+from sweep.coordinator.jobs import StopSignal
+from sweep.coordinator.limits import LARGEST_BATCH, LARGEST_MICRO_BATCH
+from sweep.coordinator.run import run_study
+from sweep.errors import StudyEndedError
+from sweep.launch import LocalLauncher
+from sweep.plan import plan_study
+from sweep.storage.evaluations import UNTRAINED
+from sweep.testing import write_toy_study
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "a folder with 'quotes' and 100 %"
+
+
+def test_a_study_runs_exactly_its_budget_of_trials(folder: Path) -> None:
+    file = write_toy_study(folder, script={}, budget={"trials": 6})
+    record, recorder = run(file)
+    assert len(record.trials) == 6
+    assert len(recorder.trials("start")) == len(set(recorder.trials("start"))) == 6
+    assert {trial.state for trial in check_finished(file).trials} == {"complete", "pruned"}
+
+
+def test_each_trial_runs_in_a_process_of_its_own_with_the_same_result(tmp_path: Path) -> None:
+    inline = write_toy_study(tmp_path / "inline", script={})
+    local = write_toy_study(tmp_path / "local", script={})
+    run(inline)
+    run(local, launcher=LocalLauncher((JOBS,)))
+    first, second = check_finished(inline), check_finished(local)
+    assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]
+    assert [trial.peak for trial in first.trials] == [trial.peak for trial in second.trials]
+    assert all(plan_study(local).run_folder.log(trial.number).is_file() for trial in second.trials)
+
+
+def test_a_raised_budget_goes_on(folder: Path) -> None:
+    file = write_toy_study(folder, script={}, budget={"trials": 3})
+    before = run(file)[0]
+    rewrite(file, "trials = 3", "trials = 6")
+    record, recorder = run(file)
+    assert recorder.trials("start") == [3, 4, 5]
+    assert recorder.trials("prepare") == []
+    assert [trial.rows for trial in record.trials[:3]] == [trial.rows for trial in before.trials]
+    check_finished(file)
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_a_finished_study_is_left_as_it_is_and_starts_no_job(folder: Path, trials: int) -> None:
+    file = write_toy_study(folder, script={}, budget={"trials": 3})
+    run(file)
+    content = plan_study(file).run_folder.database.read_bytes()
+    rewrite(file, "trials = 3", f"trials = {trials}")
+    record, recorder = run(file, jobs="no.such.module")
+    assert recorder.events == []
+    assert record.counted == 3
+    assert plan_study(file).run_folder.database.read_bytes() == content
+
+
+def test_what_is_recorded_of_a_trial(folder: Path) -> None:
+    file = write_toy_study(folder, script={}, budget={"trials": 5}, workers={"devices": "cpu", "micro_batch": 2})
+    run(file)
+    study, _, record = open_study(file)
+    assert study.metric_names == ["NDCG@10"]
+    for trial, frozen in zip(record.trials, study.trials, strict=True):
+        params = trial.params
+        assert params is not None
+        assert params == plan_study(file).space.params(frozen.params)
+        assert frozen.user_attrs["batch_size"] == params.batch_size
+        assert frozen.user_attrs["effective_learning_rate"] == params.effective_learning_rate
+        assert frozen.user_attrs["steps"] == 320 // params.batch_size
+        assert frozen.user_attrs["micro_batch"] == 2
+        assert frozen.user_attrs["seed"] == 0
+        assert frozen.user_attrs["device"].startswith("CPU")
+        assert trial.peak is not None
+        assert (frozen.user_attrs["peak"], frozen.user_attrs["peak_progress"]) == (trial.peak.ndcg, trial.peak.progress)
+        assert frozen.user_attrs["retention"] == pytest.approx(trial.retention(record.baseline))
+        assert (frozen.user_attrs["stop_reason"] or "").startswith("drop-off") == (trial.state == "pruned")
+
+
+def test_a_run_that_falls_is_stopped_and_one_whose_peak_is_the_best_yet_is_complete(folder: Path) -> None:
+    start = (
+        '[[space.start]]\nlearning_rate = {rate}\nwarmup_ratio = 0.0\nbatch_size = 8\ndata_format = "title-content"\n'
+    )
+    file = write_toy_study(folder, script={}, budget={"trials": 2})
+    file.write_text(file.read_text() + "".join(start.format(rate=rate) for rate in ("6e-4", "5e-4")))
+    run(file)
+    first, second = check_finished(file).trials
+    assert (first.state, second.state) == ("complete", "pruned")
+    assert first.value == pytest.approx(0.55)
+    for trial in (first, second):
+        assert (trial.stop_reason or "").startswith("drop-off: ")
+        assert trial.progress < 1000
+
+
+def test_without_a_drop_off_rule_every_trial_goes_to_its_end(folder: Path) -> None:
+    file = write_toy_study(folder, script={}, stopping={"drop_off": False})
+    run(file)
+    assert {(trial.state, trial.progress) for trial in check_finished(file).trials} == {("complete", 1000)}
+
+
+def test_the_test_split_is_judged_once(folder: Path) -> None:
+    file = write_toy_study(folder, script={}, budget={"trials": 3})
+    _, recorder = run(file)
+    assert len(recorder.texts("judge")) == 1
+    untrained = open_study(file)[1].judgement(UNTRAINED, "test")
+    rewrite(file, "trials = 3", "trials = 8")
+    run(file)
+    check_finished(file)
+    after = open_study(file)[1].judgement(UNTRAINED, "test")
+    assert untrained is not None
+    assert after is not None
+    assert after.tobytes() == untrained.tobytes()
+
+
+def test_watchers_are_shown_the_study_as_it_stands(folder: Path) -> None:
+    file = write_toy_study(folder, script={}, budget={"trials": 3})
+    _, recorder = run(file)
+    last = recorder.views[-1]
+    assert (last.name, last.finished, last.trials) == ("toy", 3, 3)
+    assert [view.finished for view in recorder.views] == sorted(view.finished for view in recorder.views)
+    assert all(len(view.running) <= 1 for view in recorder.views)
+
+
+# ---- trials that die and fail
+
+
+def run_local(file: Path) -> Recorder:
+    return run(file, launcher=LocalLauncher((JOBS,)))[1]
+
+
+@pytest.mark.parametrize("signal_name", ["SIGKILL", "SIGSEGV"])
+def test_a_trial_whose_process_is_killed_goes_on_in_place(folder: Path, signal_name: str) -> None:
+    file = write_toy_study(folder, script={"die": {"1": signal_name}}, budget={"trials": 3})
+    recorder = run_local(file)
+    record = check_finished(file)
+    assert len(record.trials) == 3
+    assert recorder.trials("retry") == [1]
+    [text] = recorder.texts("retry")
+    assert text.startswith(f"killed by {signal_name}; goes on from step ")
+    assert not text.endswith(" 0")
+    assert record.trials[1].attributes["interruptions"] == 1
+    measured = Counter(
+        (event.trial, event.numbers["progress"]) for event in recorder.events if event.kind == "evaluate"
+    )
+    assert set(measured.values()) == {1}
+
+
+def test_a_trial_that_dies_three_times_without_progress_fails_and_counts(folder: Path) -> None:
+    script = {"die": {"2": "SIGKILL"}, "die_step": 1, "die_always": True}
+    file = write_toy_study(folder, script=script, budget={"trials": 4})
+    recorder = run_local(file)
+    record = check_finished(file)
+    assert [trial.state == "fail" for trial in record.trials] == [False, False, True, False]
+    assert record.trials[2].attributes["error"] == "killed by SIGKILL, 3 times without progress"
+    assert record.trials[2].attributes["interruptions"] == 3
+    assert recorder.trials("retry") == [2, 2]
+    assert recorder.trials("start").count(2) == 3
+
+
+def test_a_trial_that_raises_fails_with_its_cause_and_counts(folder: Path) -> None:
+    file = write_toy_study(folder, script={"fail": [1], "fail_step": 10}, budget={"trials": 4})
+    _, recorder = run(file)
+    record = check_finished(file)
+    assert len(record.trials) == 4
+    assert record.trials[1].state == "fail"
+    assert record.trials[1].attributes["error"] == "RuntimeError: scripted failure"
+    assert record.trials[1].rows
+    assert any("failed: RuntimeError: scripted failure; see " in text for text in recorder.texts("end"))
+
+
+def test_three_failures_in_a_row_end_the_study_and_run_again_once_mended(folder: Path) -> None:
+    file = write_toy_study(folder, script={"fail": [2, 3, 4]}, budget={"trials": 7})
+    with pytest.raises(StudyEndedError, match="trials 2, 3, 4 failed in a row, so the study was ended") as ended:
+        run(file)
+    assert ended.value.exit_code == 1
+    assert "RuntimeError: scripted failure" in str(ended.value)
+    assert str(plan_study(file).run_folder.log(4)) in str(ended.value)
+    assert "\n" not in str(ended.value)
+    record = open_study(file)[2]
+    assert record.counted == 2
+    set_script(file)
+    run(file)
+    record = check_finished(file)
+    assert [trial.number for trial in record.trials if trial.is_excused] == [2, 3, 4]
+    assert len(record.trials) == 10
+    reruns = {trial.attributes["rerun_of"]: trial for trial in record.trials if "rerun_of" in trial.attributes}
+    assert {number: trial.params for number, trial in reruns.items()} == {
+        number: record.trials[number].params for number in (2, 3, 4)
+    }
+
+
+def test_a_study_that_ends_twice_counts_none_of_it(folder: Path) -> None:
+    file = write_toy_study(folder, script={"fail": [2, 3, 4, 5, 6, 7]}, budget={"trials": 6})
+    for _ in range(2):
+        with pytest.raises(StudyEndedError, match="failed in a row"):
+            run(file)
+    set_script(file)
+    run(file)
+    record = check_finished(file)
+    assert [trial.number for trial in record.trials if trial.is_excused] == [2, 3, 4, 5, 6, 7]
+    for number in (5, 6, 7):
+        assert record.trials[number].params == record.trials[number - 3].params == record.trials[number + 3].params
+
+
+def test_a_study_whose_first_two_trials_fail_unmeasured_is_ended(folder: Path) -> None:
+    file = write_toy_study(folder, script={"fail": [0, 1]}, budget={"trials": 4})
+    with pytest.raises(StudyEndedError, match="trials 0, 1 failed in a row"):
+        run(file)
+    assert open_study(file)[2].counted == 0
+    set_script(file)
+    run(file)
+    record = check_finished(file)
+    assert [record.trials[number].params for number in (2, 3)] == [record.trials[number].params for number in (0, 1)]
+
+
+def test_a_failed_trial_with_a_high_peak_does_not_keep_others_from_being_the_best(folder: Path) -> None:
+    start = '[[space.start]]\nlearning_rate = {rate}\nwarmup_ratio = 0.0\nbatch_size = 8\ndata_format = "{name}"\n'
+    file = write_toy_study(folder, script={"fail": [0], "fail_step": 36}, budget={"trials": 2})
+    starts = start.format(rate="6e-4", name="query-document") + start.format(rate="6e-4", name="title-content")
+    file.write_text(file.read_text() + starts)
+    run(file)
+    failed, fallen = check_finished(file).trials
+    assert failed.state == "fail"
+    assert failed.peak is not None
+    assert fallen.peak is not None
+    assert failed.peak.ndcg > fallen.peak.ndcg
+    assert fallen.state == "complete"
+
+
+def test_a_trial_that_diverges_is_pruned(folder: Path) -> None:
+    file = write_toy_study(folder, script={"diverge": [0, 2]}, budget={"trials": 4})
+    run(file)
+    record = check_finished(file)
+    for number in (0, 2):
+        trial = record.trials[number]
+        assert trial.state == "pruned"
+        assert (trial.stop_reason or "").startswith("diverged: ")
+        assert trial.attributes["retention"] is None
+        assert len(points(trial)) == 2
+
+
+# ---- memory
+
+
+def test_exhausted_memory_halves_the_micro_batch_and_later_trials_begin_with_it(folder: Path) -> None:
+    file = write_toy_study(folder, script={"exhaust": 2}, budget={"trials": 4}, space={"batch_size": 16})
+    _, recorder = run(file)
+    record = check_finished(file)
+    assert recorder.trials("retry") == [0, 0, 0]
+    assert [trial.attributes["micro_batch"] for trial in record.trials] == [2, 2, 2, 2]
+    assert list(record.attributes[LARGEST_MICRO_BATCH].values()) == [2]
+    assert all(trial.attributes.get("interruptions", 0) == 0 for trial in record.trials)
+
+
+def test_a_micro_batch_that_is_asked_for_is_never_exceeded(folder: Path) -> None:
+    file = write_toy_study(folder, script={"exhaust": 4}, budget={"trials": 2}, space={"batch_size": 16})
+    run(file)
+    rewrite(file, 'devices = "cpu"', 'devices = "cpu"\nmicro_batch = 1')
+    rewrite(file, "trials = 2", "trials = 3")
+    run(file)
+    assert [trial.attributes["micro_batch"] for trial in check_finished(file).trials] == [4, 4, 1]
+
+
+def test_memory_exhausted_at_a_micro_batch_of_one_fails_and_no_larger_batch_follows(folder: Path) -> None:
+    first = "[[space.start]]\nbatch_size = {size}\n"
+    file = write_toy_study(folder, script={"largest_batch": 8}, budget={"trials": 10})
+    file.write_text(file.read_text() + "".join(first.format(size=size) for size in (4, 16, 16)))
+    run(file)
+    record = check_finished(file)
+    assert [trial.state for trial in record.trials].count("fail") == 1
+    assert record.trials[1].attributes["error"] == "out of memory on cpu at micro-batch 1"
+    assert list(record.attributes[LARGEST_BATCH].values()) == [8]
+    assert all(trial.params and trial.params.batch_size <= 8 for trial in record.trials[2:])
+    rewrite(file, "trials = 10", "trials = 13")
+    run(file)
+    assert all(trial.params and trial.params.batch_size <= 8 for trial in check_finished(file).trials[2:])
+
+
+# ---- several devices
+
+
+def test_a_study_that_ends_leaves_its_other_trials_to_the_next_run(folder: Path) -> None:
+    file = write_toy_study(
+        folder,
+        script={"fail": [1, 2, 3], "fail_step": 10, "step_s": 0.02},
+        budget={"trials": 6},
+        space={"batch_size": 4, "data_format": "query-document"},
+        workers={"devices": [0, 1, 2]},
+    )
+    with pytest.raises(StudyEndedError, match=r"trials (1, 2|2, 1), 3 failed in a row"):
+        run(file, jobs="three_devices", launcher=LocalLauncher((JOBS,)))
+    assert open_study(file)[2].trials[0].state == "running"
+    set_script(file)
+    run(file, jobs="three_devices", launcher=LocalLauncher((JOBS,)))
+    record = check_finished(file)
+    assert [trial.number for trial in record.trials if trial.is_excused] == [1, 2, 3]
+    assert all(trial.attributes.get("interruptions", 0) == 0 for trial in record.trials)
+
+
+def test_several_slots_share_one_budget(folder: Path) -> None:
+    file = write_toy_study(folder, script={"fail": [3]}, budget={"trials": 7}, workers={"devices": [0, 1, 2]})
+    recorder = Recorder()
+    with StopSignal() as stop:
+        run_study(
+            plan_study(file),
+            watcher=recorder,
+            stop=stop,
+            jobs="three_devices",
+            launcher=LocalLauncher(("sweep.testing",)),
+        )
+    record = check_finished(file)
+    assert len(record.trials) == 7
+    assert {trial.attributes["device"] for trial in record.trials} == {"one", "two", "three"}
+    assert max(len(view.running) for view in recorder.views) == 3

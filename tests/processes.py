@@ -1,0 +1,55 @@
+"""Real processes for tests: a script in a process group of its own, and who of that group is still alive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+DEADLINE_S = 60.0
+"""Seconds after which a test that waits for a process gives up."""
+
+
+def start_script(code: str, arguments: Sequence[str] = (), *, folder: Path, errors: Path) -> subprocess.Popen[str]:
+    """Starts Python on ``code`` in a process group of its own; its standard error goes to a file."""
+    places = [TESTS.parent, TESTS / "contracts", TESTS / "coordinator"]
+    with errors.open("a") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code, *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places)), "CUDA_VISIBLE_DEVICES": ""},
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def living(group: int) -> list[str]:
+    """The processes of a process group that are alive, as lines of ps."""
+    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat=,pid=,args="], capture_output=True, text=True, check=True)
+    found = [line.split(None, 2) for line in listed.stdout.splitlines()]
+    return [rest for pgid, state, rest in found if int(pgid) == group and not state.startswith("Z")]
+
+
+def wait_until(holds: Callable[[], bool], *, within_s: float = DEADLINE_S) -> bool:
+    """Whether a condition comes to hold within some seconds."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def end_group(group: int) -> None:
+    """Kills what is left of a process group, so that a failed test leaves nothing behind."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return

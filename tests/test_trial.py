@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+import math
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sweep.data import load_collection, plan_judged
+from sweep.messages import Assignment, JudgeTask, Report, StudyTask, Verdict
+from sweep.params import Params
+from sweep.progress import plan_evaluations
+from sweep.run_folder import RunFolder
+from sweep.spec import load_study
+from sweep.testing import write_toy_study
+from sweep.training.checkpoint import newest_whole, verify
+from sweep.training.judge import Judge
+from sweep.training.models import load_model
+from sweep.trial import judge_models, list_devices, measure_speed, prepare_study, run_trial
+
+STEPS = 10
+GRID = [100, 200, 400, 700, 1000]
+DUE = {1: 100, 2: 200, 4: 400, 7: 700, 10: 1000}
+"""Step of each evaluation, and the grid point under which it is stored."""
+
+BATCH = 8
+
+
+class Killed(BaseException):
+    """Ends a trial's process in the middle, as a signal would."""
+
+
+@dataclass
+class ScriptedChannel:
+    """A channel in this process: it keeps the reports, and what lies on disk when each arrives.
+
+    Attributes:
+        stop_at: Step of the report that is answered with a verdict to stop.
+        kill_at: Step of the report that is never answered.
+        pause_after: How often it is asked whether to pause before it says yes.
+        look: Called with each report before it is answered.
+    """
+
+    stop_at: int | None = None
+    kill_at: int | None = None
+    pause_after: int | None = None
+    look: Callable[[Report], None] = lambda _: None
+    reports: list[Report] = field(default_factory=list)
+    asked: int = 0
+
+    def report(self, report: Report) -> Verdict:
+        self.reports.append(report)
+        self.look(report)
+        if report.step == self.kill_at:
+            raise Killed("killed")
+        return Verdict(stop=report.step == self.stop_at, reason="drop-off")
+
+    def is_pausing(self) -> bool:
+        self.asked += 1
+        return self.pause_after is not None and self.asked >= self.pause_after
+
+    @property
+    def curve(self) -> list[tuple[object, ...]]:
+        """Everything of the reports that is measured and not timed."""
+        return [
+            (one.progress, one.step, one.examples, one.evaluation.per_query.tobytes(), one.evaluation.positives)
+            for one in self.reports
+        ]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, tiny_model) -> StudyTask:
+    """A prepared study over the toy collection."""
+    folder = tmp_path_factory.mktemp("study 'one'")
+    shutil.copytree(tiny_model, folder / "model")
+    file = write_toy_study(folder, evaluation={"max_queries": 30, "max_documents": 60})
+    task = StudyTask(spec=load_study(file), folder=folder, run_folder=RunFolder.beside(file).path)
+    prepare_study(task, ScriptedChannel())
+    return task
+
+
+@pytest.fixture
+def assignment(study, tmp_path):
+    """Makes assignments of the study, in a run folder of the test's own."""
+    shutil.copytree(study.run_folder, tmp_path / "run")
+
+    def make(trial=3, micro_batch=None, peak=None, steps=STEPS, **params) -> Assignment:
+        usual = {
+            "learning_rate": 2e-3,
+            "effective_learning_rate": 2e-3,
+            "warmup_ratio": 0.1,
+            "batch_size": BATCH,
+            "data_format": "query-document",
+            "scale": 20.0,
+            "scheduler": "linear",
+        }
+        return Assignment(
+            spec=study.spec,
+            folder=study.folder,
+            run_folder=tmp_path / "run",
+            trial=trial,
+            params=Params(**{**usual, **params}),
+            steps=steps,
+            evaluations=plan_evaluations(GRID, steps),
+            micro_batch=micro_batch,
+            peak=peak,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module", params=[BATCH, 4], ids=["whole batches", "cut batches"])
+def uninterrupted(request, study, tmp_path_factory):
+    """The curve of a trial that nothing interrupts, and its run folder."""
+    run_folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    shutil.copytree(study.run_folder, run_folder)
+    channel = ScriptedChannel()
+    params = Params(
+        learning_rate=2e-3,
+        effective_learning_rate=2e-3,
+        warmup_ratio=0.1,
+        batch_size=BATCH,
+        data_format="query-document",
+        scale=20.0,
+        scheduler="linear",
+    )
+    task = Assignment(
+        spec=study.spec,
+        folder=study.folder,
+        run_folder=run_folder,
+        trial=3,
+        params=params,
+        steps=STEPS,
+        evaluations=plan_evaluations(GRID, STEPS),
+        micro_batch=request.param,
+    )
+    result = run_trial(task, channel)
+    return task, channel, result
+
+
+def steps_on_disk(task):
+    return [int(path.name[5:]) for path in RunFolder(task.run_folder).checkpoint_folders(task.trial)]
+
+
+def committed_peak(reports):
+    return max((report.evaluation.ndcg for report in reports), default=None)
+
+
+def assert_bit_equal(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+class TestReports:
+    def test_they_come_at_exactly_the_planned_steps_with_the_examples_seen(self, uninterrupted):
+        _, channel, result = uninterrupted
+        assert {report.step: report.progress for report in channel.reports} == DUE
+        assert [report.examples for report in channel.reports] == [step * BATCH for step in DUE]
+        assert (result.status, result.step, result.resumed_from) == ("finished", STEPS, 0)
+
+    def test_they_carry_what_was_measured(self, uninterrupted):
+        task, channel, result = uninterrupted
+        for report in channel.reports:
+            assert report.evaluation.per_query.shape == (30,)
+            assert report.evaluation.per_query.dtype == np.float32
+            assert report.loss is not None
+            assert report.loss > 0
+            assert report.micro_batch == result.micro_batch == task.micro_batch
+            assert 0 < report.evaluation_seconds < report.seconds
+        for name in ("seconds", "evaluation_seconds"):
+            values = [getattr(report, name) for report in channel.reports]
+            assert values == sorted(values)
+        assert channel.reports[-1].loss < channel.reports[0].loss
+
+    def test_they_are_the_judgings_of_the_models_on_the_dev_split(self, uninterrupted):
+        task, channel, _ = uninterrupted
+        collection = load_collection(task.spec.data, folder=task.folder)
+        judged = plan_judged(collection, "dev", max_documents=60, max_queries=30, seed=0)
+        best = max(channel.reports, key=lambda report: report.evaluation.ndcg)
+        model = load_model(RunFolder(task.run_folder).peak_model(task.trial, best.progress), device="cpu")
+        found = Judge(model, collection, judged=judged).judge(model)
+        np.testing.assert_array_equal(found.per_query, best.evaluation.per_query)
+
+    def test_the_worker_chooses_the_micro_batch_where_none_is_given(self, assignment):
+        task = replace(assignment(), steps=2, evaluations=plan_evaluations([1000], 2))
+        channel = ScriptedChannel()
+        assert run_trial(task, channel).micro_batch == BATCH
+        assert [report.micro_batch for report in channel.reports] == [BATCH]
+
+    @pytest.mark.parametrize("data_format", ["title-content", "query-document"])
+    def test_the_data_format_of_the_trial_is_trained_on(self, assignment, data_format):
+        channel = ScriptedChannel()
+        run_trial(assignment(data_format=data_format, steps=4), channel)
+        assert [report.step for report in channel.reports] == [1, 2, 3, 4]  # several grid points fall on one step
+
+
+class TestPeak:
+    def test_its_model_is_on_disk_before_the_report_is_sent_and_the_checkpoint_after_the_answer(self, assignment):
+        task = assignment()
+        folder = RunFolder(task.run_folder)
+        best, seen = -math.inf, []
+
+        def look(report):
+            nonlocal best
+            peak = folder.peak_model(task.trial, report.progress)
+            if report.evaluation.ndcg > best:
+                best = report.evaluation.ndcg
+                verify(peak)
+            else:
+                assert not peak.exists()
+            seen.append(report.step)
+            assert all(step < report.step for step in steps_on_disk(task))
+            assert steps_on_disk(task)[-1:] == seen[-2:-1]  # that of the report before is there, since it was answered
+
+        run_trial(task, ScriptedChannel(look=look))
+        assert seen == list(DUE)
+
+    def test_only_what_beats_the_committed_peak_is_kept(self, assignment):
+        task = assignment(peak=2.0)
+        run_trial(task, ScriptedChannel())
+        assert RunFolder(task.run_folder).peak_models(task.trial) == []
+
+    def test_the_weights_of_the_last_peak_are_those_that_were_judged(self, uninterrupted):
+        task, channel, _ = uninterrupted
+        peaks = RunFolder(task.run_folder).peak_models(task.trial)
+        values = {report.progress: report.evaluation.ndcg for report in channel.reports}
+        kept = [values[int(path.name[5:])] for path in peaks]
+        assert kept == sorted(set(kept))
+        assert kept[-1] == max(values.values())
+
+
+class TestCheckpoints:
+    def test_the_last_two_are_kept_and_none_is_written_at_the_end(self, uninterrupted):
+        task, _, _ = uninterrupted
+        assert steps_on_disk(task) == [4, 7]
+        trial = RunFolder(task.run_folder).trial(task.trial)
+        assert [path.name for path in trial.iterdir() if not re.fullmatch(r"(peak|step)-\d+", path.name)] == []
+
+    @pytest.mark.parametrize("kill_at", DUE)
+    def test_a_trial_killed_at_a_report_goes_on_from_the_one_before_bit_for_bit(
+        self, assignment, uninterrupted, kill_at
+    ):
+        whole_task, whole, _ = uninterrupted
+        task = assignment(micro_batch=whole_task.micro_batch)
+        first, second = ScriptedChannel(kill_at=kill_at), ScriptedChannel()
+        with pytest.raises(Killed, match="killed"):
+            run_trial(task, first)
+        committed = first.reports[:-1]
+        assert steps_on_disk(task)[-1:] == [report.step for report in committed][-1:]
+        result = run_trial(replace(task, peak=committed_peak(committed)), second)
+        assert result.resumed_from == (committed[-1].step if committed else 0)
+        assert first.curve[:-1] + second.curve == whole.curve
+        self.assert_same_peak(task, whole_task)
+
+    def test_a_broken_checkpoint_costs_a_second_measurement_and_nothing_else(self, assignment, uninterrupted):
+        whole_task, whole, _ = uninterrupted
+        task = assignment(micro_batch=whole_task.micro_batch)
+        first, second = ScriptedChannel(kill_at=7), ScriptedChannel()
+        with pytest.raises(Killed, match="killed"):
+            run_trial(task, first)
+        newest = RunFolder(task.run_folder).checkpoint(task.trial, 4)
+        (newest / "optimizer.pt").write_bytes(b"torn")
+        result = run_trial(replace(task, peak=committed_peak(first.reports[:-1])), second)
+        assert result.resumed_from == 2
+        assert second.curve == whole.curve[2:]
+        assert steps_on_disk(task) == [4, 7]
+        assert newest_whole([newest]) == newest
+
+    @staticmethod
+    def assert_same_peak(task, whole_task):
+        ours, theirs = (RunFolder(one.run_folder).peak_models(one.trial)[-1] for one in (task, whole_task))
+        assert ours.name == theirs.name
+        assert_bit_equal(load_file(ours / "model.safetensors"), load_file(theirs / "model.safetensors"))
+
+
+class TestVerdict:
+    def test_a_verdict_to_stop_ends_the_trial_at_that_step_and_saves_nothing_more(self, assignment):
+        task, channel = assignment(), ScriptedChannel(stop_at=4)
+        result = run_trial(task, channel)
+        assert (result.status, result.step) == ("stopped", 4)
+        assert [report.step for report in channel.reports] == [1, 2, 4]
+        assert steps_on_disk(task) == [1, 2]
+
+    def test_a_verdict_to_stop_at_the_last_step_counts(self, assignment):
+        result = run_trial(assignment(), ScriptedChannel(stop_at=STEPS))
+        assert (result.status, result.step) == ("stopped", STEPS)
+
+    def test_a_trial_that_is_stopped_while_it_should_pause_is_stopped(self, assignment):
+        task, channel = assignment(), ScriptedChannel(stop_at=1, pause_after=1)
+        assert run_trial(task, channel).status == "stopped"
+        assert steps_on_disk(task) == []
+
+
+class TestPause:
+    @pytest.mark.parametrize("step", [1, 3, 4, 9])
+    def test_a_paused_trial_saves_that_very_step_and_goes_on_bit_for_bit(self, assignment, uninterrupted, step):
+        whole_task, whole, _ = uninterrupted
+        task = assignment(micro_batch=whole_task.micro_batch)
+        first, second = ScriptedChannel(pause_after=step), ScriptedChannel()
+        result = run_trial(task, first)
+        assert (result.status, result.step) == ("paused", step)
+        assert steps_on_disk(task)[-1] == step
+        verify(RunFolder(task.run_folder).checkpoint(task.trial, step))
+        result = run_trial(replace(task, peak=committed_peak(first.reports)), second)
+        assert (result.status, result.step, result.resumed_from) == ("finished", STEPS, step)
+        assert first.curve + second.curve == whole.curve
+        TestCheckpoints.assert_same_peak(task, whole_task)
+
+    def test_a_trial_that_is_paused_at_its_last_step_is_finished(self, assignment):
+        result = run_trial(assignment(), ScriptedChannel(pause_after=STEPS))
+        assert (result.status, result.step) == ("finished", STEPS)
+
+    def test_a_trial_can_be_paused_at_every_step(self, assignment, uninterrupted):
+        whole_task, whole, _ = uninterrupted
+        task, reports, curve = assignment(micro_batch=whole_task.micro_batch), [], []
+        for step in range(1, STEPS + 1):
+            channel = ScriptedChannel(pause_after=1)
+            result = run_trial(replace(task, peak=committed_peak(reports)), channel)
+            assert (result.step, result.resumed_from) == (step, step - 1)
+            reports += channel.reports
+            curve += channel.curve
+        assert result.status == "finished"
+        assert curve == whole.curve
+
+
+def test_a_rate_so_high_that_weights_are_lost_is_reported_as_not_a_number(assignment):
+    task, channel = assignment(effective_learning_rate=1e30, warmup_ratio=0.0), ScriptedChannel()
+    result = run_trial(task, channel)
+    assert result.status == "finished"
+    last = channel.reports[-1]
+    assert np.isnan(last.evaluation.per_query).all()
+    assert math.isnan(last.evaluation.positives.mean)
+    assert last.loss is None
+    progress = [report.progress for report in channel.reports if not math.isnan(report.evaluation.ndcg)]
+    kept = [int(path.name[5:]) for path in RunFolder(task.run_folder).peak_models(task.trial)]
+    assert set(kept) <= set(progress)
+
+
+class TestStudy:
+    def test_preparing_saves_the_base_model_and_judges_it_untrained(self, study, tiny_model):
+        found = prepare_study(study, ScriptedChannel())
+        base = RunFolder(study.run_folder).base_model
+        verify(base)
+        assert_bit_equal(load_file(base / "model.safetensors"), load_file(tiny_model / "model.safetensors"))
+        model = load_model(tiny_model, device="cpu")
+        collection = load_collection(study.spec.data, folder=study.folder)
+        judged = plan_judged(collection, "dev", max_documents=60, max_queries=30, seed=0)
+        expected = Judge(model, collection, judged=judged).judge(model)
+        np.testing.assert_array_equal(found.baseline.per_query, expected.per_query)
+        assert found.baseline.positives == expected.positives
+        assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
+        assert found.collection_hash == collection.content_hash
+        assert re.fullmatch(r"[0-9a-f]{64}", found.revision)
+
+    def test_preparing_cuts_the_model_that_trials_load(self, study, tmp_path):
+        spec = study.spec.model_copy(
+            update={"model": study.spec.model.model_copy(update={"keep_layers": (1,), "max_seq_length": 16})}
+        )
+        task = replace(study, spec=spec, run_folder=tmp_path / "cut")
+        found = prepare_study(task, ScriptedChannel())
+        model = load_model(RunFolder(task.run_folder).base_model, device="cpu")
+        assert len(model.transformers_model.encoder.layer) == 1
+        assert model.max_seq_length == 16
+        assert (
+            found.parameters < prepare_study(replace(study, run_folder=tmp_path / "all"), ScriptedChannel()).parameters
+        )
+
+    def test_models_are_judged_on_the_test_split(self, study, uninterrupted):
+        task, _, _ = uninterrupted
+        folder = RunFolder(task.run_folder)
+        models = {"base": folder.base_model, "best": folder.peak_models(task.trial)[-1]}
+        found = judge_models(
+            JudgeTask(spec=task.spec, folder=task.folder, run_folder=task.run_folder, models=models), ScriptedChannel()
+        )
+        collection = load_collection(study.spec.data, folder=study.folder)
+        judged = plan_judged(collection, "test", max_documents=60, max_queries=30, seed=0)
+        assert list(found) == ["base", "best"]
+        for name, path in models.items():
+            model = load_model(path, device="cpu")
+            expected = Judge(model, collection, judged=judged).judge(model)
+            np.testing.assert_array_equal(found[name].per_query, expected.per_query)
+        assert not np.array_equal(found["base"].per_query, found["best"].per_query)
+
+    def test_speed_is_measured_in_pairs_and_texts_and_leaves_nothing_behind(self, assignment):
+        task = assignment(steps=3)
+        before = sorted(task.run_folder.rglob("*"))
+        speed = measure_speed(task, ScriptedChannel())
+        assert sorted(speed) == ["pairs_per_s", "texts_per_s"]
+        assert all(0 < value < math.inf for value in speed.values())
+        assert sorted(task.run_folder.rglob("*")) == before
+
+    def test_speed_cannot_be_measured_in_one_step(self, assignment):
+        with pytest.raises(ValueError, match="steps must be at least 2, got 1"):
+            measure_speed(assignment(steps=1), ScriptedChannel())
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+    def test_without_cuda_no_device_is_listed(self):
+        assert list_devices(None, ScriptedChannel()) == (torch.__version__, [])

@@ -1,0 +1,113 @@
+"""The body of a job's process, here in this one; what takes a process of its own is in the launchers' contract."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from processes import TESTS, wait_until
+
+from sweep.launch import Died, LocalLauncher
+from sweep.messages import Failure, Verdict
+from sweep.worker import Done, Job, PipeChannel, Started, run_job
+
+
+class Line:
+    """A channel, and the coordinator's end of it."""
+
+    def __init__(self) -> None:
+        self.end, worker = Pipe()
+        self.worker: Connection = worker
+        self.orphaned = threading.Event()
+        self.channel = PipeChannel(worker, on_orphaned=self.orphaned.set)
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    line = Line()
+    yield line
+    line.end.close()
+    assert line.orphaned.wait(5)
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the launchers' jobs importable."""
+    monkeypatch.syspath_prepend(str(TESTS / "contracts"))
+
+
+def make_job(body: str, task: object = None) -> Job:
+    return Job(name="job", body=f"launcher_jobs:{body}", task=task, log=Path("unused"))
+
+
+def report(line: Line, progress: int, *answers: object) -> Verdict:
+    for answer in answers:
+        line.end.send(answer)
+    return line.channel.report(SimpleNamespace(progress=progress))  # type: ignore[arg-type]
+
+
+def test_a_report_waits_for_its_answer_and_answers_come_in_order(line: Line) -> None:
+    assert report(line, 100, Verdict(reason="first"), Verdict(stop=True, reason="second")) == Verdict(reason="first")
+    assert report(line, 200) == Verdict(stop=True, reason="second")
+    assert [line.end.recv().progress for _ in range(2)] == [100, 200]
+
+
+def test_a_channel_is_pausing_once_it_was_asked_to(line: Line) -> None:
+    assert not line.channel.is_pausing()
+    line.end.send(None)
+    assert wait_until(line.channel.is_pausing)
+    assert report(line, 100, Verdict(reason="still answered")).reason == "still answered"
+
+
+def test_a_channel_pauses_by_itself_too(line: Line) -> None:
+    line.channel.pause()
+    assert line.channel.is_pausing()
+
+
+def test_a_job_whose_coordinator_is_gone_is_told_to_stop() -> None:
+    line = Line()
+    answers: list[Verdict] = []
+    line.channel.send("a report")
+    waiting = threading.Thread(target=lambda: answers.append(line.channel._verdicts.get()))
+    waiting.start()
+    line.end.close()
+    waiting.join(5)
+    assert line.orphaned.is_set()
+    assert answers == [Verdict(stop=True, reason="the coordinator is gone")]
+    assert line.channel.is_pausing()
+
+
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_job_says_that_it_started_and_what_it_returned(line: Line, warm: bool) -> None:
+    run_job(make_job("echo", {"a": 1}), line.channel, warm=warm)
+    assert [line.end.recv() for _ in range(2)] == [Started(warm=warm), Done({"a": 1})]
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_job_that_raises_sends_its_traceback_home_and_prints_it(
+    line: Line, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_job(make_job("fail", "it broke"), line.channel, warm=True)
+    failure = [line.end.recv() for _ in range(2)][1]
+    assert isinstance(failure, Failure)
+    assert failure.cause == "RuntimeError: it broke"
+    assert failure.traceback in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_log_takes_the_words_of_one_process_after_the_other(tmp_path: Path) -> None:
+    launcher = LocalLauncher(("sweep.testing",))
+    log = tmp_path / "logs" / "trial.log"
+    for _ in range(2):
+        launcher.start(Job(name="job", body="launcher_jobs:print_everywhere", task=None, log=log))
+        while not any(isinstance(message.payload, (Done, Died)) for message in launcher.wait(0.2)):
+            pass
+    launcher.close()
+    assert log.read_text().count("from print") == 2
+    assert log.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+from sweep.data import Collection, Document, JudgedSet, load_collection, plan_judged
+from sweep.spec import DataSpec
+from sweep.training.judge import Judge, TokenizedTexts, encode
+from sweep.training.models import load_model
+
+TEXTS = ["", "a", "abc def", "z" * 90, "one two three", "Ümläut, 日本", *("ab " * n + "cd" for n in range(1, 60))]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model):
+    return load_model(tiny_model, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def binary(toy_collection):
+    return load_collection(DataSpec(collection=f"beir:{toy_collection}"), folder=toy_collection)
+
+
+@pytest.fixture(scope="module")
+def graded(binary):
+    """The toy collection with three to eight graded documents a query, one of them of grade 0 and one of grade 1."""
+    draw = np.random.default_rng(0)
+    names = sorted(binary.documents)
+    qrels = {}
+    for query in sorted(binary.queries)[:60]:
+        chosen = draw.choice(names, size=draw.integers(3, 9), replace=False)
+        qrels[query] = {str(name): int(grade) for name, grade in zip(chosen, [0, 1, *draw.integers(0, 4, 6)])}  # noqa: B905
+    return Collection("graded", binary.documents, binary.queries, {"train": {}, "dev": qrels, "test": {}}, frozenset())
+
+
+def judged_set(collection, **limits):
+    return plan_judged(collection, "dev", **{"max_documents": None, "max_queries": None, "seed": 0, **limits})
+
+
+def library_cosines(model, collection, judged, **prompts):
+    """(Q, D) cosines by the library's own encode."""
+    queries, documents = (
+        model.encode(texts, normalize_embeddings=True, prompt=prompts.get(role)).astype(np.float64)
+        for role, texts in (
+            ("query", [collection.queries[name] for name in judged.query_ids]),
+            ("document", [collection.documents[name].text for name in judged.document_ids]),
+        )
+    )
+    return queries @ documents.T
+
+
+def relevant_mask(judged):
+    return np.array([[judged.qrels[q].get(d, 0) > 0 for d in judged.document_ids] for q in judged.query_ids])
+
+
+def assert_summary(found, cosines):
+    assert found.mean == pytest.approx(np.mean(cosines), abs=1e-5)
+    assert found.p5 == pytest.approx(np.percentile(cosines, 5), abs=1e-5)
+    assert found.p95 == pytest.approx(np.percentile(cosines, 95), abs=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 31, 32, 33, len(TEXTS)])
+def test_embeddings_come_in_the_order_of_the_texts_and_are_those_of_the_library(model, count):
+    texts = [TEXTS[place] for place in np.random.default_rng(count).permutation(len(TEXTS))[:count]]
+    ours = encode(model, TokenizedTexts(model, texts, prompt=None))
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, model.encode(texts, normalize_embeddings=True), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1.0, atol=1e-5)
+
+
+def test_batches_hold_texts_of_like_length_so_that_little_is_padded(model):
+    batches = TokenizedTexts(model, TEXTS, prompt=None).batches
+    lengths = [batch["attention_mask"].sum(dim=1) for batch in batches]
+    assert sorted((int(length) for row in lengths for length in row), reverse=True) == torch.cat(lengths).tolist()
+    assert [batch["attention_mask"].shape[1] for batch in batches] == [int(row.max()) for row in lengths]
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_documents": 120, "max_queries": 25}])
+def test_ndcg_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, graded, limits):
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    judged = judged_set(graded, **limits)
+    cosines = library_cosines(model, graded, judged)
+    run = {
+        query: dict(zip(judged.document_ids, row.tolist(), strict=True))
+        for query, row in zip(judged.query_ids, cosines, strict=True)
+    }
+    qrels = {query: dict(grades) for query, grades in judged.qrels.items()}
+    assert {grade for grades in qrels.values() for grade in grades.values()} == {0, 1, 2, 3}
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10"}).evaluate(run)
+    ours = Judge(model, graded, judged=judged).judge(model)
+    np.testing.assert_allclose(ours.per_query, [theirs[query]["ndcg_cut_10"] for query in judged.query_ids], atol=1e-6)
+    assert ours.ndcg == pytest.approx(np.mean(ours.per_query))
+    assert len(np.unique(ours.per_query)) > 10
+
+
+def test_mean_ndcg_of_binary_grades_is_that_of_the_librarys_evaluator(model, binary):
+    judged = judged_set(binary)
+    evaluator = InformationRetrievalEvaluator(
+        {name: binary.queries[name] for name in judged.query_ids},
+        {name: binary.documents[name].text for name in judged.document_ids},
+        {query: set(grades) for query, grades in judged.qrels.items()},
+        show_progress_bar=False,
+        write_csv=False,
+    )
+    theirs = evaluator(model)["cosine_ndcg@10"]
+    ours = Judge(model, binary, judged=judged).judge(model).ndcg
+    assert 0.01 < ours < 0.99
+    assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+@pytest.mark.parametrize("collection", ["binary", "graded"])
+def test_cosines_of_relevant_and_of_other_pairs_are_those_of_the_library(model, collection, request):
+    chosen = request.getfixturevalue(collection)
+    judged = judged_set(chosen)
+    cosines, relevant = library_cosines(model, chosen, judged), relevant_mask(judged)
+    found = Judge(model, chosen, judged=judged).judge(model)
+    assert_summary(found.positives, cosines[relevant])
+    assert_summary(found.negatives, cosines[~relevant])
+    assert found.seconds > 0
+
+
+def test_more_queries_than_are_ranked_at_once_are_ranked_alike(model):
+    words = [f"{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}" for n in range(1100)]
+    collection = Collection(
+        "many",
+        {f"d{n}": Document("", f"{words[n]} {words[-n - 1]} abc") for n in range(60)},
+        {f"q{n:04d}": f"{word} {words[n // 2]}" for n, word in enumerate(words)},
+        {"train": {}, "dev": {f"q{n:04d}": {f"d{n % 60}": 1} for n in range(1100)}, "test": {}},
+        frozenset(),
+    )
+    judged = judged_set(collection)
+    found = Judge(model, collection, judged=judged).judge(model)
+    assert found.per_query.shape == (1100,)
+    parts = [
+        JudgedSet(judged.document_ids, names, {name: judged.qrels[name] for name in names}, judged.judged_documents)
+        for names in (judged.query_ids[:1000], judged.query_ids[1000:])
+    ]
+    apart = [Judge(model, collection, judged=part).judge(model).per_query for part in parts]
+    assert (np.concatenate(apart) == found.per_query).mean() > 0.99  # rounding can swap two documents
+    cosines, relevant = library_cosines(model, collection, judged), relevant_mask(judged)
+    assert_summary(found.positives, cosines[relevant])
+    assert_summary(found.negatives, cosines[~relevant])
+
+
+def test_the_view_of_documents_decides_what_is_embedded(model, binary):
+    judged = judged_set(binary, max_documents=60, max_queries=20)
+    both = Judge(model, binary, judged=judged, document="title-and-text").judge(model)
+    joined = {name: Document("", document.embedded("title-and-text")) for name, document in binary.documents.items()}
+    same = Collection("joined", joined, binary.queries, binary.qrels, binary.held_out)
+    assert both.positives == Judge(model, same, judged=judged).judge(model).positives
+    assert both.positives != Judge(model, binary, judged=judged).judge(model).positives
+
+
+def random_states():
+    python, numpy, torch_state = random.getstate(), np.random.get_state(legacy=False), torch.random.get_rng_state()
+    return python, numpy["state"]["key"].tolist(), numpy["state"]["pos"], torch_state.tolist()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_judging_draws_no_random_number_and_leaves_the_model_in_its_mode(tiny_model, binary, training):
+    model = load_model(tiny_model, device="cpu")
+    model.train(training)
+    before = random_states()
+    judge = Judge(model, binary, judged=judged_set(binary, max_documents=60, max_queries=20))
+    first, second = judge.judge(model), judge.judge(model)
+    assert random_states() == before
+    assert [module for module in model.modules() if module.training != training] == []
+    np.testing.assert_array_equal(first.per_query, second.per_query)
+    assert first.positives == second.positives
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_whose_embeddings_are_not_finite_is_judged_as_not_a_number(tiny_model, binary, value):
+    model = load_model(tiny_model, device="cpu")
+    judged = judged_set(binary, max_documents=60, max_queries=20)
+    judge = Judge(model, binary, judged=judged)
+    with torch.no_grad():
+        next(model.parameters()).fill_(value)
+    found = judge.judge(model)
+    assert found.per_query.shape == (len(judged.query_ids),)
+    assert np.isnan(found.per_query).all()
+    assert np.isnan(found.ndcg)
+    for cosines in (found.positives, found.negatives):
+        assert np.isnan([cosines.mean, cosines.p5, cosines.p95]).all()
+
+
+def test_a_failed_judging_leaves_the_model_in_its_mode(tiny_model):
+    model = load_model(tiny_model, device="cpu")
+    model.train()
+    texts = TokenizedTexts(model, ["abc"], prompt=None)
+    texts.batches[0]["input_ids"] += 10**6
+    with pytest.raises(IndexError, match="out of range"):
+        encode(model, texts)
+    assert model.training
+
+
+PROMPTS = [
+    {"query": "find ", "document": "page "},
+    {"query": "find ", "document": ""},
+    {"query": "", "document": "page "},
+    {"query": "", "document": "", "other": "never "},
+]
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("pooled", [True, False])
+def test_the_prompts_of_a_model_are_put_before_queries_and_documents(tiny_model, binary, prompts, pooled):
+    model = load_model(tiny_model, device="cpu")
+    model.prompts = prompts
+    model.set_pooling_include_prompt(pooled)
+    judged = judged_set(binary)
+    texts = [binary.documents[name].text for name in judged.document_ids]
+    queries = [binary.queries[name] for name in judged.query_ids]
+    cosines = (
+        model.encode_query(queries, normalize_embeddings=True)
+        @ model.encode_document(texts, normalize_embeddings=True).T
+    )
+    relevant = relevant_mask(judged)
+    found = Judge(model, binary, judged=judged).judge(model)
+    assert_summary(found.positives, cosines[relevant])
+    assert_summary(found.negatives, cosines[~relevant])
