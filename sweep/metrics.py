@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,34 @@ def rank_top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
         candidates = np.flatnonzero(scores[row] >= threshold)  # ties with the threshold included
         top[row] = candidates[np.argsort(-scores[row, candidates], kind="stable")[:k]]
     return top
+
+
+def paired_interval(
+    first: NDArray[np.floating[Any]], second: NDArray[np.floating[Any]], confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Mean difference of two models on the same queries, with its interval.
+
+    The interval is the normal approximation to the paired difference over queries.
+
+    Args:
+        first: (Q,) a metric of the first model.
+        second: (Q,) the same of the second, in the same order.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Returns:
+        The mean of ``second - first``, and the interval's low and high end; infinite for a single query.
+
+    Raises:
+        ValueError: If the shapes differ or hold no query, or ``confidence`` is out of range.
+    """
+    if first.shape != second.shape or not first.size:
+        raise ValueError(f"first and second must hold the same queries, got shapes {first.shape} and {second.shape}")
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+    difference = second.astype(np.float64) - first
+    error = float(np.std(difference, ddof=1)) / len(difference) ** 0.5 if len(difference) > 1 else float("inf")
+    mean, half = float(difference.mean()), NormalDist().inv_cdf(0.5 + confidence / 2) * error
+    return mean, mean - half, mean + half
 
 
 def _dcg(grades: FloatArray) -> FloatArray:

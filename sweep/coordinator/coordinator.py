@@ -17,6 +17,7 @@ from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.limits import DeviceLimits
 from sweep.coordinator.outlook import make_view
 from sweep.coordinator.proposals import Proposer, seen_value
+from sweep.coordinator.remarks import write_remark
 from sweep.coordinator.running import RunningTrial, begin_trial, make_assignment, revive_trial
 from sweep.coordinator.slots import Slot
 from sweep.coordinator.verdicts import conclude, decide
@@ -302,6 +303,7 @@ class Coordinator:
             trial.number,
             value=conclusion.value,
             pruned=conclusion.pruned,
+            remark=write_remark(trial, trial.stop_reason or "It went to the end of its budget."),
             peak=trial.peak.ndcg if trial.peak else None,
             peak_progress=trial.peak.progress if trial.peak else None,
             retention=trial.curve[-1][1] / max(ndcg) if max(ndcg) > 0 else None,
@@ -317,7 +319,7 @@ class Coordinator:
         self._tell("end", text, trial.number, state=state)
 
     def _fail(self, trial: RunningTrial, cause: str) -> None:
-        self._ledger.end_trial(trial.number, value=None, pruned=False, error=cause)
+        self._ledger.end_trial(trial.number, value=None, pruned=False, remark=write_remark(trial, cause), error=cause)
         self._after_end(trial)
         self._tell("end", f"failed: {cause}; see {self._plan.run_folder.log(trial.number)}", trial.number, state="fail")
         self._failures.add(trial.number, cause)

@@ -23,6 +23,7 @@ from optuna.trial import Trial, TrialState
 from sweep.messages import Evaluation, Report
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record
+from sweep.storage.remarks import save_remark
 
 METRIC_NAME = "NDCG@10"
 
@@ -137,17 +138,19 @@ class Ledger:
         points, per_query = self.table.per_query(number)
         return per_query[points.index(progress)] if progress in points else None
 
-    def end_trial(self, number: int, *, value: float | None, pruned: bool, **attributes: Any) -> None:
+    def end_trial(self, number: int, *, value: float | None, pruned: bool, remark: str, **attributes: Any) -> None:
         """Writes down how a trial ended: complete with a value, pruned, or failed.
 
         Args:
             number: The trial.
             value: Its peak where it is complete; None where it failed.
             pruned: Whether it is pruned; Optuna then keeps its last value by itself.
+            remark: What the dashboard shows of it, as Markdown.
             attributes: User attributes that go with it.
         """
         self.note(number, **{name: _storable(found) for name, found in attributes.items()})
         trial = self._trials.pop(number)
+        save_remark(trial, remark)
         if pruned:
             self._study.tell(trial, state=TrialState.PRUNED)
         elif value is None:

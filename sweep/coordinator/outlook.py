@@ -9,14 +9,14 @@ from sweep.coordinator.running import RunningTrial
 from sweep.coordinator.slots import Slot
 from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
-from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.records import StudyRecord, count_saved
 
 
 def make_view(
     plan: StudyPlan, record: StudyRecord, running: Sequence[RunningTrial], slots: Sequence[Slot], baseline: float
 ) -> SweepView:
     """The state of a running sweep."""
-    saved, fraction = count_saved(record.trials, plan.spec.budget.examples)
+    saved, fraction = count_saved(record.trials)
     return SweepView(
         name=plan.spec.name,
         finished=record.counted,
@@ -29,15 +29,6 @@ def make_view(
         saved_fraction=fraction,
         seconds_left=estimate_seconds_left(plan, record, running, len(slots)),
     )
-
-
-def count_saved(trials: Sequence[TrialRecord], examples: int) -> tuple[int, float]:
-    """Training pairs that stopping has saved, and their share of what the trials that ended would have seen."""
-    ended = [trial for trial in trials if trial.state in ("complete", "pruned") and trial.params and trial.rows]
-    planned = {trial.number: _whole_examples(trial, examples) for trial in ended}
-    saved = sum(planned[trial.number] - trial.examples for trial in ended if trial.stop_reason)
-    total = sum(planned.values())
-    return saved, saved / total if total else 0.0
 
 
 def estimate_seconds_left(
@@ -55,12 +46,6 @@ def estimate_seconds_left(
     to_begin = max(0, plan.spec.budget.trials - record.counted - len(running))
     to_finish = sum(max(0.0, usual - trial.progress[-1] / WHOLE) for trial in running)
     return per_trial * (to_begin * usual + to_finish) / max(1, min(slots, to_begin + len(running)))
-
-
-def _whole_examples(trial: TrialRecord, examples: int) -> int:
-    """Training pairs of a whole trial, in whole batches."""
-    batch = trial.params.batch_size if trial.params else 1
-    return int(trial.attributes.get("steps", examples // batch)) * batch
 
 
 def _running_view(trial: RunningTrial) -> RunningView:

@@ -21,7 +21,7 @@ from sweep.plan import StudyPlan
 from sweep.storage.database import open_storage
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.lock import StudyLock
-from sweep.storage.records import ENDED_BY, StudyRecord
+from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
 from sweep.training.checkpoint import verify
 from sweep.worker import Job
 
@@ -83,6 +83,7 @@ class _StudyRun:
                 if is_new and not folder.database.exists() and not (isinstance(error, JobFailedError) and error.log):
                     shutil.rmtree(folder.path, ignore_errors=True)
                 raise
+            ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
             Coordinator(
                 self.plan,
                 ledger=ledger,

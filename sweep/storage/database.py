@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
@@ -89,6 +90,7 @@ def _undo_half_done(file: Path) -> None:
 
 
 def _open(file: Path, url: str, **settings: Any) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
     try:
         return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}}, **settings)
     except (DBAPIError, StorageInternalError) as error:  # Optuna's own error has the database's for its cause

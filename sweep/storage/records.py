@@ -24,6 +24,7 @@ BASE_MODEL = "base_model"
 COLLECTION_HASH = "collection_hash"
 EXCUSED = "excused"
 ENDED_BY = "ended_by"
+BUDGET_TRIALS = "budget_trials"
 """Names of the study's user attributes."""
 
 
@@ -71,6 +72,11 @@ class TrialRecord:
     def examples(self) -> int:
         """Training pairs it had seen at its last measurement."""
         return self.rows[-1].examples if self.rows else 0
+
+    @property
+    def planned_examples(self) -> int:
+        """Training pairs of the whole trial, in whole batches."""
+        return int(self.attributes.get("steps", 0)) * (self.params.batch_size if self.params else 0)
 
     @property
     def stop_reason(self) -> str | None:
@@ -133,6 +139,14 @@ def find_peak(rows: Sequence[EvaluationRow]) -> Peak | None:
     finite = [row for row in rows if math.isfinite(row.ndcg)]
     best = max(finite, key=lambda row: (row.ndcg, -row.progress), default=None)
     return None if best is None else Peak(best.progress, best.ndcg)
+
+
+def count_saved(trials: Sequence[TrialRecord]) -> tuple[int, float]:
+    """Training pairs that stopping has saved, and their share of what the trials that ended would have seen."""
+    ended = [trial for trial in trials if trial.state in ("complete", "pruned") and trial.rows]
+    saved = sum(trial.planned_examples - trial.examples for trial in ended if trial.stop_reason)
+    planned = sum(trial.planned_examples for trial in ended)
+    return saved, saved / planned if planned else 0.0
 
 
 def load_record(storage: RDBStorage, table: EvaluationTable) -> StudyRecord:

@@ -1,0 +1,157 @@
+"""The command ``check``: what a run of a study file would do, and what it would cost."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sweep.cli.watchers import format_time
+from sweep.coordinator.jobs import StopSignal, run_job
+from sweep.coordinator.slots import Slot, find_slots
+from sweep.data import count_shared_documents
+from sweep.launch import LocalLauncher
+from sweep.messages import Assignment
+from sweep.plan import StudyPlan, plan_study
+from sweep.spec import DropOffSpec, FloatRange
+from sweep.worker import Job
+
+JOBS = "sweep.trial"
+MEASURED_STEPS = 4
+
+
+def check(study: str, *, measure: bool) -> None:
+    """Prints what a run would do, and an estimate of its cost by this machine's measured speed.
+
+    Raises:
+        SweepError: If the study file, its collection, its model or its devices do not hold.
+    """
+    with StopSignal() as stop:
+        plan = plan_study(study)
+        _print_all(_describe_space(plan))
+        _print_all(_describe_data(plan))
+        _print_all(_describe_trials(plan))
+        launcher = LocalLauncher((JOBS,))
+        try:
+            slots = find_slots(plan.spec.workers, launcher, stop=stop, body=f"{JOBS}:list_devices")
+            print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots))
+            _print_all(_describe_cost(plan, _measure(plan, launcher, slots[0], stop) if measure else None, len(slots)))
+        finally:
+            launcher.close()
+    print(f"{study} holds.")
+
+
+def _print_all(lines: Iterator[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _describe_space(plan: StudyPlan) -> Iterator[str]:
+    space, spec = plan.spec.space, plan.space
+    smallest, largest = space.batch_sizes[0], space.batch_sizes[-1]
+    yield f"Study:    {plan.spec.name}, {plan.spec.budget.trials} trials of {plan.spec.budget.examples:,} examples"
+    yield f"Model:    {plan.spec.model.base} ({plan.revision[:12]})"
+    yield f"Space:    learning rate {_range(space.learning_rate)}, rule {space.learning_rate_rule}"
+    for rate in sorted({_ends(space.learning_rate)[0], _ends(space.learning_rate)[1]}):
+        low, high = spec.effective_learning_rate(rate, smallest), spec.effective_learning_rate(rate, largest)
+        yield f"          {rate:.2e} is effectively {low:.2e} at batch {smallest} and {high:.2e} at batch {largest}"
+    yield f"          warm-up {_range(space.warmup_ratio)}; batch {', '.join(map(str, space.batch_sizes))}"
+    yield f"          scale {_range(space.scale)}; scheduler {', '.join(space.scheduler)}"
+    yield f"          {len(space.start)} start points; format {', '.join(space.data_format)}"
+
+
+def _describe_data(plan: StudyPlan) -> Iterator[str]:
+    collection = plan.collection
+    yield f"Data:     {collection.name}: {len(collection.documents):,} documents, {len(collection.queries):,} queries"
+    for split in ("dev", "test"):
+        if split == "test" and not plan.has_test_split:
+            yield "          no test split: the figure of the best model will be optimistic"
+            continue
+        judged = plan.judged("dev" if split == "dev" else "test")
+        others = len(judged.document_ids) - judged.judged_documents
+        yield (
+            f"          {split}: {len(judged.query_ids)} queries over {len(judged.document_ids)} documents"
+            f" ({judged.judged_documents} judged, {others} sampled)"
+        )
+    for name, columns in plan.columns.items():
+        pairs = len(columns["anchor"])
+        yield f"          {name}: {pairs:,} pairs, each seen {plan.spec.budget.examples / pairs:.2f} times a trial"
+    shared = count_shared_documents(collection)
+    if shared:
+        yield f"          {shared} documents judged for dev or test are trained on too: the collection has it so"
+
+
+def _describe_trials(plan: StudyPlan) -> Iterator[str]:
+    sizes = plan.spec.space.batch_sizes
+    grid = ", ".join(f"{point / 10:g}" for point in plan.spec.evaluation.grid_points)
+    yield f"Grid:     evaluated at {grid} % of the examples"
+    for size in sorted({sizes[0], sizes[-1]}):
+        steps = plan.steps(size)
+        yield (
+            f"Trial:    batch {size}: {steps} steps, {steps * size:,} examples in whole batches,"
+            f" {len(plan.evaluations(size))} evaluations"
+        )
+    rule = plan.spec.stopping.drop_off
+    if isinstance(rule, DropOffSpec):
+        yield f"Stopping: drop-off, margin {rule.margin:g}, alpha {rule.alpha:g}, grace {rule.grace:g} after warm-up"
+    else:
+        yield "Stopping: none"
+
+
+def _describe_cost(plan: StudyPlan, speed: dict[str, float] | None, slots: int) -> Iterator[str]:
+    judged = plan.judged("dev")
+    evaluations = len(plan.evaluations(plan.spec.space.batch_sizes[0]))
+    pairs = plan.spec.budget.trials * plan.spec.budget.examples
+    texts = plan.spec.budget.trials * evaluations * (len(judged.document_ids) + len(judged.query_ids))
+    yield f"Cost:     at most {pairs:,} pairs trained and {texts:,} texts encoded, less what stopping saves"
+    if speed is not None:
+        seconds = (pairs / speed["pairs_per_s"] + texts / speed["texts_per_s"]) / slots
+        yield (
+            f"          about {format_time(seconds)} here (measured: {speed['pairs_per_s']:.0f} pairs/s trained,"
+            f" {speed['texts_per_s']:.0f} texts/s encoded)"
+        )
+
+
+def _measure(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSignal) -> dict[str, float]:
+    """This machine's speed, measured on a few batches in a folder that is gone afterwards."""
+    batch_size = plan.spec.space.batch_sizes[-1]
+    values = {
+        "learning_rate": _ends(plan.spec.space.learning_rate)[0],
+        "warmup_ratio": 0.0,
+        "log2_batch_size": batch_size.bit_length() - 1,
+        "data_format": plan.spec.space.data_format[-1],
+        "scale": _ends(plan.spec.space.scale)[0],
+        "scheduler": plan.spec.space.scheduler[0],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        task = Assignment(
+            spec=plan.spec,
+            folder=plan.folder,
+            run_folder=Path(folder),
+            device=slot.device,
+            trial=0,
+            params=plan.space.params(values),
+            steps=MEASURED_STEPS,
+            evaluations=(),
+        )
+        job = Job(
+            name="measure",
+            body=f"{JOBS}:measure_speed",
+            task=task,
+            log=Path(os.devnull),
+            environment=slot.environment,
+        )
+        speed: dict[str, float] = run_job(launcher, job, stop=stop)
+    return speed
+
+
+def _ends(setting: FloatRange | float) -> tuple[float, float]:
+    return (setting.low, setting.high) if isinstance(setting, FloatRange) else (setting, setting)
+
+
+def _range(setting: FloatRange | float) -> str:
+    low, high = _ends(setting)
+    if low == high:
+        return f"{low:g}"
+    return f"{low:g} to {high:g}" + (" (log)" if isinstance(setting, FloatRange) and setting.log else "")

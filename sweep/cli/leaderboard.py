@@ -1,0 +1,137 @@
+"""The leaderboard of a study, as it is printed at the end of a run and by ``status``."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sweep.metrics import paired_interval
+from sweep.progress import WHOLE
+from sweep.status import Standing
+from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.records import TrialRecord, count_saved
+
+HEADINGS = (
+    "",
+    "trial",
+    "peak",
+    "at",
+    "retention",
+    "state",
+    "format",
+    "rate",
+    "warm-up",
+    "batch",
+    "seconds",
+    "why it ended",
+)
+REASON_WIDTH = 44
+
+
+def print_leaderboard(standing: Standing, *, study: Path) -> None:
+    """Prints what came out of a study: the figures of the test split first, then every trial, then how to go on."""
+    record = standing.record
+    print()
+    print("\n".join(_headline(standing)))
+    ranked = record.leaderboard()
+    unmeasured = [trial for trial in record.trials if trial not in ranked]
+    rows = [_row(trial, standing) for trial in [*ranked, *unmeasured]]
+    print()
+    _print_table(HEADINGS, rows)
+    saved, fraction = count_saved(record.trials)
+    seconds = sum(trial.rows[-1].seconds for trial in record.trials if trial.rows)
+    judging = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
+    print()
+    print("Peaks are dev (selected); at is the share of the trial's examples; * is the best model.")
+    if seconds:
+        print(
+            f"Stopping saved {saved:,} training examples ({fraction:.0%})."
+            f" Evaluation took {judging / seconds:.0%} of the trials' time."
+        )
+    if standing.best_model is not None:
+        print(f"Best model: {_shown(standing.best_model)}")
+    print(_ways_on(study))
+
+
+def _headline(standing: Standing) -> list[str]:
+    """The figures that count, and first of all whether training helped at all."""
+    record, best = standing.record, standing.record.best
+    lines = [f"{record.name}: {record.counted} of {standing.budget} trials, {standing.state}"]
+    if best is None or best.peak is None:
+        return [*lines, "No trial has a result yet."]
+    if record.baseline is not None and best.peak.ndcg <= record.baseline:
+        lines.append(f"No trial beats the untrained model ({record.baseline:.4f} on dev): use the base model as it is.")
+    untrained, chosen = standing.tests.get(UNTRAINED), standing.tests.get(best.number)
+    if untrained is not None and chosen is not None:
+        gain, low, high = paired_interval(untrained, chosen)
+        lines.append(
+            f"Test NDCG@10, judged once: untrained {np.mean(untrained):.4f}, best (trial {best.number})"
+            f" {np.mean(chosen):.4f}; {gain:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} ({len(chosen)} queries)"
+        )
+    elif standing.state == "finished":
+        lines.append("There is no figure on a test split: the dev figures were selected and are optimistic.")
+    dev = f"Dev (selected): best {best.peak.ndcg:.4f}"
+    lines.append(dev if record.baseline is None else f"{dev}, untrained {record.baseline:.4f}")
+    return lines
+
+
+def _row(trial: TrialRecord, standing: Standing) -> list[str]:
+    params, peak = trial.params, trial.peak
+    retention = trial.retention(standing.record.baseline)
+    best = standing.record.best
+    return [
+        "*" if best is not None and trial.number == best.number else "",
+        str(trial.number),
+        f"{peak.ndcg:.4f}" if peak else "-",
+        f"{peak.progress / WHOLE:.0%}" if peak else "-",
+        f"{retention:.3f}" if retention is not None else "-",
+        "excused" if trial.is_excused else trial.state,
+        params.data_format if params else "-",
+        f"{params.effective_learning_rate:.2e}" if params else "-",
+        f"{params.warmup_ratio:.2f}" if params else "-",
+        str(params.batch_size) if params else "-",
+        f"{trial.rows[-1].seconds:.0f}" if trial.rows else "-",
+        _reason(trial),
+    ]
+
+
+def _reason(trial: TrialRecord) -> str:
+    error = trial.attributes.get("error")
+    if error:
+        return _shortened(f"failed: {error}")
+    if trial.stop_reason is None:
+        return "ran to its end" if trial.state == "complete" else "-"
+    kind, _, _ = trial.stop_reason.partition(":")
+    return f"stopped at {trial.progress / WHOLE:.0%}: {kind}"
+
+
+def _shortened(text: str) -> str:
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return printable if len(printable) <= REASON_WIDTH else printable[: REASON_WIDTH - 3] + "..."
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for row in (headings, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _ways_on(study: Path) -> str:
+    """The commands to go on with, as they work from here."""
+    command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "sweep" else Path("sweep")
+    name = shlex.quote(str(_shown(command)))
+    file = shlex.quote(str(study))
+    return (
+        f"Look closer:   {name} dashboard {file}\n"
+        f"More trials:   raise budget.trials in {file} and run it again\n"
+        f"Load it:       SentenceTransformer(the best model's folder)"
+    )
+
+
+def _shown(path: Path) -> Path:
+    """A path as seen from the current folder, where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path

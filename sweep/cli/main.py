@@ -1,0 +1,100 @@
+"""What the command line says, and which command it calls. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from sweep import __version__
+from sweep.errors import SweepError
+
+DESCRIPTION = """\
+A hyperparameter sweep for retrieval embedding models that sees and stops the drop-off.
+
+STUDY is a study file, such as studies/quickstart.toml. What a study leaves behind lies in a folder beside its file:
+its database, logs, and the best model."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        arguments: The words after the command's name; those of this process where they are left out.
+
+    Returns:
+        Exit status: 0; 2 for what a user can act on; 1 for a study that was ended because its trials kept failing;
+        128 plus the signal's number where a signal ended it.
+    """
+    options = _make_parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except SweepError as error:
+        print(f"sweep: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("sweep: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sweep", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"sweep {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = _add(commands, "run", _run, "run a study, or go on with it, until its budget is spent")
+    run.add_argument("--trials", type=int, metavar="N", help="budget of trials in place of the file's")
+    run.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
+
+    status = _add(commands, "status", _status, "show where a study stands, while it runs or after")
+    status.add_argument("--json", action="store_true", help="print the machine's view")
+
+    check = _add(commands, "check", _check, "validate a study file and show what a run would do and cost")
+    check.add_argument("--no-measure", action="store_true", help="do not measure this machine's speed (seconds)")
+
+    dashboard = _add(commands, "dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only")
+    dashboard.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction, name: str, command: object, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+    parser.add_argument("study", metavar="STUDY", help="study file")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    from sweep.cli.run import run
+
+    run(options.study, trials=options.trials, plain=options.plain)
+
+
+def _status(options: argparse.Namespace) -> None:
+    from sweep.cli.status import print_status
+
+    print_status(options.study, as_json=options.json)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from sweep.cli.check import check
+
+    check(options.study, measure=not options.no_measure)
+
+
+def _dashboard(options: argparse.Namespace) -> None:
+    from sweep.dashboard import open_dashboard
+
+    server = open_dashboard(options.study, port=options.port)
+    print(f"optuna-dashboard on http://127.0.0.1:{server.server_port}/ (read-only); Ctrl-C ends it", flush=True)
+    with server, contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever()

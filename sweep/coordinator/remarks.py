@@ -1,0 +1,33 @@
+"""What the dashboard shows of a trial that has ended: why, and what it was trained with."""
+
+from __future__ import annotations
+
+from sweep.coordinator.running import RunningTrial
+from sweep.progress import WHOLE
+
+
+def write_remark(trial: RunningTrial, reason: str) -> str:
+    """A trial's end as Markdown: the reason as plain text, the peak, and the settings as they were used.
+
+    Args:
+        trial: The trial.
+        reason: Why it ended; a failure's cause can hold anything, so it is shown as code.
+    """
+    params = trial.params
+    peak = f"{trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "none"
+    rows = {
+        "peak NDCG@10": peak,
+        "last NDCG@10": f"{trial.curve[-1][1]:.4f} at {trial.progress[-1] / WHOLE:.1%}",
+        "learning rate": f"{params.learning_rate:.3g}, effective {params.effective_learning_rate:.3g}",
+        "warm-up": f"{params.warmup_ratio:.3f} (to {trial.warmup_end:.1%})",
+        "batch size": f"{params.batch_size} in micro-batches of {trial.micro_batch or 'unknown size'}",
+        "optimizer steps": trial.steps,
+        "data format": params.data_format,
+        "scale": f"{params.scale:g}",
+        "scheduler": params.scheduler,
+        "interruptions": trial.interruptions,
+    }
+    code = " ".join(reason.replace("`", "'").split())
+    return "\n".join(
+        [f"`{code}`", "", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    )

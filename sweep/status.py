@@ -1,0 +1,180 @@
+"""Where a study stands, read from its database while it runs or after; nothing is written and torch is not needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.errors import StorageError
+from sweep.run_folder import RunFolder
+from sweep.spec import StudySpec, load_study
+from sweep.storage.database import open_storage_read_only
+from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.lock import Holder, find_holder
+from sweep.storage.records import (
+    BUDGET_TRIALS,
+    ENDED_BY,
+    EXCUSED,
+    StudyRecord,
+    TrialRecord,
+    count_saved,
+    load_record,
+)
+
+STATUS_VERSION = 1
+"""Version of the machine's view; additions keep it."""
+
+StudyState = Literal["running", "interrupted", "finished", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a study stands.
+
+    Attributes:
+        record: The study.
+        spec: Its file.
+        run_folder: What it leaves behind.
+        holder: The coordinator that runs it now, or None.
+        tests: (Q,) NDCG per query on the test split of each model that was judged there, by trial.
+    """
+
+    record: StudyRecord
+    spec: StudySpec
+    run_folder: RunFolder
+    holder: Holder | None
+    tests: Mapping[int, NDArray[np.float32]]
+
+    @property
+    def budget(self) -> int:
+        """Trials of the budget, as the last run had it."""
+        return int(self.record.attributes.get(BUDGET_TRIALS, self.spec.budget.trials))
+
+    @property
+    def state(self) -> StudyState:
+        """What goes on, in a word."""
+        if self.holder is not None:
+            return "running"
+        if self.record.counted >= self.budget and not any(trial.state == "running" for trial in self.record.trials):
+            return "finished"
+        rerun = {trial.attributes.get("rerun_of") for trial in self.record.trials}
+        return "failed" if set(self.record.attributes.get(EXCUSED, ())) - rerun else "interrupted"
+
+    @property
+    def best_model(self) -> Path | None:
+        """Folder of the best model, as a Sentence Transformers folder; None where there is none on disk."""
+        best = self.record.best
+        if best is None or best.peak is None:
+            return None
+        folder = self.run_folder.peak_model(best.number, best.peak.progress)
+        return folder if folder.is_dir() else None
+
+
+def read_standing(file: Path | str) -> Standing:
+    """Reads where the study of a study file stands.
+
+    Raises:
+        SweepError: If the file does not hold, or the study has not begun or cannot be read.
+    """
+    spec = load_study(file)
+    folder = RunFolder.beside(file)
+    storage = open_storage_read_only(folder.database)
+    try:
+        table = EvaluationTable(storage.engine, writable=False)
+        record = load_record(storage, table)
+        numbers = [UNTRAINED, *([record.best.number] if record.best else [])]
+        tests = {number: table.judgement(number, "test") for number in numbers}
+    except StorageError as error:
+        raise StorageError(f"{folder.database}: {error}") from error
+    finally:
+        storage.engine.dispose()
+    return Standing(
+        record=record,
+        spec=spec,
+        run_folder=folder,
+        holder=find_holder(folder.lock),
+        tests={number: values for number, values in tests.items() if values is not None},
+    )
+
+
+def describe_standing(standing: Standing) -> dict[str, Any]:
+    """The machine's view of a study: plain values for JSON, null where a number does not exist."""
+    record = standing.record
+    saved, fraction = count_saved(record.trials)
+    return {
+        "version": STATUS_VERSION,
+        "study": record.name,
+        "state": standing.state,
+        "budget": {
+            "trials": standing.budget,
+            "finished": record.counted,
+            "ended_by": record.attributes.get(ENDED_BY) if standing.state == "finished" else None,
+        },
+        "baseline": {"dev": _finite(record.baseline), "test": _test_value(standing, UNTRAINED)},
+        "coordinator": {"pid": standing.holder.pid, "host": standing.holder.host} if standing.holder else None,
+        "trials": [_describe_trial(trial, record.baseline) for trial in record.trials],
+        "best": _describe_best(standing),
+        "saved": {"examples": saved, "fraction": fraction},
+    }
+
+
+def _describe_trial(trial: TrialRecord, baseline: float | None) -> dict[str, Any]:
+    params, peak = trial.params, trial.peak
+    untrained = [[0, _finite(baseline)]] if baseline is not None else []
+    return {
+        "number": trial.number,
+        "state": trial.state,
+        "value": _finite(trial.value),
+        "peak": peak.ndcg if peak else None,
+        "peak_progress": peak.progress if peak else None,
+        "retention": _finite(trial.retention(baseline)),
+        "stop_reason": trial.stop_reason,
+        "error": trial.attributes.get("error"),
+        "params": _describe_params(trial),
+        "effective_learning_rate": params.effective_learning_rate if params else None,
+        "steps": trial.attributes.get("steps"),
+        "micro_batch": trial.attributes.get("micro_batch"),
+        "seed": trial.attributes.get("seed"),
+        "device": trial.attributes.get("device"),
+        "progress": trial.progress,
+        "curve": untrained + [[row.progress, _finite(row.ndcg)] for row in trial.rows],
+        "seconds": trial.rows[-1].seconds if trial.rows else None,
+        "evaluation_seconds": trial.rows[-1].evaluation_seconds if trial.rows else None,
+        "interruptions": trial.attributes.get("interruptions", 0),
+    }
+
+
+def _describe_params(trial: TrialRecord) -> dict[str, Any] | None:
+    if trial.params is None:
+        return None
+    params = trial.params.as_dict()
+    del params["effective_learning_rate"]
+    return params
+
+
+def _describe_best(standing: Standing) -> dict[str, Any] | None:
+    best = standing.record.best
+    if best is None:
+        return None
+    return {
+        "number": best.number,
+        "value": _finite(best.value),
+        "test": _test_value(standing, best.number),
+        "params": _describe_params(best),
+        "checkpoint": str(standing.best_model) if standing.best_model else None,
+    }
+
+
+def _test_value(standing: Standing, number: int) -> float | None:
+    values = standing.tests.get(number)
+    return None if values is None else _finite(float(np.mean(values, dtype=np.float64)))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
