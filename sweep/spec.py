@@ -341,7 +341,7 @@ def load_study(file: Path | str) -> StudySpec:
         raise StudyFileError(path, "is not text (UTF-8), so it is no study file") from error
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # the second, and a plain ValueError, for what no person writes
         raise StudyFileError(path, f"is not valid TOML: {error}") from error
     try:
         return StudySpec.model_validate(tables)
@@ -353,9 +353,13 @@ def _study_file_error(file: Path, error: ValidationError) -> StudyFileError:
     """What pydantic found, as one line: an unknown key before all else, since it is often why another is missing."""
     problems = error.errors(include_url=False)
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    location = [part for part in first["loc"] if part not in _KINDS]
+    is_unknown = first["type"] == "extra_forbidden"
+    *tables, last = first["loc"] or ("",)
+    location = [part for part in tables if part not in _KINDS]
+    if is_unknown or last not in (*_KINDS, ""):  # an unknown key is the user's word, which may be that of a kind
+        location.append(last)
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    if first["type"] == "extra_forbidden":
+    if is_unknown:
         return StudyFileError(file, f"unknown key{_nearest_key(location)}", key=key)
     if first["type"] == "missing":
         return StudyFileError(file, "is missing", key=key)

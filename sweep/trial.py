@@ -6,11 +6,13 @@ stopped: it reports each evaluation and obeys the answer.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from tqdm import tqdm
 
 from sweep.data import Columns, load_collection, make_columns, plan_judged, plan_order
 from sweep.data.collection import Collection, Split
@@ -30,6 +32,10 @@ from sweep.training.devices import choose_micro_batch, list_cuda_devices
 from sweep.training.fit import FitPlan, Next, fit
 from sweep.training.judge import Judge
 from sweep.training.models import load_base_model, load_model, save_model
+
+# The libraries draw progress bars with tqdm, whose default lock is a semaphore between processes that a worker would
+# leave behind with a complaint at exit; here one process draws.
+tqdm.set_lock(threading.RLock())
 
 
 def list_devices(task: None, channel: Channel) -> tuple[str, list[str]]:  # noqa: ARG001 - every job has both

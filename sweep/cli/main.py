@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.command(options)
     except SweepError as error:
-        print(f"sweep: {error}", file=sys.stderr)
+        print(f"sweep: {' '.join(str(error).splitlines())}", file=sys.stderr)  # a name may hold a line break
         return error.exit_code
     except KeyboardInterrupt:
         print("sweep: interrupted", file=sys.stderr)
