@@ -17,8 +17,8 @@ from rich.text import Text
 from sweep.coordinator.events import Event, RunningView, SweepView
 from sweep.progress import WHOLE
 
-QUIET_S = 30.0
-"""Seconds after which a plain watcher says how much time is left, if nothing else was said."""
+STATE_S = 25.0
+"""Seconds after which a plain watcher says where the sweep stands and how much time is left."""
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-=+*#@"
@@ -26,10 +26,10 @@ STYLES = {"end": "bold", "warning": "yellow", "retry": "yellow", "pause": "yello
 
 
 class PlainWatcher:
-    """One line an event, and one with the time left when nothing was said for half a minute."""
+    """One line an event, and at least every half minute one with the state and the time left."""
 
     def __init__(self) -> None:
-        self._said = time.monotonic()
+        self._stated = time.monotonic()
 
     def __enter__(self) -> Self:
         """Needs nothing."""
@@ -42,16 +42,13 @@ class PlainWatcher:
 
     def show(self, event: Event) -> None:
         """Prints an event."""
-        self._print(describe_event(event))
+        _print_line(describe_event(event))
 
     def refresh(self, sweep: SweepView) -> None:
-        """Prints the state if nothing was printed for a while."""
-        if time.monotonic() - self._said >= QUIET_S:
-            self._print(describe_sweep(sweep))
-
-    def _print(self, line: str) -> None:
-        self._said = time.monotonic()
-        print(f"{datetime.now():%H:%M:%S}  {line}", flush=True)
+        """Prints the state if that was a while ago."""
+        if time.monotonic() - self._stated >= STATE_S:
+            self._stated = time.monotonic()
+            _print_line(describe_sweep(sweep))
 
 
 class LiveWatcher:
@@ -83,6 +80,10 @@ class LiveWatcher:
         """Draws the state."""
         bars = BARS if self._console.encoding.lower().startswith("utf") else ASCII_BARS
         self._live.update(Group(Text(describe_sweep(sweep), style="bold"), _running_table(sweep, bars)))
+
+
+def _print_line(line: str) -> None:
+    print(f"{datetime.now():%H:%M:%S}  {line}", flush=True)
 
 
 def describe_event(event: Event) -> str:

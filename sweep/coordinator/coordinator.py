@@ -303,7 +303,7 @@ class Coordinator:
             trial.number,
             value=conclusion.value,
             pruned=conclusion.pruned,
-            remark=write_remark(trial, trial.stop_reason or "It went to the end of its budget."),
+            remark=write_remark(trial, reason=trial.stop_reason or "It went to the end of its budget."),
             peak=trial.peak.ndcg if trial.peak else None,
             peak_progress=trial.peak.progress if trial.peak else None,
             retention=trial.curve[-1][1] / max(ndcg) if max(ndcg) > 0 else None,
@@ -319,7 +319,9 @@ class Coordinator:
         self._tell("end", text, trial.number, state=state)
 
     def _fail(self, trial: RunningTrial, cause: str) -> None:
-        self._ledger.end_trial(trial.number, value=None, pruned=False, remark=write_remark(trial, cause), error=cause)
+        self._ledger.end_trial(
+            trial.number, value=None, pruned=False, remark=write_remark(trial, error=cause), error=cause
+        )
         self._after_end(trial)
         self._tell("end", f"failed: {cause}; see {self._plan.run_folder.log(trial.number)}", trial.number, state="fail")
         self._failures.add(trial.number, cause)

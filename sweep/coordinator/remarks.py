@@ -6,12 +6,13 @@ from sweep.coordinator.running import RunningTrial
 from sweep.progress import WHOLE
 
 
-def write_remark(trial: RunningTrial, reason: str) -> str:
+def write_remark(trial: RunningTrial, *, reason: str = "", error: str = "") -> str:
     """A trial's end as Markdown: the reason as plain text, the peak, and the settings as they were used.
 
     Args:
         trial: The trial.
-        reason: Why it ended; a failure's cause can hold anything, so it is shown as code.
+        reason: Why it ended, in our words.
+        error: Why it failed; that can hold anything, so it is shown as code.
     """
     params = trial.params
     peak = f"{trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "none"
@@ -27,7 +28,5 @@ def write_remark(trial: RunningTrial, reason: str) -> str:
         "scheduler": params.scheduler,
         "interruptions": trial.interruptions,
     }
-    code = " ".join(reason.replace("`", "'").split())
-    return "\n".join(
-        [f"`{code}`", "", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
-    )
+    why = "`" + " ".join(error.replace("`", "'").split()) + "`" if error else reason
+    return "\n".join([why, "", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
