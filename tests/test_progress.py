@@ -68,9 +68,7 @@ def test_evaluations_ascend_to_the_last_step_each_under_the_last_point_it_has_re
         assert (first - 1) * WHOLE < progress * steps or first == 1
 
 
-@pytest.mark.parametrize(
-    ("progress", "value"), [(0, 0.5), (99, 0.5), (100, 0.6), (399, 0.6), (400, 0.4), (1000, 0.4)]
-)
+@pytest.mark.parametrize(("progress", "value"), [(0, 0.5), (99, 0.5), (100, 0.6), (399, 0.6), (400, 0.4), (1000, 0.4)])
 def test_a_value_is_carried_forward(progress: int, value: float) -> None:
     assert value_at([(0, 0.5), (100, 0.6), (400, 0.4)], progress) == value
 

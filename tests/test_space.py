@@ -126,7 +126,9 @@ def test_a_point_above_the_largest_rate_is_not_tried() -> None:
 def test_a_start_point_above_the_largest_rate_is_refused() -> None:
     start = [{"learning_rate": 1e-4, "batch_size": 64}]
     space = make_space(batch_size={"low": 16, "high": 256}, max_learning_rate=5e-5, start=start)
-    with pytest.raises(StudyFileError, match=r"space\.start\[0\]: its effective learning rate 0\.0001 is above max_lea"):
+    with pytest.raises(
+        StudyFileError, match=r"space\.start\[0\]: its effective learning rate 0\.0001 is above max_lea"
+    ):
         space.check(FILE)
 
 

@@ -338,7 +338,9 @@ def describe_machine() -> dict[str, Any]:
     return {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": " ".join(["python", *sys.argv]),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "load": f"{os.getloadavg()[0]:.1f} before the run",
+        "threads": f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}",
         "python": platform.python_version(),
         "torch": version("torch"),
         "sentence-transformers": version("sentence-transformers"),
@@ -346,7 +348,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def print_table(found: dict[str, Any]) -> None:
-    for name in ("date", "command", "machine", "device", "python", "torch", "sentence-transformers"):
+    for name in ("date", "command", "machine", "load", "device", "threads", "python", "torch", "sentence-transformers"):
         print(f"{name:<22}{found[name]}")
     print(f"{'model':<22}{found['model']}, {found['parameters']} parameters")
     print(

@@ -1,6 +1,8 @@
 """How long the command takes to start, and a trial's process. Run by overhead.py with --startup, or alone.
 
-Every command is run once unmeasured, so that Python's byte code is there and the files are in memory.
+A trial's process imports the main module anew, so this file, like the command itself, imports at its top nothing that a
+trial does not have: Optuna here would count for every start. Every command is run once unmeasured, so that Python's
+byte code is there and the files are in memory.
 """
 
 from __future__ import annotations
@@ -14,16 +16,15 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sweep.coordinator.events import Event, SweepView
-from sweep.coordinator.jobs import StopSignal
-from sweep.coordinator.run import run_study
 from sweep.launch import Died, InlineLauncher, LocalLauncher
 from sweep.messages import Channel, Failure, StudyTask
-from sweep.plan import StudyPlan, plan_study
-from sweep.testing import write_toy_study
 from sweep.worker import Done, Job, Started
+
+if TYPE_CHECKING:
+    from sweep.coordinator.events import Event, SweepView
+    from sweep.plan import StudyPlan
 
 RUNS = 7
 STARTS = 6
@@ -80,6 +81,11 @@ def time_start(launcher: LocalLauncher, task: StudyTask, name: str) -> float:
 
 def measure(folder: Path) -> dict[str, list[float]]:
     """Seconds by what was started."""
+    from sweep.coordinator.jobs import StopSignal
+    from sweep.coordinator.run import run_study
+    from sweep.plan import plan_study
+    from sweep.testing import write_toy_study
+
     plan = plan_study(write_toy_study(folder, script={}))
     run_study(plan, watcher=SilentWatcher(), stop=StopSignal(), launcher=InlineLauncher(), jobs="sweep.testing")
     first, *warm = time_starts(plan)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sweep
+from sweep import errors
+from sweep.spec import load_study
+
+REPOSITORY = Path(sweep.__file__).resolve().parents[1]
+README = REPOSITORY / "README.md"
+HEAVY = {"torch", "transformers", "sentence_transformers", "plotly", "ray", "optuna_dashboard", "datasets"}
+PAGES = ["README.md", "CONTRIBUTING.md"]
+MODULES = sorted(
+    path.relative_to(REPOSITORY)
+    for path in (REPOSITORY / "sweep").rglob("*.py")
+    if path.name not in ("__init__.py", "__main__.py")
+)
+STUDIES = sorted((REPOSITORY / "studies").glob("*.toml"))
+
+LIST_MODULES = """
+import sys
+import sweep.cli
+try:
+    sweep.cli.main({words})
+except SystemExit:
+    pass
+print("loaded:", *sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+
+
+def loaded_by(*words: str) -> set[str]:
+    """The packages that a command has loaded when it ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_MODULES.format(words=list(words))],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+def code_of(page: Path) -> str:
+    """What stands in the code blocks of a page, and in its inline code."""
+    text = page.read_text()
+    blocks = re.findall(r"^ *```[^\n]*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    return "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))])
+
+
+@pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("--version",)])
+def test_the_command_explains_itself_without_loading_a_library(words: tuple[str, ...]) -> None:
+    assert not loaded_by(*words) & (HEAVY | {"optuna", "pydantic", "numpy", "rich"})
+
+
+def test_status_loads_no_library_that_trains_or_draws() -> None:
+    found = loaded_by("status", "studies/quickstart.toml")
+    assert "optuna" in found
+    assert not found & HEAVY
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_study_file_is_read_before_a_library_that_trains_is_loaded(command: str) -> None:
+    assert not loaded_by(command, "studies/no-such-study.toml") & HEAVY
+
+
+def test_there_is_a_study_file() -> None:
+    assert STUDIES
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.name)
+def test_every_study_file_loads_and_is_named_after_its_file(file: Path) -> None:
+    assert load_study(file).name == file.stem
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_command_that_a_page_names_exists(page: str) -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:^|\s)make ([a-z][a-z-]*)", code_of(REPOSITORY / page), re.MULTILINE)
+    assert named
+    assert set(named) <= targets
+
+
+def test_every_sweep_command_that_the_readme_names_exists() -> None:
+    usage = subprocess.run(
+        [sys.executable, "-m", "sweep", "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    commands = set(re.findall(r"^    ([a-z]+)\b", usage, re.MULTILINE))
+    assert {"run", "status", "check", "dashboard"} <= commands
+    named = re.findall(r"(?:^|[$;&] |bin/|-m )sweep ([a-z]+)(?= |$)(?! = )", code_of(README), re.MULTILINE)
+    assert named
+    assert set(named) <= commands
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_of_a_page_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", (REPOSITORY / page).read_text())
+    paths = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+
+
+def test_the_readmes_tree_names_every_module() -> None:
+    text = README.read_text()
+    missing = [str(path) for path in MODULES if len(path.parts) == 2 and not re.search(rf"\b{path.name}\b", text)]
+    packages = {path.parts[1] for path in MODULES if len(path.parts) > 2}
+    missing += [name for name in sorted(packages) if not re.search(rf"\b{name}/", text)]
+    assert missing == []
+
+
+def test_no_module_puts_off_what_is_to_be_done() -> None:
+    put_off = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
+    assert [str(path) for path in MODULES if put_off.search((REPOSITORY / path).read_text())] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_every_module_says_what_it_is(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((REPOSITORY / path).read_text()))
+    assert docstring
+    assert len(docstring.splitlines()[0]) <= 120
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    assert errors.__doc__ is not None
+    drawn = re.findall(r"^(├── |└── )?(\w+Error)  ", errors.__doc__, re.MULTILINE)
+    defined = {
+        name: error
+        for name, error in vars(errors).items()
+        if isinstance(error, type) and issubclass(error, Exception) and error.__module__ == errors.__name__
+    }
+    assert [name for _, name in drawn] == list(defined)
+    for branch, name in drawn:
+        assert defined[name].__bases__ == ((errors.SweepError,) if branch else (Exception,))

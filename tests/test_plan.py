@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweep.errors import StudyFileError, SweepError
+from sweep.plan import plan_study
+from sweep.progress import PlannedEvaluation
+from sweep.run_folder import RunFolder
+from sweep.testing import QUERIES, write_toy_study
+
+
+def test_a_plan_says_what_a_run_would_do_and_writes_nothing(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={})
+    before = sorted(tmp_path.rglob("*"))
+    plan = plan_study(file)
+    assert plan.file == file.resolve()
+    assert plan.folder == tmp_path.resolve()
+    assert plan.run_folder == RunFolder.beside(file)
+    assert plan.base_model == (tmp_path / "model").resolve()
+    assert set(plan.columns) == {"title-content", "query-document"}
+    assert plan.space.spec == plan.spec.space
+    assert plan.steps(4) == 80
+    assert plan.evaluations(16) == tuple(
+        PlannedEvaluation(step, progress)
+        for step, progress in [(2, 100), (4, 200), (8, 400), (12, 600), (16, 800), (20, 1000)]
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_plan_judges_the_queries_that_the_study_asks_for(tmp_path: Path) -> None:
+    plan = plan_study(write_toy_study(tmp_path, script={}, evaluation={"max_queries": 20, "max_documents": 50}))
+    judged = plan.judged("dev")
+    assert len(judged.query_ids) == 20 < QUERIES
+    assert len(judged.document_ids) == 50
+    assert plan.judged("dev").query_ids == judged.query_ids
+    assert not set(judged.query_ids) & set(plan.judged("test").query_ids)
+
+
+@pytest.mark.parametrize(("share", "has_test"), [(0.2, True), (0.0, False)])
+def test_a_plan_knows_whether_there_is_a_test_split(tmp_path: Path, share: float, has_test: bool) -> None:
+    data = {"collection": "beir:collection", "split": {"dev": 0.2, "test": share}}
+    assert plan_study(write_toy_study(tmp_path, script={}, data=data)).has_test_split is has_test
+
+
+def test_the_same_study_is_identified_alike_wherever_it_lies(tmp_path: Path) -> None:
+    first, second = (plan_study(write_toy_study(tmp_path / name, script={})) for name in ("one", "two"))
+    assert first.revision == second.revision
+    assert first.collection.content_hash == second.collection.content_hash
+
+
+def test_the_command_lines_budget_takes_the_place_of_the_files(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={})
+    plan = plan_study(file, trials=9)
+    assert plan.spec.budget.trials == 9
+    assert plan.spec.budget.examples == 320
+    with pytest.raises(SweepError, match=r"^--trials must be at least 1, got 0$"):
+        plan_study(file, trials=0)
+
+
+@pytest.mark.parametrize("batch_size", [64, 128, 512])
+def test_a_batch_may_not_be_above_the_distinct_texts_of_a_format(tmp_path: Path, batch_size: int) -> None:
+    space = {"batch_size": batch_size, "data_format": "query-document"}
+    file = write_toy_study(tmp_path, script={}, space=space, budget={"examples": 20 * batch_size})
+    if batch_size <= 128:
+        assert plan_study(file).spec.space.batch_sizes == (batch_size,)
+        return
+    with pytest.raises(
+        StudyFileError, match=r"space\.batch_size: 512 is above the \d+ distinct texts of data format q"
+    ):
+        plan_study(file)
+
+
+def test_a_relative_study_file_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_toy_study(tmp_path, script={})
+    monkeypatch.chdir(tmp_path)
+    assert plan_study("toy.toml").file == (tmp_path / "toy.toml").resolve()
