@@ -12,6 +12,7 @@ from optuna_dashboard import wsgi
 
 from sweep.errors import SweepError
 from sweep.run_folder import RunFolder
+from sweep.spec import load_study
 from sweep.storage.database import open_storage_read_only
 
 HOST = "127.0.0.1"
@@ -44,8 +45,9 @@ def open_dashboard(study_file: Path | str, *, port: int) -> DashboardServer:
         port: Port to listen on; 0 for any that is free.
 
     Raises:
-        SweepError: If the study has not begun, or the port is taken.
+        SweepError: If the file is no study file, the study has not begun, or the port is taken.
     """
+    load_study(study_file)
     storage = open_storage_read_only(RunFolder.beside(study_file).database)
     try:
         return make_server(
