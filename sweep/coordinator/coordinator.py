@@ -11,7 +11,7 @@ import numpy as np
 
 from sweep.coordinator.events import Event, SweepView, Watcher, describe_params
 from sweep.coordinator.failures import FailureStreak
-from sweep.coordinator.files import saved_step, tidy
+from sweep.coordinator.files import forget_peaks, saved_step, tidy
 from sweep.coordinator.jobs import InterruptedRunError, StopSignal
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.limits import DeviceLimits
@@ -212,6 +212,8 @@ class Coordinator:
                 self._ledger.note(trial.number, micro_batch=report.micro_batch)
             self._ledger.commit(trial.number, report)
             trial.add(report)
+            if trial.peak is not None:
+                forget_peaks(self._plan.run_folder, trial.number, kept=trial.peak.progress)
             trial.stop_reason = self._decide(trial)
             ndcg = report.evaluation.ndcg
             text = f"{report.progress / WHOLE:.1%}  NDCG@10 {ndcg:.4f}  {trial.verdict}"

@@ -13,6 +13,19 @@ def saved_step(folder: RunFolder, trial: int) -> int:
     return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
 
 
+def forget_peaks(folder: RunFolder, trial: int, *, kept: int) -> None:
+    """Deletes the models of a trial's earlier peaks, once a later one is committed.
+
+    Args:
+        folder: What the study leaves behind.
+        trial: The trial's number.
+        kept: Progress of its committed peak in thousandths.
+    """
+    for model in folder.peak_models(trial):
+        if model != folder.peak_model(trial, kept):
+            remove(model)
+
+
 def tidy(folder: RunFolder, record: StudyRecord) -> None:
     """Deletes every model and checkpoint of finished trials, half-written ones too, but for the study's best model.
 
