@@ -54,7 +54,7 @@ def print_leaderboard(standing: Standing, *, study: Path) -> None:
         )
     if standing.best_model is not None:
         print(f"Best model: {_shown(standing.best_model)}")
-    print(_ways_on(study))
+    print(_ways_on(study, standing.best_model))
 
 
 def _headline(standing: Standing) -> list[str]:
@@ -120,16 +120,18 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _ways_on(study: Path) -> str:
+def _ways_on(study: Path, best_model: Path | None) -> str:
     """The commands to go on with, as they work from here."""
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "sweep" else Path("sweep")
     name = shlex.quote(str(_shown(command)))
     file = shlex.quote(str(study))
-    return (
-        f"Look closer:   {name} dashboard {file}\n"
-        f"More trials:   raise budget.trials in {file} and run it again\n"
-        f"Load it:       SentenceTransformer(the best model's folder)"
-    )
+    ways = [
+        f"Look closer:   {name} dashboard {file}",
+        f"More trials:   raise budget.trials in {file} and run it again",
+    ]
+    if best_model is not None:
+        ways.append(f'Load it:       SentenceTransformer("{_shown(best_model)}")')
+    return "\n".join(ways)
 
 
 def _shown(path: Path) -> Path:
