@@ -30,6 +30,9 @@ from sweep.progress import DEFAULT_GRID, MIN_STEPS, WHOLE, count_steps
 
 SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
 
+MAX_EXAMPLES = 100_000_000
+"""The order of a trial's examples is planned in memory: at this size it takes 800 MB."""
+
 
 class _Table(BaseModel):
     """A table of the study file: frozen, strict, no unknown keys, no infinity and no NaN."""
@@ -174,7 +177,7 @@ class BudgetSpec(_Table):
     """What the study may spend."""
 
     trials: int = Field(ge=1, description="Trials in total, over all runs and resumes.")
-    examples: int = Field(ge=1, description="Training pairs that a full trial sees.")
+    examples: int = Field(ge=1, le=MAX_EXAMPLES, description="Training pairs that a full trial sees.")
 
 
 class StartSpec(_Table):

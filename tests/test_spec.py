@@ -107,6 +107,11 @@ def test_a_value_that_does_not_stand_is_refused_under_its_key(tmp_path: Path, ta
     assert "\n" not in str(refusal.value)
 
 
+def test_more_examples_than_an_order_can_be_planned_for_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyFileError, match=r"budget\.examples: .*100000000"):
+        load(tmp_path, SMALL.replace("1280", "1000000000000000000"))
+
+
 @pytest.mark.parametrize("name", ["", " leading", "a/b", "../up", "a\\nb", "x" * 101])
 def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(StudyFileError, match=r"study\.toml: name: "):

