@@ -6,8 +6,9 @@ one study unchanged.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -72,11 +73,19 @@ class JudgeTask(StudyTask):
 
 @dataclass(frozen=True, kw_only=True)
 class Cosines:
-    """Cosine similarities of one kind of pair: their mean, and their 5th and 95th percentile."""
+    """Cosine similarities of one kind of pair.
+
+    Attributes:
+        mean: Their mean.
+        p5: Their 5th percentile.
+        p95: Their 95th percentile.
+        histogram: (40,) how many lie in each bin of `sweep.metrics.COSINE_BINS`; None where it was not counted.
+    """
 
     mean: float
     p5: float
     p95: float
+    histogram: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +98,25 @@ class Evaluation:
         positives: Cosines of queries with their relevant documents.
         negatives: Cosines of queries with all other documents.
         seconds: Wall-clock seconds that the evaluation took.
+        recall_10: Mean recall of the first 10 documents.
+        recall_100: Mean recall of the first 100.
+        mrr_10: Mean reciprocal rank of the first relevant document among the first 10.
+        alignment: Mean squared distance of queries to their relevant documents.
+        uniformity: Logarithm of the mean Gaussian potential of the documents.
+        validation_losses: Loss on held-out pairs: ``own`` in the trial's data format, ``retrieval`` in that of the task
+            that models are judged on; one without such pairs is missing.
     """
 
     per_query: FloatArray
     positives: Cosines
     negatives: Cosines
     seconds: float
+    recall_10: float = math.nan
+    recall_100: float = math.nan
+    mrr_10: float = math.nan
+    alignment: float = math.nan
+    uniformity: float = math.nan
+    validation_losses: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ndcg(self) -> float:
@@ -115,6 +137,9 @@ class Report:
         evaluation_seconds: Seconds of those that went into evaluations.
         micro_batch: Pairs that go through the model at once.
         loss: Mean training loss since the report before; None where it is not finite.
+        learning_rate: Rate of the optimizer step before the evaluation.
+        gradient_norm: Norm of the gradient at that step, before it was clipped; None where it is not finite.
+        memory_gib: Most memory of the device that the process has held so far; of the machine, on a CPU.
     """
 
     progress: int
@@ -125,6 +150,9 @@ class Report:
     evaluation_seconds: float
     micro_batch: int
     loss: float | None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+    memory_gib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
+COSINE_BINS = np.linspace(-1.0, 1.0, 41)
+"""Edges of the bins in which cosines are counted: the same ones in every study, so that histograms can be compared."""
+
 
 def ndcg_at_k(ranked: FloatArray, judged: FloatArray, k: int = 10) -> FloatArray:
     """Normalised discounted cumulative gain of each query's first ``k`` documents.
@@ -38,6 +41,88 @@ def ndcg_at_k(ranked: FloatArray, judged: FloatArray, k: int = 10) -> FloatArray
     gained = _dcg(ranked[:, :k])
     ideal = _dcg(-np.sort(-judged, axis=1)[:, :k])
     return np.divide(gained, ideal, out=np.zeros_like(gained), where=ideal > 0)
+
+
+def recall_at_k(ranked: FloatArray, judged: FloatArray, k: int) -> FloatArray:
+    """Share of each query's relevant documents that are among its first ``k``; a grade above 0 is relevant.
+
+    Args:
+        ranked: (Q, D) grade of the document each query ranks at each place, best place first.
+        judged: (Q, J) every grade judged for the query, padded with 0.
+        k: Depth of the cut-off, in documents.
+
+    Returns:
+        (Q,) shares in [0, 1], as trec_eval's recall_k. A query with nothing relevant scores 0.
+    """
+    found = np.count_nonzero(ranked[:, :k] > 0, axis=1)
+    relevant = np.count_nonzero(judged > 0, axis=1)
+    shares: FloatArray = found / np.maximum(relevant, 1)
+    return shares
+
+
+def mrr_at_k(ranked: FloatArray, k: int = 10) -> FloatArray:
+    """Reciprocal of the rank, from 1, at which each query has its first relevant document; 0 beyond ``k``.
+
+    Args:
+        ranked: (Q, D) grade of the document each query ranks at each place, best place first.
+        k: Depth of the cut-off, in documents.
+
+    Returns:
+        (Q,) reciprocal ranks in [0, 1].
+    """
+    relevant = ranked[:, :k] > 0
+    return np.where(relevant.any(axis=1), 1.0 / (relevant.argmax(axis=1) + 1.0), 0.0)
+
+
+def count_cosines(cosines: NDArray[np.floating[Any]]) -> tuple[int, ...]:
+    """(40,) how many cosines lie in each bin of `COSINE_BINS`; rounding beyond -1 and 1 is counted at the ends."""
+    counts, _ = np.histogram(np.clip(cosines, -1.0, 1.0), bins=COSINE_BINS)
+    return tuple(counts.tolist())
+
+
+def alignment(cosines: NDArray[np.floating[Any]]) -> float:
+    """Mean squared distance of positive pairs (Wang and Isola, arXiv 2005.10242, alpha 2), from their cosines.
+
+    Args:
+        cosines: (N,) cosines of the two embeddings of each pair, which have length 1.
+
+    Returns:
+        In [0, 4]; 0 where the partners coincide. NaN for no pair.
+    """
+    return 2.0 - 2.0 * float(np.mean(cosines, dtype=np.float64)) if len(cosines) else float("nan")
+
+
+def uniformity(embeddings: NDArray[np.floating[Any]]) -> float:
+    """Logarithm of the mean Gaussian potential of all pairs of texts (Wang and Isola, arXiv 2005.10242, t 2).
+
+    Args:
+        embeddings: (N, H) embeddings of length 1.
+
+    Returns:
+        In [-8, 0]; the lower, the more evenly the texts lie on the sphere. NaN for fewer than two texts.
+    """
+    if len(embeddings) < 2:
+        return float("nan")
+    cosines = embeddings @ embeddings.T
+    above = cosines[np.triu_indices(len(embeddings), k=1)].astype(np.float64)
+    return float(np.log(np.mean(np.exp(-2.0 * (2.0 - 2.0 * above)))))
+
+
+def in_batch_loss(anchors: NDArray[np.floating[Any]], positives: NDArray[np.floating[Any]], *, scale: float) -> float:
+    """Mean cross-entropy of finding each anchor's positive among those of its batch: what MultipleNegativesRanking is.
+
+    Args:
+        anchors: (S, B, H) embeddings of length 1, in S batches of B.
+        positives: (S, B, H) those of their positives.
+        scale: What the cosines are multiplied by.
+
+    Returns:
+        The loss in nats, at least 0; ln(B) for embeddings that tell nothing apart.
+    """
+    scores = scale * (anchors.astype(np.float64) @ positives.astype(np.float64).transpose(0, 2, 1))  # (S, B, B)
+    highest = scores.max(axis=2, keepdims=True)
+    normalizers = np.log(np.sum(np.exp(scores - highest), axis=2)) + highest[..., 0]
+    return float(np.mean(normalizers - np.diagonal(scores, axis1=1, axis2=2)))
 
 
 def rank_top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from sweep.data import Columns, load_collection, make_columns, plan_judged, plan_order
+from sweep.data import Columns, load_collection, make_columns, plan_held_out, plan_judged, plan_order
 from sweep.data.collection import Collection, Split
 from sweep.messages import (
     Assignment,
@@ -26,12 +26,16 @@ from sweep.messages import (
     StudyTask,
     TrialResult,
 )
+from sweep.params import Params
 from sweep.run_folder import RunFolder
 from sweep.training.checkpoint import newest_whole, remove
-from sweep.training.devices import choose_micro_batch, list_cuda_devices
-from sweep.training.fit import FitPlan, Next, fit
+from sweep.training.devices import choose_micro_batch, list_cuda_devices, peak_memory_gib
+from sweep.training.fit import Course, FitPlan, Next, fit
 from sweep.training.judge import Judge
 from sweep.training.models import load_base_model, load_model, save_model
+
+RETRIEVAL_FORMAT = "query-document"
+"""The data format of the task that models are judged on; every trial's validation loss is taken in it too."""
 
 # The libraries draw progress bars with tqdm, whose default lock is a semaphore between processes that a worker would
 # leave behind with a complaint at exit; here one process draws.
@@ -105,7 +109,7 @@ class _TrialRun:
         self.model = load_model(folder.base_model, device=task.device)
         self.micro_batch = min(task.micro_batch or choose_micro_batch(self.model, params.batch_size), params.batch_size)
         collection = load_collection(task.spec.data, folder=task.folder)
-        self.judge = _judge(task, collection, "dev", model=self.model)
+        self.judge = _judge(task, collection, "dev", model=self.model, params=params)
         self.peak = task.peak
         self.due = {planned.step: planned.progress for planned in task.evaluations if planned.step > self.resumed_from}
         step = fit(self.model, self._plan(collection), on_step=self._on_step, resume_from=checkpoint)
@@ -131,10 +135,10 @@ class _TrialRun:
             checkpoint=lambda step: folder.checkpoint(task.trial, step),
         )
 
-    def _on_step(self, step: int, take_loss: Callable[[], float | None]) -> Next:
+    def _on_step(self, step: int, take_course: Callable[[], Course]) -> Next:
         decision = Next.GO_ON
         if step in self.due:
-            decision = self._evaluate(step, self.due[step], take_loss())
+            decision = self._evaluate(step, self.due[step], take_course())
         if decision is not Next.STOP and step < self.task.steps and self.channel.is_pausing():
             self.status = "paused"
             decision = Next.SAVE | Next.STOP
@@ -142,7 +146,7 @@ class _TrialRun:
             self._forget_checkpoints(before=step)
         return decision
 
-    def _evaluate(self, step: int, progress: int, loss: float | None) -> Next:
+    def _evaluate(self, step: int, progress: int, course: Course) -> Next:
         task, folder = self.task, RunFolder(self.task.run_folder)
         evaluation = self.judge.judge(self.model)
         self.evaluation_seconds += evaluation.seconds
@@ -158,7 +162,10 @@ class _TrialRun:
                 seconds=time.perf_counter() - self.started,
                 evaluation_seconds=self.evaluation_seconds,
                 micro_batch=self.micro_batch,
-                loss=loss,
+                loss=course.loss,
+                learning_rate=course.learning_rate,
+                gradient_norm=course.gradient_norm,
+                memory_gib=peak_memory_gib(task.device),
             )
         )
         if verdict.stop:
@@ -195,7 +202,7 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
     folder = RunFolder(task.run_folder).path
     started: list[float] = []
 
-    def note_time(step: int, take_loss: Callable[[], float | None]) -> Next:  # noqa: ARG001 - OnStep's names
+    def note_time(step: int, take_course: Callable[[], Course]) -> Next:  # noqa: ARG001 - OnStep's names
         started.append(time.perf_counter())
         return Next.GO_ON
 
@@ -213,8 +220,11 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
     return {"pairs_per_s": pairs, "texts_per_s": speed}
 
 
-def _judge(task: StudyTask, collection: Collection, split: Split, *, model: object) -> Judge:
-    evaluation = task.spec.evaluation
+def _judge(
+    task: StudyTask, collection: Collection, split: Split, *, model: object, params: Params | None = None
+) -> Judge:
+    """The judge of a split; for a trial also of its loss on held-out pairs, its own and the retrieval task's."""
+    evaluation, document = task.spec.evaluation, task.spec.data.document
     judged = plan_judged(
         collection,
         split,
@@ -222,4 +232,16 @@ def _judge(task: StudyTask, collection: Collection, split: Split, *, model: obje
         max_queries=evaluation.max_queries,
         seed=task.spec.data.split.seed,
     )
-    return Judge(model, collection, judged=judged, document=task.spec.data.document)  # type: ignore[arg-type]
+    formats = {"own": params.data_format, "retrieval": RETRIEVAL_FORMAT} if params else {}
+    held_out = {
+        name: plan_held_out(collection, known, judgements=judged.qrels, document=document)
+        for name, known in formats.items()
+    }
+    return Judge(
+        model,  # type: ignore[arg-type]
+        collection,
+        judged=judged,
+        document=document,
+        held_out={name: pairs for name, pairs in held_out.items() if pairs is not None},
+        **({"scale": params.scale} if params else {}),
+    )

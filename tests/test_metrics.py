@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweep.metrics import ndcg_at_k, rank_top_k
+from sweep.metrics import (
+    COSINE_BINS,
+    alignment,
+    count_cosines,
+    in_batch_loss,
+    mrr_at_k,
+    ndcg_at_k,
+    rank_top_k,
+    recall_at_k,
+    uniformity,
+)
 
 grades = arrays(np.float64, (3, 12), elements=st.integers(0, 3).map(float))
 levels = arrays(np.float32, (3, 12), elements=st.integers(-2, 2).map(lambda level: level / 4))
@@ -19,12 +29,16 @@ any_scores = st.tuples(st.integers(1, 4), st.integers(1, 20)).flatmap(
 
 def trec_ndcg(judged, scores):
     """(Q,) NDCG@10 by trec_eval of (Q, D) grades and scores; column d is the document of the d-th id, descending."""
+    return trec(judged, scores, "ndcg_cut_10", asked="ndcg_cut.10")
+
+
+def trec(judged, scores, measure, *, asked):
     pytrec_eval = pytest.importorskip("pytrec_eval")
     names = [f"d{number:04d}" for number in reversed(range(judged.shape[1]))]
     qrels = {f"q{q}": dict(zip(names, map(int, row), strict=True)) for q, row in enumerate(judged)}
     run = {f"q{q}": dict(zip(names, map(float, row), strict=True)) for q, row in enumerate(scores)}
-    found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10"}).evaluate(run)
-    return [found[f"q{q}"]["ndcg_cut_10"] for q in range(len(judged))]
+    found = pytrec_eval.RelevanceEvaluator(qrels, {asked}).evaluate(run)
+    return [found[f"q{q}"][measure] for q in range(len(judged))]
 
 
 def test_a_worked_example():
@@ -92,3 +106,63 @@ def test_depth_below_one_is_refused():
 def test_arrays_of_different_queries_are_refused():
     with pytest.raises(ValueError, match="ranked has 2 queries but judged has 3"):
         ndcg_at_k(np.zeros((2, 3)), np.zeros((3, 3)))
+
+
+@given(grades, st.permutations(range(12)), st.integers(1, 12))
+def test_recall_of_a_ranking_is_that_of_trec_eval(judged, order, k):
+    places = np.argsort(order)
+    ours = recall_at_k(judged[:, order], judged, k)
+    np.testing.assert_allclose(
+        ours, trec(judged, np.tile(-places, (3, 1)), f"recall_{k}", asked=f"recall.{k}"), atol=1e-6
+    )
+
+
+@given(grades, st.permutations(range(12)))
+def test_the_reciprocal_rank_of_a_ranking_is_that_of_trec_eval(judged, order):
+    places = np.argsort(order)
+    ours = mrr_at_k(judged[:, order], 12)
+    theirs = trec(judged, np.tile(-places, (3, 1)), "recip_rank", asked="recip_rank")
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_a_first_relevant_document_beyond_the_cut_has_no_reciprocal_rank():
+    np.testing.assert_array_equal(mrr_at_k(np.array([[0.0, 0.0, 1.0], [0.0, 2.0, 0.0]]), 2), [0.0, 0.5])
+
+
+def test_every_cosine_is_counted_once_with_rounding_at_the_ends():
+    cosines = np.array([-1.0000001, -1.0, 0.0, 0.01, 0.999, 1.0, 1.0000001], dtype=np.float64)
+    counts = count_cosines(cosines)
+    assert len(counts) == len(COSINE_BINS) - 1 == 40
+    assert sum(counts) == len(cosines)
+    assert (counts[0], counts[20], counts[39]) == (2, 2, 3)
+
+
+def unit(shape, seed=0):
+    drawn = np.random.default_rng(seed).normal(size=shape)
+    return drawn / np.linalg.norm(drawn, axis=-1, keepdims=True)
+
+
+def test_alignment_is_the_mean_squared_distance_of_the_pairs():
+    first, second = unit((50, 8)), unit((50, 8), seed=1)
+    cosines = np.sum(first * second, axis=1)
+    np.testing.assert_allclose(alignment(cosines), np.mean(np.sum((first - second) ** 2, axis=1)))
+    assert alignment(np.ones(3)) == 0.0
+    assert np.isnan(alignment(np.array([])))
+
+
+def test_uniformity_is_that_of_its_authors():
+    torch = pytest.importorskip("torch")
+    embeddings = unit((40, 8))
+    theirs = torch.pdist(torch.tensor(embeddings), p=2).pow(2).mul(-2).exp().mean().log()  # Wang and Isola's listing
+    np.testing.assert_allclose(uniformity(embeddings), float(theirs))
+    assert uniformity(np.ones((3, 1))) == 0.0
+    assert np.isnan(uniformity(embeddings[:1]))
+
+
+def test_the_loss_in_the_batch_is_cross_entropy_over_scaled_cosines():
+    torch = pytest.importorskip("torch")
+    anchors, positives = unit((3, 6, 8)), unit((3, 6, 8), seed=1)
+    scores = torch.tensor(20.0 * anchors @ positives.transpose(0, 2, 1))
+    theirs = torch.nn.functional.cross_entropy(scores.flatten(0, 1), torch.arange(6).repeat(3))
+    np.testing.assert_allclose(in_batch_loss(anchors, positives, scale=20.0), float(theirs))
+    assert in_batch_loss(np.ones((1, 4, 1)), np.ones((1, 4, 1)), scale=100.0) == pytest.approx(np.log(4))

@@ -14,12 +14,14 @@ from sweep.data.collection import (
     Qrels,
     Split,
     count_shared_documents,
+    open_for_pairs,
     plan_judged,
 )
 from sweep.data.formats import FORMATS, Columns, Format, make_columns
 from sweep.data.order import IntArray, count_distinct, plan_order
 from sweep.data.sources import load_collection
 from sweep.data.split import split_by_document
+from sweep.data.validation import HeldOutPairs, plan_held_out
 
 __all__ = [
     "FORMATS",
@@ -30,6 +32,7 @@ __all__ = [
     "Document",
     "DocumentView",
     "Format",
+    "HeldOutPairs",
     "IntArray",
     "JudgedSet",
     "Qrels",
@@ -40,6 +43,8 @@ __all__ = [
     "load_aws_cli",
     "load_collection",
     "make_columns",
+    "open_for_pairs",
+    "plan_held_out",
     "plan_judged",
     "plan_order",
     "read_beir",

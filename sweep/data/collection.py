@@ -104,6 +104,22 @@ class Collection:
                     yield query, document
 
 
+def open_for_pairs(collection: Collection, judgements: Qrels) -> Collection:
+    """A collection whose judgements to train on are ``judgements``, with the documents judged there alone.
+
+    What a data format makes of it are held-out pairs, where the judgements are those of another split than train and
+    the collection was split by document.
+    """
+    judged = {document for grades in judgements.values() for document in grades}
+    return Collection(
+        name=collection.name,
+        documents={name: document for name, document in collection.documents.items() if name in judged},
+        queries=collection.queries,
+        qrels={"train": judgements, "dev": {}, "test": {}},
+        held_out=frozenset(),
+    )
+
+
 def count_shared_documents(collection: Collection) -> int:
     """Documents judged for a dev or test query, at any grade, that some format could also train on.
 

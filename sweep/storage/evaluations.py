@@ -17,10 +17,13 @@ from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Ta
 from sweep.errors import StorageError
 from sweep.messages import Cosines, Evaluation, Report
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 UNTRAINED = -1
 """What stands for the trial's number at measurements of the untrained model."""
+
+_FIGURES = ("recall_10", "recall_100", "mrr_10", "alignment", "uniformity")
+"""Figures of an evaluation that stand in columns of the same name."""
 
 _metadata = MetaData()
 
@@ -40,7 +43,20 @@ _evaluations = Table(
     Column("per_query", LargeBinary, nullable=False),
     Column("loss", Float),
     *(Column(f"{kind}_{figure}", Float) for kind in ("positive", "negative") for figure in ("mean", "p5", "p95")),
+    # since version 2
+    *(Column(name, Float) for name in _FIGURES),
+    *(Column(f"{kind}_histogram", LargeBinary) for kind in ("positive", "negative")),
+    *(Column(name, Float) for name in ("validation_loss", "validation_loss_retrieval")),
+    *(Column(name, Float) for name in ("learning_rate", "gradient_norm", "memory_gib")),
 )
+
+_ADDED = {
+    2: (
+        *(*_FIGURES, "positive_histogram", "negative_histogram"),
+        *("validation_loss", "validation_loss_retrieval", "learning_rate", "gradient_norm", "memory_gib"),
+    )
+}
+"""Columns of ``evaluations`` that each version of the schema added; what was measured before has none of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +96,8 @@ class EvaluationTable:
     def __init__(self, engine: sqlalchemy.Engine, *, writable: bool) -> None:
         self._engine = engine
         if writable:
-            _metadata.create_all(engine)
             with engine.begin() as connection:
-                if connection.execute(select(_schema.c.version)).first() is None:
-                    connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
+                _make_or_upgrade(connection)
         self._check_version()
 
     def add(self, trial: int, report: Report) -> None:
@@ -102,6 +116,9 @@ class EvaluationTable:
             seconds=report.seconds,
             evaluation_seconds=report.evaluation_seconds,
             loss=report.loss,
+            learning_rate=report.learning_rate,
+            gradient_norm=report.gradient_norm,
+            memory_gib=report.memory_gib,
         )
 
     def add_judgement(self, trial: int, split: str, evaluation: Evaluation) -> None:
@@ -152,6 +169,9 @@ class EvaluationTable:
             "per_query": evaluation.per_query.astype("<f4").tobytes(),
             **_cosine_columns("positive", evaluation.positives),
             **_cosine_columns("negative", evaluation.negatives),
+            **{name: _finite(getattr(evaluation, name)) for name in _FIGURES},
+            "validation_loss": _finite(evaluation.validation_losses.get("own", math.nan)),
+            "validation_loss_retrieval": _finite(evaluation.validation_losses.get("retrieval", math.nan)),
         }
         try:
             with self._engine.begin() as connection:
@@ -165,14 +185,37 @@ class EvaluationTable:
                 version = connection.execute(select(_schema.c.version)).scalar()
         except sqlalchemy.exc.DatabaseError as error:
             raise StorageError("this database holds no study of this program; start one with `sweep run`") from error
-        if version != SCHEMA_VERSION:
-            raise StorageError(
-                f"this study's tables have version {version}, and this program knows {SCHEMA_VERSION}: upgrade it"
-            )
+        _refuse_newer(version)
 
 
-def _cosine_columns(kind: str, cosines: Cosines) -> dict[str, float | None]:
-    return {f"{kind}_{figure}": _finite(getattr(cosines, figure)) for figure in ("mean", "p5", "p95")}
+def _make_or_upgrade(connection: sqlalchemy.Connection) -> None:
+    """Makes the tables, or gives those of an older version the columns that they lack, in one transaction."""
+    has_tables = sqlalchemy.inspect(connection).has_table(_schema.name)
+    version = connection.execute(select(_schema.c.version)).scalar() if has_tables else None
+    if version is None:
+        _metadata.create_all(connection)
+        connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
+        return
+    _refuse_newer(version)
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        for name in _ADDED[step]:
+            kind = _evaluations.c[name].type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {_evaluations.name} ADD COLUMN {name} {kind}")
+    if version < SCHEMA_VERSION:
+        connection.execute(_schema.update().values(version=SCHEMA_VERSION))
+
+
+def _refuse_newer(version: int | None) -> None:
+    if version is None or version > SCHEMA_VERSION:
+        raise StorageError(
+            f"this study's tables have version {version}, and this program knows {SCHEMA_VERSION}: upgrade it"
+        )
+
+
+def _cosine_columns(kind: str, cosines: Cosines) -> dict[str, object]:
+    counts = None if cosines.histogram is None else np.array(cosines.histogram, dtype="<u4").tobytes()
+    figures = {f"{kind}_{figure}": _finite(getattr(cosines, figure)) for figure in ("mean", "p5", "p95")}
+    return {**figures, f"{kind}_histogram": counts}
 
 
 def _finite(value: float) -> float | None:

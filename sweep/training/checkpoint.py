@@ -2,6 +2,9 @@
 
 A folder is filled under a temporary name, every file is flushed to the disk, the manifest with sizes and hashes is
 written, and the folder is renamed. Whoever finds it under its final name with a manifest that holds may load it.
+
+The hash is XXH3, which guards against what a disk or a crash does to a file, at a tenth of the time of SHA-256. Nothing
+guards against who may write to the folder; so what is loaded is safe to load whoever wrote it.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+
+import xxhash
 
 from sweep.errors import CheckpointError
 
@@ -84,7 +89,7 @@ def _seal(folder: Path) -> None:
 
 def _describe(path: Path) -> dict[str, int | str]:
     with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {"bytes": path.stat().st_size, "xxh3_128": hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()}
 
 
 def _fsync(path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import resource
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -32,6 +34,14 @@ def list_cuda_devices() -> tuple[str, list[CudaDevice]]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     properties = [torch.cuda.get_device_properties(index) for index in range(count)]
     return torch.__version__, [CudaDevice(found.name, found.total_memory / 2**30) for found in properties]
+
+
+def peak_memory_gib(device_type: str) -> float:
+    """The most memory that this process has held so far: of the CUDA device, or of the machine."""
+    if device_type.startswith("cuda"):
+        return torch.cuda.max_memory_reserved() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kibibytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def computes_bf16(device_type: str) -> bool:

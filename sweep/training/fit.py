@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -50,6 +51,7 @@ COLUMN_ROLES = {"anchor": "query", "positive": "document"}
 """Whose prompt a column's texts are trained with, where the model has one: the one that they are judged with."""
 
 _WEIGHTS = "model.safetensors"
+_COURSE = "course.json"
 
 
 class Next(enum.Flag):
@@ -83,8 +85,23 @@ class FitPlan:
     checkpoint: Callable[[int], Path]
 
 
-OnStep = Callable[[int, Callable[[], float | None]], Next]
-"""Called after each optimizer step with its number and a function that takes the mean loss since it was last taken."""
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """How a training went lately.
+
+    Attributes:
+        loss: Mean training loss since it was last asked for; None where there is none or it is not finite.
+        learning_rate: Rate of the last optimizer step.
+        gradient_norm: Norm of its gradient, before it was clipped; None where it is not finite.
+    """
+
+    loss: float | None
+    learning_rate: float | None
+    gradient_norm: float | None
+
+
+OnStep = Callable[[int, Callable[[], Course]], Next]
+"""Called after each optimizer step with its number and a function that says how the training went since the last."""
 
 
 def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_from: Path | None = None) -> int:
@@ -185,6 +202,8 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         self._plan = plan
         self._loss_sum: torch.Tensor | None = None
         self._loss_steps = 0
+        self._gradient_norm: float | torch.Tensor | None = None
+        self._learning_rate: float | None = None
         super().__init__(**trainer_settings)
 
     def get_batch_sampler(self, dataset: Dataset, *_: Any, **__: Any) -> _PlannedBatches:
@@ -199,22 +218,38 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         self._loss_steps += 1
         return loss
 
-    def take_loss(self) -> float | None:
-        """Mean training loss since it was last taken; None where there is none or it is not finite."""
-        if self._loss_sum is None:
-            return None
-        mean = float(self._loss_sum) / self._loss_steps
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        """Keeps the norm that the library finds for its log, and the rate that the coming step is made with."""
+        self._gradient_norm = super()._get_grad_norm(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._learning_rate = self._get_learning_rate()
+        return self._gradient_norm
+
+    def take_course(self) -> Course:
+        """How the training went since it was last asked."""
+        loss = None if self._loss_sum is None else float(self._loss_sum) / self._loss_steps
         self._loss_sum, self._loss_steps = None, 0
-        return mean if math.isfinite(mean) else None
+        norm = None if self._gradient_norm is None else float(self._gradient_norm)
+        return Course(loss=_finite(loss), learning_rate=self._learning_rate, gradient_norm=_finite(norm))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002 - the library's name
         """Saves the weights alone; the library would pickle its arguments and write the tokenizer beside them."""
         folder = Path(output_dir or self._plan.work_folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(self.model, str(folder / _WEIGHTS))
+        loss_sum = None if self._loss_sum is None else float(self._loss_sum)
+        (folder / _COURSE).write_text(json.dumps({"loss_sum": loss_sum, "loss_steps": self._loss_steps}))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
-        load_weights(self.model, str(Path(resume_from_checkpoint) / _WEIGHTS), device=str(self.model.device))
+        folder = Path(resume_from_checkpoint)
+        load_weights(self.model, str(folder / _WEIGHTS), device=str(self.model.device))
+        course = json.loads((folder / _COURSE).read_text())
+        self._loss_steps = course["loss_steps"]
+        if course["loss_sum"] is not None:
+            self._loss_sum = torch.tensor(course["loss_sum"], device=self.model.device)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 class _StepCallback(TrainerCallback):
@@ -226,7 +261,7 @@ class _StepCallback(TrainerCallback):
         self._on_step = on_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002 - the library's names
-        decision = self._on_step(state.global_step, self._trainer.take_loss)
+        decision = self._on_step(state.global_step, self._trainer.take_course)
         control.should_save = Next.SAVE in decision
         control.should_training_stop = Next.STOP in decision or state.global_step >= state.max_steps
         return control

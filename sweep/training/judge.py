@@ -7,7 +7,7 @@ passes. Nothing here draws a random number, so an evaluation leaves a training r
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,27 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from sweep.data import Collection, JudgedSet
+from sweep.data import Collection, HeldOutPairs, JudgedSet
 from sweep.messages import Cosines, Evaluation
-from sweep.metrics import ndcg_at_k, rank_top_k
+from sweep.metrics import (
+    alignment,
+    count_cosines,
+    in_batch_loss,
+    mrr_at_k,
+    ndcg_at_k,
+    rank_top_k,
+    recall_at_k,
+    uniformity,
+)
 from sweep.training.devices import autocast
 
 DEPTH = 10
+RECALL_DEPTH = 100
 ENCODE_BATCH = {"cpu": 32, "cuda": 512}
 QUERY_CHUNK = 1024
 MAX_COSINES = 4_000_000
+MAX_UNIFORM = 1000
+"""Documents, evenly spread over the judged ones, that uniformity is taken over: half a million pairs."""
 
 _Float32 = NDArray[np.float32]
 
@@ -86,46 +98,81 @@ class Judge:
         collection: Where the texts are.
         judged: The queries, documents and grades; the documents descend by id, so that ties are broken as by trec_eval.
         document: What of a document is embedded.
+        held_out: Pairs, by any name, that a validation loss is taken over. Of their texts only those that are not
+            judged anyway are encoded besides.
+        scale: What the cosines are multiplied by in the validation loss.
     """
 
     def __init__(
-        self, model: SentenceTransformer, collection: Collection, *, judged: JudgedSet, document: Any = "text"
+        self,
+        model: SentenceTransformer,
+        collection: Collection,
+        *,
+        judged: JudgedSet,
+        document: Any = "text",
+        held_out: Mapping[str, HeldOutPairs] | None = None,
+        scale: float = 20.0,
     ) -> None:
         self.judged = judged
+        self._held_out = held_out or {}
+        self._scale = scale
         prompts = role_prompts(model)
         documents = [collection.documents[name].embedded(document) for name in judged.document_ids]
-        self._documents = TokenizedTexts(model, documents, prompt=prompts.get("document"))
         queries = [collection.queries[name] for name in judged.query_ids]
+        pairs = self._held_out.values()
+        self._document_rows = _rows_of(
+            documents, (text for pair in pairs for batch in pair.positives for text in batch)
+        )
+        self._query_rows = _rows_of(queries, (text for pair in pairs for batch in pair.anchors for text in batch))
+        documents += [text for text, row in self._document_rows.items() if row >= len(documents)]
+        queries += [text for text, row in self._query_rows.items() if row >= len(queries)]
+        self._documents = TokenizedTexts(model, documents, prompt=prompts.get("document"))
         self._queries = TokenizedTexts(model, queries, prompt=prompts.get("query"))
         self._grades = _grade_rows(judged)
         self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
 
     def judge(self, model: SentenceTransformer) -> Evaluation:
-        """NDCG@10 per query, and the cosines of relevant and of all other pairs."""
+        """NDCG@10 per query, and what else the same embeddings tell."""
         start = time.perf_counter()
-        documents = encode(model, self._documents)  # (D, H)
-        queries = encode(model, self._queries)  # (Q, H)
-        if not (np.isfinite(documents).all() and np.isfinite(queries).all()):
+        all_documents = encode(model, self._documents)
+        all_queries = encode(model, self._queries)
+        documents = all_documents[: len(self.judged.document_ids)]  # (D, H)
+        queries = all_queries[: len(self.judged.query_ids)]  # (Q, H)
+        if not (np.isfinite(all_documents).all() and np.isfinite(all_queries).all()):
             nothing = Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
             per_query = np.full(len(queries), np.nan, dtype=np.float32)
             seconds = time.perf_counter() - start
             return Evaluation(per_query=per_query, positives=nothing, negatives=nothing, seconds=seconds)
         ranked, positives, negatives = self._rank(queries, documents)
+        losses = {
+            name: in_batch_loss(
+                all_queries[_look_up(pairs.anchors, self._query_rows)],
+                all_documents[_look_up(pairs.positives, self._document_rows)],
+                scale=self._scale,
+            )
+            for name, pairs in self._held_out.items()
+        }
         return Evaluation(
             per_query=ndcg_at_k(ranked, self._judged, k=DEPTH).astype(np.float32),
             positives=_summarize(positives),
             negatives=_summarize(negatives),
+            recall_10=float(recall_at_k(ranked, self._judged, DEPTH).mean()),
+            recall_100=float(recall_at_k(ranked, self._judged, RECALL_DEPTH).mean()),
+            mrr_10=float(mrr_at_k(ranked, DEPTH).mean()),
+            alignment=alignment(positives),
+            uniformity=uniformity(documents[:: -(-len(documents) // MAX_UNIFORM)]),
+            validation_losses=losses,
             seconds=time.perf_counter() - start,
         )
 
     def _rank(self, queries: _Float32, documents: _Float32) -> tuple[NDArray[np.float64], _Float32, _Float32]:
-        """(Q, 10) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries."""
+        """(Q, 100) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries."""
         stride = max(1, len(queries) * len(documents) // MAX_COSINES)
         grades, positives, negatives = [], [], []
         for start in range(0, len(queries), QUERY_CHUNK):
             rows = self._grades[start : start + QUERY_CHUNK]
             scores = queries[start : start + QUERY_CHUNK] @ documents.T  # (q, D)
-            top = rank_top_k(scores, DEPTH)
+            top = rank_top_k(scores, RECALL_DEPTH)
             grades.append(
                 [[row.get(column, 0) for column in best] for row, best in zip(rows, top.tolist(), strict=True)]
             )
@@ -158,11 +205,30 @@ def _padded(rows: list[list[int]]) -> NDArray[np.float64]:
     return padded
 
 
+def _rows_of(texts: Sequence[str], further: Iterable[str]) -> dict[str, int]:
+    """The row in which each text is encoded: that of its first occurrence, and for further ones a row behind all."""
+    rows: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        rows.setdefault(text, row)
+    new = dict.fromkeys(text for text in further if text not in rows)
+    return rows | {text: len(texts) + place for place, text in enumerate(new)}
+
+
+def _look_up(batches: Sequence[Sequence[str]], rows: Mapping[str, int]) -> NDArray[np.int64]:
+    """(S, B) rows of the texts of S batches."""
+    return np.array([[rows[text] for text in batch] for batch in batches])
+
+
 def _summarize(cosines: _Float32) -> Cosines:
     if not cosines.size:
         return Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
     p5, p95 = np.percentile(cosines, [5, 95])
-    return Cosines(mean=float(np.mean(cosines, dtype=np.float64)), p5=float(p5), p95=float(p95))
+    return Cosines(
+        mean=float(np.mean(cosines, dtype=np.float64)),
+        p5=float(p5),
+        p95=float(p95),
+        histogram=count_cosines(cosines),
+    )
 
 
 def _on(value: Any, device: torch.device) -> Any:

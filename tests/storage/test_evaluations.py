@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +118,62 @@ def test_who_reads_alone_sees_what_was_committed(tmp_path: Path) -> None:
     EvaluationTable(open_storage(tmp_path / "study.db").engine, writable=True).add(0, make_report(100))
     reader = EvaluationTable(open_storage_read_only(tmp_path / "study.db").engine, writable=False)
     assert [row.progress for row in reader.rows()] == [100]
+
+
+def age(table: EvaluationTable) -> list[str]:
+    """Takes a table back to version 1; returns the columns that it lost."""
+    later = [
+        *("recall_10", "recall_100", "mrr_10", "alignment", "uniformity", "positive_histogram", "negative_histogram"),
+        *("validation_loss", "validation_loss_retrieval", "learning_rate", "gradient_norm", "memory_gib"),
+    ]
+    with table._engine.begin() as connection:
+        for name in later:
+            connection.exec_driver_sql(f"ALTER TABLE evaluations DROP COLUMN {name}")
+        connection.exec_driver_sql("UPDATE sweep_schema SET version = 1")
+    return later
+
+
+def columns_of(file: Path) -> dict[str, object]:
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.row_factory = sqlite3.Row
+        return dict(connection.execute("SELECT * FROM evaluations ORDER BY progress DESC").fetchone())
+
+
+def test_a_table_of_an_older_version_is_upgraded_and_keeps_its_measurements(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    table = EvaluationTable(open_storage(file).engine, writable=True)
+    table.add(0, make_report(100))
+    later = age(table)
+    assert set(later).isdisjoint(columns_of(file))
+
+    reader = EvaluationTable(open_storage_read_only(file).engine, writable=False)
+    assert [row.progress for row in reader.rows()] == [100]  # who reads alone upgrades nothing, and sees it all
+
+    upgraded = EvaluationTable(open_storage(file).engine, writable=True)
+    assert columns_of(file).keys() >= set(later)
+    assert {columns_of(file)[name] for name in later} == {None}
+    upgraded.add(0, make_report(200))
+    assert [row.progress for row in upgraded.rows()] == [100, 200]
+
+
+def test_all_figures_of_a_measurement_are_committed(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    cosines = Cosines(mean=0.5, p5=0.1, p95=0.9, histogram=tuple(range(40)))
+    evaluation = dataclasses.replace(
+        make_evaluation(cosines=cosines),
+        recall_10=0.1,
+        recall_100=0.2,
+        mrr_10=0.3,
+        alignment=0.4,
+        uniformity=-3.5,
+        validation_losses={"own": 1.5, "retrieval": 2.5},
+    )
+    report = make_report(100, evaluation=evaluation, learning_rate=1e-4, gradient_norm=0.75, memory_gib=1.25)
+    EvaluationTable(open_storage(file).engine, writable=True).add(0, report)
+    found = columns_of(file)
+    assert [found[name] for name in ("recall_10", "recall_100", "mrr_10", "alignment", "uniformity")] == [
+        *(0.1, 0.2, 0.3, 0.4, -3.5)
+    ]
+    assert (found["validation_loss"], found["validation_loss_retrieval"]) == (1.5, 2.5)
+    assert (found["learning_rate"], found["gradient_norm"], found["memory_gib"]) == (1e-4, 0.75, 1.25)
+    assert np.frombuffer(found["negative_histogram"], dtype="<u4").tolist() == list(range(40))

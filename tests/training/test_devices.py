@@ -16,8 +16,8 @@ from sweep.training.judge import Judge
 from sweep.training.models import load_base_model, load_model
 
 
-def keep_loss(trained, step, take_loss):
-    trained.notes[step] = take_loss()
+def keep_loss(trained, step, take_course):
+    trained.notes[step] = take_course().loss
     return Next.GO_ON
 
 
@@ -95,8 +95,8 @@ class TestCuda:
         np.testing.assert_allclose(losses[1], losses[0], rtol=0.1)
 
     def test_a_resumed_run_goes_on_from_the_saved_state(self, train, tiny_model):
-        def keep_loss_and_save(trained, step, take_loss):
-            return keep_loss(trained, step, take_loss) | Next.SAVE
+        def keep_loss_and_save(trained, step, take_course):
+            return keep_loss(trained, step, take_course) | Next.SAVE
 
         first = train(model=load_model(tiny_model, device="cuda"), on_step=keep_loss_and_save)
         resumed = train(

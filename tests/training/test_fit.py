@@ -45,7 +45,7 @@ def assert_bit_equal(ours, theirs):
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-def keep_rate(trained, step, _take_loss):
+def keep_rate(trained, step, _take_course):
     """Saves every step and notes the rate of the next one, as the scheduler has it."""
     if step > 1:
         saved = torch.load(trained.plan.checkpoint(step - 1) / "scheduler.pt", weights_only=True)
@@ -53,8 +53,8 @@ def keep_rate(trained, step, _take_loss):
     return Next.SAVE
 
 
-def keep_loss(trained, step, take_loss):
-    trained.notes[step] = take_loss()
+def keep_loss(trained, step, take_course):
+    trained.notes[step] = take_course().loss
     return Next.GO_ON
 
 
@@ -123,10 +123,10 @@ class TestLoss:
 
     @pytest.mark.parametrize("micro_batch", [BATCH, CUT])
     def test_what_is_taken_is_the_mean_since_it_was_last_taken(self, train, micro_batch):
-        def take_seldom(trained, step, take_loss):
+        def take_seldom(trained, step, take_course):
             if step in (3, 4, 8):
-                trained.notes[step] = take_loss()
-                assert take_loss() is None
+                trained.notes[step] = take_course().loss
+                assert take_course().loss is None
             return Next.GO_ON
 
         each = train(micro_batch=micro_batch, on_step=keep_loss).notes
@@ -135,6 +135,19 @@ class TestLoss:
         assert seldom == {
             step: pytest.approx(np.mean([each[one] for one in steps]), rel=1e-5) for step, steps in expected.items()
         }
+
+    def test_the_rate_and_the_gradients_norm_are_those_of_the_last_step(self, train):
+        def keep_course(trained, step, take_course):
+            trained.notes[step] = take_course()
+            return Next.SAVE
+
+        trained = train(on_step=keep_course)
+        for step, course in list(trained.notes.items())[1:]:
+            saved = torch.load(trained.plan.checkpoint(step - 1) / "scheduler.pt", weights_only=True)
+            assert {course.learning_rate} == set(saved["_last_lr"])  # one for each group of parameters
+        norms = [course.gradient_norm for course in trained.notes.values()]
+        assert len(set(norms)) == len(norms)
+        assert all(norm > 0 for norm in norms)
 
     def test_it_is_none_where_it_is_not_finite(self, train, tiny_model):
         model = load_model(tiny_model, device="cpu")

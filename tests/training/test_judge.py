@@ -7,7 +7,7 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from sweep.data import Collection, Document, JudgedSet, load_collection, plan_judged
+from sweep.data import Collection, Document, JudgedSet, load_collection, plan_held_out, plan_judged
 from sweep.spec import DataSpec
 from sweep.training.judge import Judge, TokenizedTexts, encode
 from sweep.training.models import load_model
@@ -224,3 +224,61 @@ def test_the_prompts_of_a_model_are_put_before_queries_and_documents(tiny_model,
     found = Judge(model, binary, judged=judged).judge(model)
     assert_summary(found.positives, cosines[relevant])
     assert_summary(found.negatives, cosines[~relevant])
+
+
+def test_the_validation_loss_is_that_of_the_librarys_loss_on_the_held_out_pairs(model, binary):
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    pairs = plan_held_out(binary, "title-content", judgements=binary.qrels["dev"], document="text")
+    judge = Judge(
+        model, binary, judged=judged_set(binary, max_queries=5), held_out={"title-content": pairs}, scale=50.0
+    )
+    found = judge.judge(model).validation_losses
+    model.eval()
+    loss = MultipleNegativesRankingLoss(model, scale=50.0)
+    with torch.no_grad():
+        theirs = [
+            float(loss([model.preprocess(list(anchors)), model.preprocess(list(positives))], labels=None))
+            for anchors, positives in zip(pairs.anchors, pairs.positives, strict=True)
+        ]
+    assert found == {"title-content": pytest.approx(np.mean(theirs), abs=1e-4)}
+
+
+def test_held_out_pairs_leave_the_ndcg_as_it_is(model, binary):
+    judged = judged_set(binary)
+    formats = ("title-content", "query-document")
+    pairs = {name: plan_held_out(binary, name, judgements=judged.qrels, document="text") for name in formats}
+    alone = Judge(model, binary, judged=judged).judge(model)
+    beside = Judge(model, binary, judged=judged, held_out=pairs).judge(model)
+    np.testing.assert_array_equal(alone.per_query, beside.per_query)
+    assert set(beside.validation_losses) == set(formats)
+    assert alone.validation_losses == {}
+
+
+def test_recall_and_reciprocal_rank_are_those_of_the_librarys_evaluator(model, binary):
+    judged = judged_set(binary)
+    evaluator = InformationRetrievalEvaluator(
+        {name: binary.queries[name] for name in judged.query_ids},
+        {name: binary.documents[name].text for name in judged.document_ids},
+        {name: {d for d, grade in judged.qrels[name].items() if grade > 0} for name in judged.query_ids},
+        mrr_at_k=[10],
+        precision_recall_at_k=[10, 100],
+        write_csv=False,
+    )
+    theirs = evaluator(model)
+    found = Judge(model, binary, judged=judged).judge(model)
+    assert found.mrr_10 == pytest.approx(theirs["cosine_mrr@10"], abs=1e-6)
+    assert found.recall_10 == pytest.approx(theirs["cosine_recall@10"], abs=1e-6)
+    assert found.recall_100 == pytest.approx(theirs["cosine_recall@100"], abs=1e-6)
+
+
+def test_alignment_uniformity_and_histograms_come_from_the_same_embeddings(model, binary):
+    judged = judged_set(binary, max_documents=40)
+    found = Judge(model, binary, judged=judged).judge(model)
+    cosines, relevant = library_cosines(model, binary, judged), relevant_mask(judged)
+    assert found.alignment == pytest.approx(2 - 2 * cosines[relevant].mean(), abs=1e-4)
+    assert sum(found.positives.histogram) == relevant.sum()
+    assert sum(found.negatives.histogram) == (~relevant).sum()
+    documents = model.encode([binary.documents[name].text for name in judged.document_ids], normalize_embeddings=True)
+    potential = torch.pdist(torch.tensor(documents, dtype=torch.float64)).pow(2).mul(-2).exp().mean().log()
+    assert found.uniformity == pytest.approx(float(potential), abs=1e-4)

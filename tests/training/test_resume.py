@@ -17,6 +17,7 @@ from sweep.training.models import load_model
 
 STEPS = 8
 FILES = [
+    "course.json",
     "manifest.json",
     "model.safetensors",
     "optimizer.pt",
@@ -33,10 +34,10 @@ def judge(tiny_model, toy_collection):
     return Judge(load_model(tiny_model, device="cpu"), collection, judged=judged)
 
 
-def judge_and_save(judge, trained, step, take_loss):
+def judge_and_save(judge, trained, step, take_course):
     """Judges and saves every step, and notes all numbers of the judging and the loss."""
     found = judge.judge(trained.model)
-    trained.notes[step] = (found.per_query.tobytes(), found.positives, found.negatives, take_loss())
+    trained.notes[step] = (found.per_query.tobytes(), found.positives, found.negatives, take_course().loss)
     return Next.SAVE
 
 
@@ -62,6 +63,17 @@ def test_a_run_resumed_from_any_step_goes_on_bit_for_bit_as_the_uninterrupted_on
     assert list(resumed.notes) == list(range(step + 1, STEPS + 1))
     assert resumed.notes == {now: uninterrupted.notes[now] for now in resumed.notes}
     assert_bit_equal(resumed.model.state_dict(), uninterrupted.model.state_dict())
+
+
+def test_the_loss_since_it_was_last_taken_outlives_an_interruption(train):
+    def take_late(trained, step, take_course):
+        if step == 6:
+            trained.notes[step] = take_course()
+        return Next.SAVE
+
+    whole = train(on_step=take_late)
+    resumed = train(on_step=take_late, resume_from=whole.plan.checkpoint(4))
+    assert resumed.notes == whole.notes
 
 
 def test_what_a_resumed_run_saves_is_what_the_uninterrupted_one_saved(train, judge, uninterrupted):
