@@ -157,10 +157,17 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The coordinator's answer to a report: go on, or stop and why."""
+    """The coordinator's answer to a report: go on, or stop and why.
+
+    Attributes:
+        stop: Whether to stop.
+        reason: Why, in words.
+        numbers: The numbers behind that, by name; they are recorded, and not sent to the worker.
+    """
 
     stop: bool = False
     reason: str | None = None
+    numbers: Mapping[str, float | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.storages import RDBStorage
 
 from sweep.errors import StorageError
 from sweep.run_folder import RunFolder
@@ -76,8 +78,39 @@ class Standing:
         return folder if folder.is_dir() else None
 
 
-def read_standing(file: Path | str) -> Standing:
-    """Reads where the study of a study file stands.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A study's database, open for reading alone.
+
+    Attributes:
+        spec: The study file.
+        run_folder: What the study leaves behind.
+        storage: Optuna's storage on the database.
+        table: The measurements.
+    """
+
+    spec: StudySpec
+    run_folder: RunFolder
+    storage: RDBStorage
+    table: EvaluationTable
+
+    def standing(self) -> Standing:
+        """Where the study stands."""
+        record = load_record(self.storage, self.table)
+        numbers = [UNTRAINED, *([record.best.number] if record.best else [])]
+        tests = {number: self.table.judgement(number, "test") for number in numbers}
+        return Standing(
+            record=record,
+            spec=self.spec,
+            run_folder=self.run_folder,
+            holder=find_holder(self.run_folder.lock),
+            tests={number: values for number, values in tests.items() if values is not None},
+        )
+
+
+@contextlib.contextmanager
+def open_reading(file: Path | str) -> Iterator[Reading]:
+    """Opens the study of a study file for reading alone, for the life of a ``with`` block.
 
     Raises:
         SweepError: If the file does not hold, or the study has not begun or cannot be read.
@@ -87,20 +120,21 @@ def read_standing(file: Path | str) -> Standing:
     storage = open_storage_read_only(folder.database)
     try:
         table = EvaluationTable(storage.engine, writable=False)
-        record = load_record(storage, table)
-        numbers = [UNTRAINED, *([record.best.number] if record.best else [])]
-        tests = {number: table.judgement(number, "test") for number in numbers}
+        yield Reading(spec=spec, run_folder=folder, storage=storage, table=table)
     except StorageError as error:
         raise StorageError(f"{folder.database}: {error}") from error
     finally:
         storage.engine.dispose()
-    return Standing(
-        record=record,
-        spec=spec,
-        run_folder=folder,
-        holder=find_holder(folder.lock),
-        tests={number: values for number, values in tests.items() if values is not None},
-    )
+
+
+def read_standing(file: Path | str) -> Standing:
+    """Reads where the study of a study file stands.
+
+    Raises:
+        SweepError: If the file does not hold, or the study has not begun or cannot be read.
+    """
+    with open_reading(file) as reading:
+        return reading.standing()
 
 
 def describe_standing(standing: Standing) -> dict[str, Any]:

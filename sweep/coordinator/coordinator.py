@@ -169,6 +169,7 @@ class Coordinator:
             log=plan.run_folder.log(trial.number),
             environment=slot.environment,
         )
+        self._ledger.trials.begin_run(trial.number, slot=slot.name, device=slot.label)
         self._launcher.start(job)
         self._running[trial.job] = trial
         self._tell("start", describe_params(trial.params), trial.number, slot=slot.name)
@@ -186,6 +187,7 @@ class Coordinator:
                 self._tell("warning", "the fork server's imports failed, so every trial imports anew; see its log")
         else:
             del self._running[message.job]
+            self._ledger.trials.end_run(trial.number)
             if isinstance(payload, Done):
                 self._on_done(trial, payload.result)
             elif isinstance(payload, Failure):
@@ -230,6 +232,7 @@ class Coordinator:
             planned=len(trial.evaluations),
             warmup_end=trial.warmup_end,
         )
+        trial.stop_numbers = verdict.numbers
         return verdict.reason
 
     def _on_done(self, trial: RunningTrial, result: TrialResult) -> None:
@@ -310,6 +313,7 @@ class Coordinator:
             peak_progress=trial.peak.progress if trial.peak else None,
             retention=trial.curve[-1][1] / max(ndcg) if max(ndcg) > 0 else None,
             stop_reason=trial.stop_reason,
+            stop_numbers=trial.stop_numbers,
         )
         self._failures.clear()
         self._after_end(trial)

@@ -24,6 +24,7 @@ from sweep.messages import Evaluation, Report
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record
 from sweep.storage.remarks import save_remark
+from sweep.storage.trials import TrialRow, TrialTable, find_end
 
 METRIC_NAME = "NDCG@10"
 
@@ -45,6 +46,7 @@ class Ledger:
             sampler=RandomSampler(seed=0),  # never asked: every value is settled before it comes here
         )
         self.table = EvaluationTable(storage.engine, writable=True)
+        self.trials = TrialTable(storage.engine)
         self._trials: dict[int, Trial] = {}
 
     @property
@@ -138,18 +140,32 @@ class Ledger:
         points, per_query = self.table.per_query(number)
         return per_query[points.index(progress)] if progress in points else None
 
-    def end_trial(self, number: int, *, value: float | None, pruned: bool, remark: str, **attributes: Any) -> None:
+    def end_trial(
+        self,
+        number: int,
+        *,
+        value: float | None,
+        pruned: bool,
+        remark: str,
+        stop_numbers: Mapping[str, Any] | None = None,
+        **attributes: Any,
+    ) -> None:
         """Writes down how a trial ended: complete with a value, pruned, or failed.
+
+        Our table comes first: a trial that a crash leaves running ends once more, and its row is written anew.
 
         Args:
             number: The trial.
             value: Its peak where it is complete; None where it failed.
             pruned: Whether it is pruned; Optuna then keeps its last value by itself.
             remark: What the dashboard shows of it, as Markdown.
+            stop_numbers: The numbers behind its stop.
             attributes: User attributes that go with it.
         """
         self.note(number, **{name: _storable(found) for name, found in attributes.items()})
         trial = self._trials.pop(number)
+        state = "pruned" if pruned else "fail" if value is None else "complete"
+        self.trials.end(_trial_row(number, state, trial.user_attrs, stop_numbers or {}))
         save_remark(trial, remark)
         if pruned:
             self._study.tell(trial, state=TrialState.PRUNED)
@@ -167,6 +183,23 @@ def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
         trial.suggest_int(name, distribution.low, distribution.high)
     elif isinstance(distribution, CategoricalDistribution):
         trial.suggest_categorical(name, distribution.choices)
+
+
+def _trial_row(number: int, state: str, attributes: Mapping[str, Any], stop_numbers: Mapping[str, Any]) -> TrialRow:
+    """What our table says of a trial that has ended; the rest of it stands in its attributes."""
+    stop_reason = attributes.get("stop_reason")
+    return TrialRow(
+        trial=number,
+        state=state,
+        ended_by=find_end(state, stop_reason),
+        stop_reason=stop_reason,
+        stop_numbers=stop_numbers,
+        restarts=attributes.get("interruptions", 0),
+        **{
+            name: attributes.get(name)
+            for name in ("error", "peak", "peak_progress", "retention", "device", "micro_batch")
+        },
+    )
 
 
 def _storable(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +36,7 @@ class RunningTrial:
         without_progress: How many of them, in a row, got no further than the one before.
         verdict: What was decided at its last measurement, in words.
         stop_reason: Why it is being stopped.
+        stop_numbers: The numbers behind that, by name.
     """
 
     number: int
@@ -51,6 +53,7 @@ class RunningTrial:
     without_progress: int = 0
     verdict: str = "starting"
     stop_reason: str | None = None
+    stop_numbers: Mapping[str, float | int] = field(default_factory=dict)
     mark: tuple[int, int] = field(default=(-1, -1))
 
     @property

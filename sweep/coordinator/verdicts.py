@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ def decide(
         f" {rule.margin:g} by {fall.excess:.1f} standard errors of {fall.standard_error:.4f}; {fall.threshold:.1f} were"
         " enough"
     )
-    return Verdict(stop=True, reason=reason), words
+    return Verdict(stop=True, reason=reason, numbers=asdict(fall)), words
 
 
 def conclude(stop_reason: str | None, peak: Peak | None, best_peak: float | None) -> Conclusion:

@@ -8,55 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sqlalchemy
 from numpy.typing import NDArray
-from sqlalchemy import Column, Float, Integer, LargeBinary, MetaData, String, Table, select
+from sqlalchemy import select
 
-from sweep.errors import StorageError
 from sweep.messages import Cosines, Evaluation, Report
-
-SCHEMA_VERSION = 2
+from sweep.storage.schema import EVALUATIONS, FIGURES, HISTOGRAMS, has_columns, open_schema
 
 UNTRAINED = -1
 """What stands for the trial's number at measurements of the untrained model."""
-
-_FIGURES = ("recall_10", "recall_100", "mrr_10", "alignment", "uniformity")
-"""Figures of an evaluation that stand in columns of the same name."""
-
-_metadata = MetaData()
-
-_schema = Table("sweep_schema", _metadata, Column("version", Integer, primary_key=True))
-
-_evaluations = Table(
-    "evaluations",
-    _metadata,
-    Column("trial", Integer, primary_key=True),
-    Column("split", String(8), primary_key=True),
-    Column("progress", Integer, primary_key=True),
-    Column("step", Integer, nullable=False),
-    Column("examples", Integer, nullable=False),
-    Column("seconds", Float, nullable=False),
-    Column("evaluation_seconds", Float, nullable=False),
-    Column("ndcg", Float),
-    Column("per_query", LargeBinary, nullable=False),
-    Column("loss", Float),
-    *(Column(f"{kind}_{figure}", Float) for kind in ("positive", "negative") for figure in ("mean", "p5", "p95")),
-    # since version 2
-    *(Column(name, Float) for name in _FIGURES),
-    *(Column(f"{kind}_histogram", LargeBinary) for kind in ("positive", "negative")),
-    *(Column(name, Float) for name in ("validation_loss", "validation_loss_retrieval")),
-    *(Column(name, Float) for name in ("learning_rate", "gradient_norm", "memory_gib")),
-)
-
-_ADDED = {
-    2: (
-        *(*_FIGURES, "positive_histogram", "negative_histogram"),
-        *("validation_loss", "validation_loss_retrieval", "learning_rate", "gradient_norm", "memory_gib"),
-    )
-}
-"""Columns of ``evaluations`` that each version of the schema added; what was measured before has none of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,10 +58,7 @@ class EvaluationTable:
 
     def __init__(self, engine: sqlalchemy.Engine, *, writable: bool) -> None:
         self._engine = engine
-        if writable:
-            with engine.begin() as connection:
-                _make_or_upgrade(connection)
-        self._check_version()
+        open_schema(engine, writable=writable)
 
     def add(self, trial: int, report: Report) -> None:
         """Commits a trial's measurement on the dev split.
@@ -138,25 +98,39 @@ class EvaluationTable:
     def rows(self, trial: int | None = None) -> list[EvaluationRow]:
         """The dev measurements of one trial or of all, ordered by trial and progress."""
         names = ("trial", "progress", "step", "ndcg", "seconds", "evaluation_seconds", "examples")
-        query = select(*(_evaluations.c[name] for name in names)).where(_evaluations.c.split == "dev")
-        query = query.where(_evaluations.c.trial == trial if trial is not None else _evaluations.c.trial >= 0)
+        query = select(*(EVALUATIONS.c[name] for name in names)).where(EVALUATIONS.c.split == "dev")
+        query = query.where(EVALUATIONS.c.trial == trial if trial is not None else EVALUATIONS.c.trial >= 0)
         with self._engine.connect() as connection:
-            found = connection.execute(query.order_by(_evaluations.c.trial, _evaluations.c.progress)).all()
+            found = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).all()
         return [EvaluationRow(**{**row._mapping, "ndcg": math.nan if row.ndcg is None else row.ndcg}) for row in found]
+
+    def figures(self, split: str = "dev") -> list[dict[str, Any]]:
+        """Every column of the measurements on a split but for the values of each query, by the column's name.
+
+        The untrained model's stand under the trial ``UNTRAINED``. A figure that was not measured is None, and so is one
+        that the version of the schema which holds it did not know; a histogram is a tuple of counts.
+        """
+        known = has_columns(self._engine, EVALUATIONS)
+        columns = [column for column in EVALUATIONS.columns if column.name in known and column.name != "per_query"]
+        query = select(*columns).where(EVALUATIONS.c.split == split)
+        with self._engine.connect() as connection:
+            found = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).mappings().all()
+        missing = dict.fromkeys(column.name for column in EVALUATIONS.columns if column.name not in known)
+        return [missing | dict(row) | {name: _counts(row.get(name)) for name in HISTOGRAMS} for row in found]
 
     def per_query(self, trial: int) -> tuple[list[int], NDArray[np.float32]]:
         """A trial's progress points (T,) and NDCG per query (T, Q) on the dev split."""
-        query = select(_evaluations.c.progress, _evaluations.c.per_query).where(
-            _evaluations.c.trial == trial, _evaluations.c.split == "dev"
+        query = select(EVALUATIONS.c.progress, EVALUATIONS.c.per_query).where(
+            EVALUATIONS.c.trial == trial, EVALUATIONS.c.split == "dev"
         )
         with self._engine.connect() as connection:
-            found = connection.execute(query.order_by(_evaluations.c.progress)).all()
+            found = connection.execute(query.order_by(EVALUATIONS.c.progress)).all()
         return [row.progress for row in found], np.array([_from_blob(row.per_query) for row in found])
 
     def judgement(self, trial: int, split: str) -> NDArray[np.float32] | None:
         """(Q,) NDCG per query of a judged model, or None where it has not been judged."""
-        query = select(_evaluations.c.per_query).where(
-            _evaluations.c.trial == trial, _evaluations.c.split == split, _evaluations.c.progress == 0
+        query = select(EVALUATIONS.c.per_query).where(
+            EVALUATIONS.c.trial == trial, EVALUATIONS.c.split == split, EVALUATIONS.c.progress == 0
         )
         with self._engine.connect() as connection:
             blob = connection.execute(query).scalar()
@@ -169,53 +143,25 @@ class EvaluationTable:
             "per_query": evaluation.per_query.astype("<f4").tobytes(),
             **_cosine_columns("positive", evaluation.positives),
             **_cosine_columns("negative", evaluation.negatives),
-            **{name: _finite(getattr(evaluation, name)) for name in _FIGURES},
+            **{name: _finite(getattr(evaluation, name)) for name in FIGURES},
             "validation_loss": _finite(evaluation.validation_losses.get("own", math.nan)),
             "validation_loss_retrieval": _finite(evaluation.validation_losses.get("retrieval", math.nan)),
         }
         try:
             with self._engine.begin() as connection:
-                connection.execute(_evaluations.insert().values(**values))
+                connection.execute(EVALUATIONS.insert().values(**values))
         except sqlalchemy.exc.IntegrityError as error:
             raise ValueError(f"trial {columns['trial']} has a measurement at {columns['progress']}") from error
-
-    def _check_version(self) -> None:
-        try:
-            with self._engine.connect() as connection:
-                version = connection.execute(select(_schema.c.version)).scalar()
-        except sqlalchemy.exc.DatabaseError as error:
-            raise StorageError("this database holds no study of this program; start one with `sweep run`") from error
-        _refuse_newer(version)
-
-
-def _make_or_upgrade(connection: sqlalchemy.Connection) -> None:
-    """Makes the tables, or gives those of an older version the columns that they lack, in one transaction."""
-    has_tables = sqlalchemy.inspect(connection).has_table(_schema.name)
-    version = connection.execute(select(_schema.c.version)).scalar() if has_tables else None
-    if version is None:
-        _metadata.create_all(connection)
-        connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
-        return
-    _refuse_newer(version)
-    for step in range(version + 1, SCHEMA_VERSION + 1):
-        for name in _ADDED[step]:
-            kind = _evaluations.c[name].type.compile(connection.dialect)
-            connection.exec_driver_sql(f"ALTER TABLE {_evaluations.name} ADD COLUMN {name} {kind}")
-    if version < SCHEMA_VERSION:
-        connection.execute(_schema.update().values(version=SCHEMA_VERSION))
-
-
-def _refuse_newer(version: int | None) -> None:
-    if version is None or version > SCHEMA_VERSION:
-        raise StorageError(
-            f"this study's tables have version {version}, and this program knows {SCHEMA_VERSION}: upgrade it"
-        )
 
 
 def _cosine_columns(kind: str, cosines: Cosines) -> dict[str, object]:
     counts = None if cosines.histogram is None else np.array(cosines.histogram, dtype="<u4").tobytes()
     figures = {f"{kind}_{figure}": _finite(getattr(cosines, figure)) for figure in ("mean", "p5", "p95")}
     return {**figures, f"{kind}_histogram": counts}
+
+
+def _counts(blob: bytes | None) -> tuple[int, ...] | None:
+    return None if blob is None else tuple(np.frombuffer(blob, dtype="<u4").tolist())
 
 
 def _finite(value: float) -> float | None:

@@ -1,0 +1,142 @@
+"""Our own tables in a study's database, their version, and how an older one is brought up to it.
+
+They stand beside Optuna's tables, which are left to Optuna.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy
+from sqlalchemy import JSON, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text, select
+
+from sweep.errors import StorageError
+
+SCHEMA_VERSION = 3
+
+FIGURES = ("recall_10", "recall_100", "mrr_10", "alignment", "uniformity")
+"""Figures of an evaluation that stand in columns of the same name."""
+
+HISTOGRAMS = ("positive_histogram", "negative_histogram")
+
+_metadata = MetaData()
+
+_schema = Table("sweep_schema", _metadata, Column("version", Integer, primary_key=True))
+
+EVALUATIONS = Table(
+    "evaluations",
+    _metadata,
+    Column("trial", Integer, primary_key=True),
+    Column("split", String(8), primary_key=True),
+    Column("progress", Integer, primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("examples", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("evaluation_seconds", Float, nullable=False),
+    Column("ndcg", Float),
+    Column("per_query", LargeBinary, nullable=False),
+    Column("loss", Float),
+    *(Column(f"{kind}_{figure}", Float) for kind in ("positive", "negative") for figure in ("mean", "p5", "p95")),
+    # since version 2
+    *(Column(name, Float) for name in FIGURES),
+    *(Column(name, LargeBinary) for name in HISTOGRAMS),
+    *(Column(name, Float) for name in ("validation_loss", "validation_loss_retrieval")),
+    *(Column(name, Float) for name in ("learning_rate", "gradient_norm", "memory_gib")),
+)
+"""Every measurement of every trial."""
+
+# since version 3; the plain name "trials" is Optuna's
+
+TRIALS = Table(
+    "sweep_trials",
+    _metadata,
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(8), nullable=False),
+    Column("ended_by", String(32)),
+    Column("stop_reason", Text),
+    Column("stop_numbers", JSON),
+    Column("error", Text),
+    Column("peak", Float),
+    Column("peak_progress", Integer),
+    Column("retention", Float),
+    Column("device", Text),
+    Column("micro_batch", Integer),
+    Column("restarts", Integer, nullable=False),
+)
+"""How every trial ended, with the numbers behind it."""
+
+RUNS = Table(
+    "sweep_runs",
+    _metadata,
+    Column("trial", Integer, primary_key=True, autoincrement=False),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("slot", String(32), nullable=False),
+    Column("device", Text, nullable=False),
+    Column("began", Float, nullable=False),
+    Column("ended", Float),
+)
+"""Every process of every trial: where and when it ran."""
+
+_ADDED_COLUMNS = {
+    2: (
+        *(*FIGURES, *HISTOGRAMS),
+        *("validation_loss", "validation_loss_retrieval", "learning_rate", "gradient_norm", "memory_gib"),
+    )
+}
+"""Columns of ``evaluations`` that each version of the schema added; what was measured before has none of them."""
+
+_ADDED_TABLES = {3: (TRIALS, RUNS)}
+"""Tables that each version added; what was tried before has no row in them."""
+
+
+def open_schema(engine: sqlalchemy.Engine, *, writable: bool) -> None:
+    """Makes our tables, or brings older ones up to this version; for one that only reads, it looks at them.
+
+    Args:
+        engine: The engine of the study's database.
+        writable: Whether the tables may be made and changed.
+
+    Raises:
+        StorageError: If the tables are of a newer version than this program's, or missing where they cannot be made.
+    """
+    if writable:
+        with engine.begin() as connection:
+            _make_or_upgrade(connection)
+    try:
+        with engine.connect() as connection:
+            version = connection.execute(select(_schema.c.version)).scalar()
+    except sqlalchemy.exc.DatabaseError as error:
+        raise StorageError("this database holds no study of this program; start one with `sweep run`") from error
+    _refuse_newer(version)
+
+
+def has_columns(engine: sqlalchemy.Engine, table: Table) -> frozenset[str]:
+    """Names of the columns that a table has in a database of this or an older version; none if it is not there."""
+    inspector = sqlalchemy.inspect(engine)
+    if not inspector.has_table(table.name):
+        return frozenset()
+    return frozenset(column["name"] for column in inspector.get_columns(table.name))
+
+
+def _make_or_upgrade(connection: sqlalchemy.Connection) -> None:
+    """Makes the tables, or gives those of an older version what they lack, in one transaction."""
+    has_tables = sqlalchemy.inspect(connection).has_table(_schema.name)
+    version = connection.execute(select(_schema.c.version)).scalar() if has_tables else None
+    if version is None:
+        _metadata.create_all(connection)
+        connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
+        return
+    _refuse_newer(version)
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        for name in _ADDED_COLUMNS.get(step, ()):
+            kind = EVALUATIONS.c[name].type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {EVALUATIONS.name} ADD COLUMN {name} {kind}")
+        for table in _ADDED_TABLES.get(step, ()):
+            table.create(connection, checkfirst=True)
+    if version < SCHEMA_VERSION:
+        connection.execute(_schema.update().values(version=SCHEMA_VERSION))
+
+
+def _refuse_newer(version: int | None) -> None:
+    if version is None or version > SCHEMA_VERSION:
+        raise StorageError(
+            f"this study's tables have version {version}, and this program knows {SCHEMA_VERSION}: upgrade it"
+        )

@@ -1,0 +1,162 @@
+"""Study: a study as it stood when it was opened, for a notebook or a report; nothing is written.
+
+::
+
+    from sweep import open_study
+
+    study = open_study("studies/quickstart.toml")
+    study.trials().sort_values("peak")
+    study.evaluations().pivot(index="progress", columns="trial", values="ndcg")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sweep.progress import warmup_end
+from sweep.status import Standing, open_reading
+from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
+from sweep.storage.trials import RunRow, TrialRow, TrialTable, find_end
+
+TRIAL_COLUMNS: Mapping[str, str] = {
+    **{"trial": "Int64", "state": "str", "value": "float64"},
+    **{"peak": "float64", "peak_progress": "Int64", "last": "float64", "retention": "float64"},
+    **{"ended_by": "str", "stop_reason": "str", "stop_numbers": "object", "error": "str"},
+    **{"learning_rate": "float64", "effective_learning_rate": "float64", "warmup_ratio": "float64"},
+    **{"warmup_end": "float64", "batch_size": "Int64", "data_format": "str", "scale": "float64", "scheduler": "str"},
+    **{"steps": "Int64", "micro_batch": "Int64", "seed": "Int64", "device": "str", "restarts": "Int64"},
+    **{"progress": "Int64", "examples": "Int64", "planned_examples": "Int64"},
+    **{"seconds": "float64", "evaluation_seconds": "float64", "is_best": "bool", "is_excused": "bool"},
+}
+"""Columns of `Study.trials` and their types."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study as it stood when it was opened.
+
+    Attributes:
+        file: The study file.
+        standing: Where it stands: its record, what its file says, who runs it, and the test split's figures.
+        runs: Every process of every trial, in the order of the trials.
+        ends: How each trial ended, by its number; none of a trial from before this was recorded.
+        figures: Every column of every measurement on the dev split, the untrained model's under -1.
+    """
+
+    file: Path
+    standing: Standing
+    runs: Sequence[RunRow]
+    ends: Mapping[int, TrialRow] = field(repr=False)
+    figures: Sequence[Mapping[str, Any]] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.standing.record.name
+
+    @property
+    def record(self) -> StudyRecord:
+        """Its trials, as plain values."""
+        return self.standing.record
+
+    @property
+    def untrained(self) -> Mapping[str, Any] | None:
+        """Every figure of the untrained model on the dev split, or None before it was measured."""
+        return next((row for row in self.figures if row["trial"] == UNTRAINED), None)
+
+    def trials(self) -> pd.DataFrame:
+        """One row a trial, by number: its settings, how it went and how it ended.
+
+        ``peak``, ``last`` and ``retention`` (last over the highest, the untrained model's included) are NDCG@10 on the
+        dev split, by which trials were chosen. ``warmup_end`` is a share of the trial, ``progress`` counts thousandths
+        of it. ``ended_by`` is ``budget`` where it went to its end, ``error``, or the rule that stopped it;
+        ``stop_numbers`` is a dict with the numbers behind that. What does not exist is missing (NaN or NA).
+        """
+        rows = [self._trial_values(trial) for trial in self.record.trials]
+        frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+        return frame.astype(dict(TRIAL_COLUMNS))
+
+    def evaluations(self) -> pd.DataFrame:
+        """One row an evaluation of a trial on the dev split, by trial and progress (in thousandths).
+
+        ``validation_loss`` is that of the trial's own data format, ``validation_loss_retrieval`` that of query-document
+        pairs. The two histograms are tuples of counts in the bins of `sweep.metrics.COSINE_BINS`, or None. ``seconds``
+        and ``evaluation_seconds`` count from the trial's beginning. The untrained model's figures stand in `untrained`.
+        """
+        names = [column.name for column in EVALUATIONS.columns if column.name not in ("split", "per_query")]
+        rows = [row for row in self.figures if row["trial"] != UNTRAINED]
+        frame = pd.DataFrame(rows, columns=names)
+        kinds = {name: "object" if name in HISTOGRAMS else "float64" for name in names}
+        return frame.astype(kinds | dict.fromkeys(("trial", "progress", "step", "examples"), "int64"))
+
+    @cached_property
+    def per_query(self) -> Mapping[int, tuple[Sequence[int], NDArray[np.float32]]]:
+        """Progress (T,) and NDCG@10 of each query (T, Q) of every measured trial; the untrained model's under -1."""
+        numbers = [UNTRAINED, *(trial.number for trial in self.record.trials if trial.rows)]
+        with open_reading(self.file) as reading:
+            return {number: reading.table.per_query(number) for number in numbers}
+
+    def _trial_values(self, trial: TrialRecord) -> dict[str, Any]:
+        params, peak, best = trial.params, trial.peak, self.record.best
+        last = trial.rows[-1] if trial.rows else None
+        end = self.ends.get(trial.number)
+        steps = trial.attributes.get("steps")
+        return {
+            **(params.as_dict() if params else {}),
+            "trial": trial.number,
+            "state": trial.state,
+            "value": trial.value,
+            "peak": peak.ndcg if peak else None,
+            "peak_progress": peak.progress if peak else None,
+            "last": last.ndcg if last else None,
+            "retention": trial.retention(self.record.baseline),
+            "ended_by": find_end(trial.state, trial.stop_reason),
+            "stop_reason": trial.stop_reason,
+            "stop_numbers": dict(end.stop_numbers) if end else {},
+            "error": trial.attributes.get("error"),
+            "warmup_end": warmup_end(params.warmup_ratio, steps) if params and steps else math.nan,
+            "steps": steps,
+            **{name: trial.attributes.get(name) for name in ("micro_batch", "seed", "device")},
+            "restarts": trial.attributes.get("interruptions", 0),
+            "progress": trial.progress,
+            "examples": trial.examples,
+            "planned_examples": trial.planned_examples,
+            "seconds": last.seconds if last else None,
+            "evaluation_seconds": last.evaluation_seconds if last else None,
+            "is_best": best is not None and best.number == trial.number,
+            "is_excused": trial.is_excused,
+        }
+
+
+def open_study(file: Path | str) -> Study:
+    """Reads a study, while it runs or after; what happens later is not seen.
+
+    Args:
+        file: The study file, such as ``studies/quickstart.toml``.
+
+    Returns:
+        The study, with its trials and evaluations as pandas frames.
+
+    Raises:
+        SweepError: If the file does not hold, or the study has not begun or cannot be read.
+    """
+    with open_reading(file) as reading:
+        trials = TrialTable(reading.storage.engine)
+        return Study(
+            file=Path(file),
+            standing=reading.standing(),
+            runs=trials.runs(),
+            ends={row.trial: row for row in trials.rows()},
+            figures=reading.table.figures(),
+        )
