@@ -97,7 +97,7 @@ class Reading:
     def standing(self) -> Standing:
         """Where the study stands."""
         record = load_record(self.storage, self.table)
-        numbers = [UNTRAINED, *([record.best.number] if record.best else [])]
+        numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default) if trial)}
         tests = {number: self.table.judgement(number, "test") for number in numbers}
         return Standing(
             record=record,

@@ -27,14 +27,17 @@ def forget_peaks(folder: RunFolder, trial: int, *, kept: int) -> None:
 
 
 def tidy(folder: RunFolder, record: StudyRecord) -> None:
-    """Deletes every model and checkpoint of finished trials, half-written ones too, but for the study's best model.
+    """Deletes every model and checkpoint of finished trials, half-written ones too, but for the best and the default's.
 
     Called at each start as well, for what a crash kept from being deleted.
     """
-    best = record.best
-    kept = folder.peak_model(best.number, best.peak.progress) if best and best.peak else None
+    kept = {
+        folder.peak_model(trial.number, trial.peak.progress)
+        for trial in (record.best, record.default)
+        if trial and trial.peak
+    }
     for trial in record.trials:
         if trial.state in FINISHED and folder.trial(trial.number).is_dir():
             for entry in folder.trial(trial.number).iterdir():
-                if entry != kept and entry.is_dir():
+                if entry not in kept and entry.is_dir():
                     remove(entry)

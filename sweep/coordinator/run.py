@@ -154,16 +154,22 @@ class _StudyRun:
         return prepared
 
     def _unjudged(self, ledger: Ledger, record: StudyRecord) -> Mapping[int, Path]:
-        """The models that are to be judged on the test split and have not been: the untrained one and the best."""
-        best = record.best
+        """The models that are to be judged on the test split and have not been: untrained, the best, the default's.
+
+        A default's model that is gone (of a study from before it was kept) is left out.
+        """
+        best, default = record.best, record.default
         if best is None or best.peak is None or not self.plan.has_test_split:
             return {}
         folder = self.plan.run_folder
         models = {UNTRAINED: folder.base_model, best.number: folder.peak_model(best.number, best.peak.progress)}
+        if default is not None and default.peak is not None:
+            model = folder.peak_model(default.number, default.peak.progress)
+            models |= {default.number: model} if _is_whole(model) else {}
         return {number: path for number, path in models.items() if ledger.table.judgement(number, "test") is None}
 
     def _judge_once(self, ledger: Ledger, slot: Slot) -> None:
-        """Judges the untrained model and the best one on the test split, each once in the life of the study."""
+        """Judges the untrained model, the best and the default's on the test split, each once in a study's life."""
         plan = self.plan
         models = self._unjudged(ledger, ledger.record())
         for path in models.values():
@@ -172,7 +178,7 @@ class _StudyRun:
                 return
         if not models:
             return
-        self._tell("judge", "judging the untrained and the best model on the test split, once")
+        self._tell("judge", "judging the untrained, the best and the default's model on the test split, once")
         task = JudgeTask(
             spec=plan.spec,
             folder=plan.folder,

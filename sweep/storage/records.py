@@ -124,6 +124,12 @@ class StudyRecord:
         complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
+    @property
+    def default(self) -> TrialRecord | None:
+        """The trial of the study file's first start point: the configuration that the best one is compared with."""
+        measured = [trial for trial in self.trials if trial.state in ("complete", "pruned") and trial.peak]
+        return next((trial for trial in measured if trial.attributes.get("start") == 0), None)
+
     def leaderboard(self) -> list[TrialRecord]:
         """The trials that were measured, the highest peak first."""
         measured = [(trial.peak, trial) for trial in self.trials]

@@ -118,10 +118,12 @@ def check_trial(plan: StudyPlan, trial: TrialRecord) -> None:
 
 
 def check_files(plan: StudyPlan, record: StudyRecord) -> None:
-    """The best model is there, and no other model and no checkpoint."""
+    """The best model and the default's are there, and no other model and no checkpoint."""
     best = record.best
     assert best is not None
     assert best.peak is not None
     kept = plan.run_folder.peak_model(best.number, best.peak.progress)
-    assert [entry for entry in plan.run_folder.checkpoints.glob("*/*") if entry.is_dir()] == [kept]
+    default = record.default
+    models = {plan.run_folder.peak_model(one.number, one.peak.progress) for one in (best, default) if one and one.peak}
+    assert {entry for entry in plan.run_folder.checkpoints.glob("*/*") if entry.is_dir()} == models
     assert json.loads((kept / "ndcg.json").read_text()) == pytest.approx(best.value)

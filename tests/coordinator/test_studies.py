@@ -121,6 +121,18 @@ def test_the_test_split_is_judged_once(folder: Path) -> None:
     assert after.tobytes() == untrained.tobytes()
 
 
+def test_the_model_of_the_first_start_point_is_kept_and_judged_beside_the_best(folder: Path) -> None:
+    start = [{"learning_rate": 5e-5, "data_format": "title-content"}]
+    file = write_toy_study(folder, script={}, budget={"trials": 4}, space={"start": start})
+    run(file)
+    record = check_finished(file)
+    assert record.best is not None
+    assert record.default is not None
+    assert (record.default.number, record.best.number != 0) == (0, True)
+    judged = [open_study(file)[1].judgement(trial.number, "test") is not None for trial in record.trials]
+    assert [number for number, found in enumerate(judged) if found] == sorted({0, record.best.number})
+
+
 def test_watchers_are_shown_the_study_as_it_stands(folder: Path) -> None:
     file = write_toy_study(folder, script={}, budget={"trials": 3})
     _, recorder = run(file)
