@@ -229,7 +229,6 @@ class Coordinator:
             self._plan.spec.stopping,
             progress=trial.progress,
             per_query=np.stack(trial.per_query),
-            planned=len(trial.evaluations),
             warmup_end=trial.warmup_end,
         )
         trial.stop_numbers = verdict.numbers

@@ -13,7 +13,7 @@ from sweep.coordinator.proposals import DIVERGED
 from sweep.messages import Verdict
 from sweep.progress import WHOLE
 from sweep.spec import DropOffSpec, StoppingSpec
-from sweep.stopping import DropOff
+from sweep.stopping import DropOff, Fall
 from sweep.storage.records import Peak
 
 DROP_OFF = "drop-off"
@@ -33,7 +33,6 @@ def decide(
     *,
     progress: Sequence[int],
     per_query: NDArray[np.float32],
-    planned: int,
     warmup_end: float,
 ) -> tuple[Verdict, str]:
     """The verdict on a trial's last measurement, and the same in a few words for whoever watches.
@@ -42,7 +41,6 @@ def decide(
         stopping: What the study file says of stopping.
         progress: (T,) thousandths, the untrained point first.
         per_query: (T, Q) NDCG of each query.
-        planned: Measurements that a whole trial has after the untrained one.
         warmup_end: Progress in [0, 1] at which the learning rate has risen.
 
     Returns:
@@ -54,21 +52,24 @@ def decide(
     if not isinstance(stopping.drop_off, DropOffSpec):
         return Verdict(), "goes on"
     rule = DropOff(**stopping.drop_off.model_dump())
-    points = np.array(progress) / WHOLE
-    fall = rule.explain(points, per_query, looks=planned, not_before=warmup_end)
-    if fall is None:
-        warming = points[-1] < warmup_end + rule.grace
-        return Verdict(), "warming up" if warming else "at its peak"
-    drop = fall.peak - fall.now
-    words = f"{drop:.3f} below its peak, noise {fall.standard_error:.3f}"
+    fall = rule.explain(np.array(progress) / WHOLE, per_query, warmup_end)
+    if not fall.can_stop:
+        return Verdict(), "warming up"
+    if fall.now >= fall.peak:
+        return Verdict(), "at its peak"
+    words = f"{fall.peak - fall.now:.3f} below its peak, noise {fall.standard_error:.3f}"
     if not fall.fallen or progress[-1] >= WHOLE:
         return Verdict(), words
-    reason = (
-        f"{DROP_OFF}: {fall.now:.4f} is {drop:.4f} below the peak of {fall.peak:.4f}, beyond the margin of"
-        f" {rule.margin:g} by {fall.excess:.1f} standard errors of {fall.standard_error:.4f}; {fall.threshold:.1f} were"
+    return Verdict(stop=True, reason=_describe_fall(fall, rule.margin), numbers=asdict(fall)), words
+
+
+def _describe_fall(fall: Fall, margin: float) -> str:
+    against = "the peak" if fall.against == fall.peak_progress else "what it was"
+    return (
+        f"{DROP_OFF}: {fall.now:.4f} is {fall.difference:.4f} below {against} at {fall.against:.1%}, beyond the margin"
+        f" of {margin:g} by {fall.excess:.1f} standard errors of {fall.standard_error:.4f}; {fall.threshold:.1f} were"
         " enough"
     )
-    return Verdict(stop=True, reason=reason, numbers=asdict(fall)), words
 
 
 def conclude(stop_reason: str | None, peak: Peak | None, best_peak: float | None) -> Conclusion:

@@ -1,5 +1,5 @@
 """When a run is stopped before its budget is spent."""
 
-from sweep.stopping.rules import DropOff
+from sweep.stopping.rules import DropOff, Fall
 
-__all__ = ["DropOff"]
+__all__ = ["DropOff", "Fall"]

@@ -29,7 +29,6 @@ def verdict(
         stopping or StoppingSpec(),
         progress=progress,
         per_query=curve(*means),
-        planned=10,
         warmup_end=warmup_end,
     )[0]
 
@@ -58,7 +57,7 @@ def test_a_run_is_stopped_for_drop_off(progress: list[int], means: list[float], 
 def test_the_reason_says_from_where_to_where_and_beyond_what() -> None:
     reason = verdict([0, 100, 200], 0.5, 0.6, 0.5).reason
     assert reason is not None
-    assert reason.startswith("drop-off: 0.5000 is 0.1000 below the peak of 0.6000, beyond the margin of 0.01 by ")
+    assert reason.startswith("drop-off: 0.5000 is 0.1000 below the peak at 10.0%, beyond the margin of 0.01 by ")
 
 
 def test_without_a_drop_off_rule_every_finite_run_goes_on() -> None:
@@ -76,7 +75,7 @@ def test_margin_and_grace_of_the_study_are_obeyed() -> None:
 def test_a_run_that_is_not_finite_is_stopped_at_once(stopping: StoppingSpec, place: int) -> None:
     per_query = curve(0.5, 0.6)
     per_query[1, 7] = np.nan
-    found, words = decide(stopping, progress=[0, place], per_query=per_query, planned=10, warmup_end=0.9)
+    found, words = decide(stopping, progress=[0, place], per_query=per_query, warmup_end=0.9)
     assert found.stop
     assert (found.reason or "").startswith(f"diverged: the embeddings are not finite at {place / 1000:.1%}")
     assert words == "diverged"
