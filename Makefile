@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Every one of them sets .venv up first where it needs to.
 #
 #   PYTHON=python3.12       make .venv with this Python (3.11 or newer)
-#   STUDY=studies/x.toml    the study that sweep, status and dashboard are about
+#   STUDY=studies/x.toml    the study that sweep, status, report and dashboard are about
 #   TORCH_INDEX=ADDRESS     take torch's build from the package index at this address: another CUDA, ROCm or the CPU
 #                           alone; the version stays the one in constraints.txt
 #   ARGS="..."              more words for pytest, or for the benchmark
@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status dashboard test test-gpu check bench setup setup-dev clean venv
+.PHONY: help sweep status report dashboard test test-gpu check bench setup setup-dev clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ sweep: setup ## Run the study STUDY, or go on with it, and show its leaderboard
 
 status: setup ## Show where the study stands
 	@.venv/bin/sweep status "$(STUDY)"
+
+report: setup ## Write what happened in the study as one HTML file
+	@.venv/bin/sweep report "$(STUDY)"
 
 dashboard: setup ## Serve the study's dashboard on this machine
 	@.venv/bin/sweep dashboard "$(STUDY)"

@@ -47,6 +47,11 @@ class RunFolder:
         """Folder of the logs."""
         return self.path / "logs"
 
+    @property
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.path / "report.html"
+
     def log(self, trial: int | None) -> Path:
         """Log of a trial's process, or of the study's other jobs where ``trial`` is None."""
         return self.logs / ("study.log" if trial is None else f"trial-{trial:04d}.log")

@@ -28,6 +28,7 @@ from sweep.messages import (
     StudyTask,
     TrialResult,
 )
+from sweep.metrics import count_cosines
 from sweep.params import Params
 from sweep.progress import WHOLE
 from sweep.run_folder import RunFolder
@@ -36,7 +37,6 @@ from sweep.training.checkpoint import newest_whole, publish, remove
 SCRIPT = "script.json"
 QUERIES = 60
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
-_NO_COSINES = Cosines(mean=0.5, p5=0.1, p95=0.9)
 
 
 def write_tiny_model(folder: Path, *, layers: int = 2, dropout: float = 0.1, seed: int = 0) -> None:
@@ -226,18 +226,33 @@ def _scripted_mishap(task: Assignment, script: Mapping[str, Any], step: int, due
 def _scripted_evaluation(task: Assignment, script: Mapping[str, Any], progress: int, place: int) -> Evaluation:
     if task.trial in script.get("diverge", []) and place >= 1:
         return _evaluation(float("nan"), 0)
-    return _evaluation(scripted_ndcg(task.params, progress), progress, noise=script.get("noise", 0.02))
+    ndcg = scripted_ndcg(task.params, progress)
+    return _evaluation(ndcg, progress, noise=script.get("noise", 0.02), share=progress / WHOLE)
 
 
-def _evaluation(mean: float, seed: int, *, noise: float = 0.02) -> Evaluation:
+def _evaluation(mean: float, seed: int, *, noise: float = 0.02, share: float = 0.0) -> Evaluation:
+    """A measurement of a scripted model: losses fall with the share of its training, whatever its NDCG does."""
     spread = np.random.default_rng(seed).normal(0.0, noise, QUERIES)
     values = mean + spread - spread.mean()
     return Evaluation(
         per_query=np.clip(values, 0.0, 1.0).astype(np.float32),
-        positives=_NO_COSINES,
-        negatives=_NO_COSINES,
+        positives=_cosines(0.3 + 0.5 * mean if np.isfinite(mean) else 0.5),
+        negatives=_cosines(0.1 + 0.3 * share),
         seconds=0.001,
+        recall_10=min(1.0, mean + 0.1),
+        recall_100=min(1.0, mean + 0.2),
+        mrr_10=max(0.0, mean - 0.05),
+        alignment=1.0 - mean,
+        uniformity=-2.0 - share,
+        validation_losses={"own": 2.0 - 1.2 * share, "retrieval": 1.6 - 0.4 * share},
     )
+
+
+def _cosines(mean: float) -> Cosines:
+    """A hundred cosines that are spread evenly about their mean."""
+    cosines = mean + np.linspace(-0.15, 0.15, 100)
+    low, high = np.percentile(cosines, [5, 95])
+    return Cosines(mean=mean, p5=float(low), p95=float(high), histogram=count_cosines(cosines))
 
 
 def _report(
@@ -252,6 +267,8 @@ def _report(
         evaluation_seconds=0.001,
         micro_batch=micro_batch,
         loss=1.0 / step,
+        learning_rate=task.params.effective_learning_rate * (1.0 - progress / WHOLE),
+        gradient_norm=2.0 / step,
     )
 
 

@@ -52,6 +52,8 @@ def print_leaderboard(standing: Standing, *, study: Path) -> None:
             f"Stopping saved {saved:,} training examples ({fraction:.0%})."
             f" Evaluation took {judging / seconds:.0%} of the trials' time."
         )
+    if standing.run_folder.report.is_file():
+        print(f"Report:     {_shown(standing.run_folder.report)}")
     if standing.best_model is not None:
         print(f"Best model: {_shown(standing.best_model)}")
     print(_ways_on(study, standing.best_model))

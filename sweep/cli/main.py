@@ -58,6 +58,9 @@ def _make_parser() -> argparse.ArgumentParser:
     status = _add(commands, "status", _status, "show where a study stands, while it runs or after")
     status.add_argument("--json", action="store_true", help="print the machine's view")
 
+    report = _add(commands, "report", _report, "write what happened in a study as one HTML file")
+    report.add_argument("--output", metavar="FILE", help="where it is written (default: in the study's folder)")
+
     check = _add(commands, "check", _check, "validate a study file and show what a run would do and cost")
     check.add_argument("--no-measure", action="store_true", help="do not measure this machine's speed (seconds)")
 
@@ -83,6 +86,12 @@ def _status(options: argparse.Namespace) -> None:
     from sweep.cli.status import print_status
 
     print_status(options.study, as_json=options.json)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from sweep.cli.report import write_report
+
+    print(f"The report lies at {write_report(options.study, output=options.output)}")
 
 
 def _check(options: argparse.Namespace) -> None:

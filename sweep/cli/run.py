@@ -16,7 +16,7 @@ from sweep.status import read_standing
 
 
 def run(study: str, *, trials: int | None, plain: bool) -> None:
-    """Runs a study to the end of its budget and prints its leaderboard.
+    """Runs a study to the end of its budget, writes its report and prints its leaderboard.
 
     Raises:
         SweepError: If it cannot run, was interrupted, or its trials keep failing.
@@ -25,7 +25,11 @@ def run(study: str, *, trials: int | None, plain: bool) -> None:
         plan = plan_study(study, trials=trials)
         with _open_watcher(plain=plain) as watcher:
             run_study(plan, watcher=watcher, stop=stop)
-    print_leaderboard(read_standing(study), study=Path(study))
+    from sweep.cli.report import write_report  # what draws is loaded when there is something to draw
+
+    standing = read_standing(study)
+    write_report(study)
+    print_leaderboard(standing, study=Path(study))
 
 
 def _open_watcher(*, plain: bool) -> AbstractContextManager[LiveWatcher | PlainWatcher]:

@@ -1,0 +1,149 @@
+"""Answer: which configuration to use, by which figures, and whether to believe them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweep.metrics import paired_interval
+from sweep.progress import WHOLE
+from sweep.status import Standing
+from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.records import TrialRecord, count_saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The chosen model against another one, on the test split.
+
+    Attributes:
+        other: What the other one is.
+        ndcg: Its mean NDCG@10.
+        gain: By how much the chosen one is better, in the mean over queries.
+        low: Lower end of the 95 % interval of the paired difference.
+        high: Its upper end.
+    """
+
+    other: str
+    ndcg: float
+    gain: float
+    low: float
+    high: float
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the interval leaves no doubt which of the two is better."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came out of a study.
+
+    Attributes:
+        headline: The answer in a sentence.
+        trial: The trial to use, or None where there is none.
+        test: Its mean NDCG@10 on the test split, or None where that has not been judged.
+        queries: Queries of the test split.
+        comparisons: Against the untrained model, and against the default where that is another trial.
+        cautions: What keeps the figures from being taken at their face value.
+        saved_examples: Training examples that stopping saved.
+        saved_fraction: Their share of what the trials that ended would have seen.
+    """
+
+    headline: str
+    trial: TrialRecord | None
+    test: float | None
+    queries: int
+    comparisons: tuple[Comparison, ...]
+    cautions: tuple[str, ...]
+    saved_examples: int
+    saved_fraction: float
+
+
+def find_answer(standing: Standing) -> Answer:
+    """What came out of a study, as far as it has come."""
+    record, best = standing.record, standing.record.best
+    chosen = standing.tests.get(best.number) if best else None
+    comparisons = _compare(standing, best) if best else ()
+    saved, fraction = count_saved(record.trials)
+    return Answer(
+        headline=_headline(standing, best),
+        trial=best,
+        test=None if chosen is None else float(np.mean(chosen, dtype=np.float64)),
+        queries=0 if chosen is None else len(chosen),
+        comparisons=comparisons,
+        cautions=tuple(_cautions(standing, best, comparisons)),
+        saved_examples=saved,
+        saved_fraction=fraction,
+    )
+
+
+def _headline(standing: Standing, best: TrialRecord | None) -> str:
+    record = standing.record
+    if best is None or best.peak is None:
+        return _without_best(standing)
+    if all(row.ndcg == 0 for trial in record.trials for row in trial.rows):
+        return "There is nothing to choose by: NDCG@10 was 0 at every measurement of every trial."
+    if record.baseline is not None and best.peak.ndcg <= record.baseline:
+        return "Use the untrained model: no trial beats it."
+    return f"Use trial {best.number}."
+
+
+def _without_best(standing: Standing) -> str:
+    record = standing.record
+    if not record.trials:
+        return "There is no answer yet: no trial has begun."
+    failed = [trial for trial in record.trials if trial.state == "fail"]
+    if len(failed) == len(record.trials):
+        cause, count = Counter(str(trial.attributes.get("error", "unknown")) for trial in failed).most_common(1)[0]
+        return f"There is no answer: all {len(failed)} trials failed, {count} of them with: {cause}"
+    return "There is no answer yet: no trial has come to its end with a model to keep."
+
+
+def _compare(standing: Standing, best: TrialRecord) -> tuple[Comparison, ...]:
+    others = {UNTRAINED: "the untrained model"}
+    default = standing.record.default
+    if default is not None and default.number != best.number:
+        others[default.number] = f"the default (trial {default.number}, the study's first start point)"
+    chosen = standing.tests.get(best.number)
+    found = []
+    for number, name in others.items():
+        values = standing.tests.get(number)
+        if chosen is not None and values is not None:
+            gain, low, high = paired_interval(values, chosen)
+            ndcg = float(np.mean(values, dtype=np.float64))
+            found.append(Comparison(other=name, ndcg=ndcg, gain=gain, low=low, high=high))
+    return tuple(found)
+
+
+def _cautions(standing: Standing, best: TrialRecord | None, comparisons: tuple[Comparison, ...]) -> list[str]:
+    if best is None or best.peak is None:
+        return []
+    found = []
+    if standing.state != "finished":
+        done = f"{standing.record.counted} of {standing.budget} trials"
+        found.append(f"The study is {standing.state}, with {done}: this may change.")
+    if not comparisons and standing.state == "finished":
+        found.append(
+            "There is no figure on a test split: the one on dev was selected as the highest of many, and is optimistic."
+        )
+    found += [
+        f"The interval against {one.other} holds 0: on this test split the two cannot be told apart."
+        for one in comparisons
+        if not one.is_told_apart
+    ]
+    default = standing.record.default
+    if default is not None and default.number == best.number:
+        found.append("The default, which is the study's first start point, is itself the best: the search found none.")
+    elif default is not None and best.number in standing.tests and default.number not in standing.tests:
+        found.append("The default's model was not judged on the test split, so the gain over it is not known.")
+    elif default is None:
+        found.append("No start point names a default, so the gain over one is not known.")
+    if best.stop_reason:
+        found.append(
+            f"Trial {best.number} fell from its peak; what is kept is its model at {best.peak.progress / WHOLE:.0%}."
+        )
+    return found

@@ -1,0 +1,47 @@
+"""The figures of a study, in the order in which the report shows them."""
+
+from __future__ import annotations
+
+from sweep.report.charts import Chart
+from sweep.report.insides import draw_cosines, draw_losses
+from sweep.report.outcomes import draw_batches, draw_curves, draw_importances, draw_rates
+from sweep.report.spending import draw_budget, draw_slots
+from sweep.report.tables import (
+    tabulate_budget,
+    tabulate_cosines,
+    tabulate_curves,
+    tabulate_histograms,
+    tabulate_importances,
+    tabulate_losses,
+    tabulate_slots,
+    tabulate_trials,
+    tabulate_warmups,
+)
+from sweep.study import Study
+
+
+def draw_all(study: Study) -> list[Chart]:
+    """Every figure of a study; one that has nothing to show says why."""
+    trials = tabulate_trials(study)
+    record = study.record
+    return [
+        draw_main(study),
+        draw_rates(trials),
+        draw_batches(trials),
+        draw_cosines(tabulate_cosines(study), tabulate_histograms(study)),
+        draw_losses(tabulate_losses(study), {t.number: t.params.data_format for t in record.trials if t.params}),
+        draw_importances(tabulate_importances(study)),
+        draw_slots(tabulate_slots(study)),
+        draw_budget(tabulate_budget(study)),
+    ]
+
+
+def draw_main(study: Study) -> Chart:
+    """The curves of all trials."""
+    best = study.record.best
+    return draw_curves(
+        tabulate_curves(study),
+        tabulate_warmups(study),
+        best=best.number if best else None,
+        baseline=study.record.baseline,
+    )

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from made_studies import START, make_study
+
+from sweep.study import Study
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A finished study of twelve trials; to be read, not written."""
+    script = {"fail": [3], "diverge": [11]}
+    folder = tmp_path_factory.mktemp("study")
+    return make_study(folder, script=script, budget={"trials": 12}, space={"start": START})
+
+
+@pytest.fixture(scope="session")
+def untried(study: Study) -> Study:
+    """The same study before its first trial."""
+    record = dataclasses.replace(study.record, trials=())
+    standing = dataclasses.replace(study.standing, record=record, tests={})
+    figures = [row for row in study.figures if row["trial"] < 0]
+    return dataclasses.replace(study, standing=standing, runs=[], ends={}, figures=figures)

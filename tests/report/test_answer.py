@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_studies import make_study
+
+from sweep.errors import SweepError
+from sweep.metrics import paired_interval
+from sweep.report.answer import Answer, find_answer
+from sweep.status import Standing, read_standing
+from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.records import TrialRecord
+from sweep.study import Study
+
+
+def change(standing: Standing, trials: Sequence[TrialRecord] | None = None, **changes: Any) -> Standing:
+    """The same study with other trials, or with other attributes."""
+    record = standing.record if trials is None else dataclasses.replace(standing.record, trials=tuple(trials))
+    return dataclasses.replace(standing, **{"record": record, **changes})
+
+
+def with_state(standing: Standing, state: str, **attributes: object) -> list[TrialRecord]:
+    """The study's trials, all in one state."""
+    return [
+        dataclasses.replace(trial, state=state, attributes={**trial.attributes, **attributes})
+        for trial in standing.record.trials
+    ]
+
+
+def test_the_best_trial_is_to_be_used_and_is_compared_with_the_untrained_model_and_the_default(study: Study) -> None:
+    answer = find_answer(study.standing)
+    tests = study.standing.tests
+    assert answer.headline == "Use trial 1."
+    assert answer.trial is study.record.best
+    assert answer.test == pytest.approx(float(np.mean(tests[1])))
+    assert answer.queries == len(tests[1])
+    untrained, default = answer.comparisons
+    assert untrained.other == "the untrained model"
+    assert default.other == "the default (trial 0, the study's first start point)"
+    for one, number in ((untrained, UNTRAINED), (default, 0)):
+        assert (one.gain, one.low, one.high) == pytest.approx(paired_interval(tests[number], tests[1]))
+        assert one.ndcg == pytest.approx(float(np.mean(tests[number])))
+    assert answer.cautions == ()
+    assert (answer.saved_examples, answer.saved_fraction > 0) == (int(sum_saved(study)), True)
+
+
+def sum_saved(study: Study) -> float:
+    frame = study.trials()
+    stopped = frame[frame["stop_reason"].notna()]
+    return float((stopped["planned_examples"] - stopped["examples"]).sum())
+
+
+def test_without_a_test_split_the_figure_is_said_to_be_optimistic(study: Study) -> None:
+    answer = find_answer(change(study.standing, tests={}))
+    assert (answer.test, answer.comparisons) == (None, ())
+    assert "optimistic" in " ".join(answer.cautions)
+
+
+def test_an_interval_that_holds_zero_is_said_to_tell_nothing_apart(study: Study) -> None:
+    tests = {**study.standing.tests, UNTRAINED: study.standing.tests[1]}
+    cautions = " ".join(find_answer(change(study.standing, tests=tests)).cautions)
+    assert "The interval against the untrained model holds 0" in cautions
+    assert "against the default" not in cautions
+
+
+def test_where_no_trial_beats_the_untrained_model_that_is_the_answer(study: Study) -> None:
+    record = dataclasses.replace(study.record, baseline=0.95)
+    answer = find_answer(dataclasses.replace(study.standing, record=record))
+    assert answer.headline == "Use the untrained model: no trial beats it."
+
+
+def test_a_study_without_a_trial_has_no_answer_yet(study: Study) -> None:
+    answer = find_answer(change(study.standing, [], tests={}))
+    assert answer == Answer(
+        headline="There is no answer yet: no trial has begun.",
+        trial=None,
+        test=None,
+        queries=0,
+        comparisons=(),
+        cautions=(),
+        saved_examples=0,
+        saved_fraction=0.0,
+    )
+
+
+def test_where_all_trials_failed_the_commonest_cause_is_named(study: Study) -> None:
+    trials = with_state(study.standing, "fail", error="ValueError: a\n<b>")
+    assert find_answer(change(study.standing, trials, tests={})).headline == (
+        "There is no answer: all 12 trials failed, 12 of them with: ValueError: a\n<b>"
+    )
+
+
+def test_a_study_whose_trials_still_run_has_no_answer_yet(study: Study) -> None:
+    trials = with_state(study.standing, "running")
+    assert find_answer(change(study.standing, trials)).headline.startswith("There is no answer yet: no trial has come")
+
+
+def test_a_metric_that_is_always_0_gives_nothing_to_choose_by(study: Study) -> None:
+    trials = [
+        dataclasses.replace(
+            trial,
+            state="complete",
+            value=0.0,
+            rows=tuple(dataclasses.replace(row, ndcg=0.0) for row in trial.rows),
+        )
+        for trial in study.record.trials
+    ]
+    assert "NDCG@10 was 0 at every measurement" in find_answer(change(study.standing, trials)).headline
+
+
+def test_a_study_that_is_not_finished_says_so(study: Study) -> None:
+    answer = find_answer(change(study.standing, study.record.trials[:5]))
+    assert "The study is interrupted, with 5 of 12 trials: this may change." in answer.cautions
+
+
+def test_a_default_that_is_the_best_or_unknown_or_not_judged_is_said(study: Study, tmp_path: Path) -> None:
+    tests = {number: values for number, values in study.standing.tests.items() if number != 0}
+    assert any(
+        "default's model was not judged" in text for text in find_answer(change(study.standing, tests=tests)).cautions
+    )
+    alone = make_study(tmp_path, budget={"trials": 1}, space={"start": [{"data_format": "query-document"}]})
+    assert any("is itself the best" in text for text in find_answer(alone.standing).cautions)
+    without = [dataclasses.replace(t, attributes={**t.attributes, "start": None}) for t in study.record.trials]
+    assert any(
+        "No start point names a default" in text for text in find_answer(change(study.standing, without)).cautions
+    )
+
+
+def test_an_answer_needs_a_study(tmp_path: Path) -> None:
+    with pytest.raises(SweepError, match="there is no such file"):
+        read_standing(tmp_path / "none.toml")
