@@ -124,7 +124,7 @@ class Browser:
 
 @contextmanager
 def open_browser(*, width: int = 1280, height: int = 900) -> Iterator[Browser]:
-    """A browser for the life of a ``with`` block; the test is skipped, with the reason, where there is none; not in CI."""
+    """A browser for the life of a ``with`` block; without one the test is skipped with the reason, or fails in CI."""
     if CHROMIUM is None or DRIVER is None:
         leave = pytest.fail if os.environ.get("CI") else pytest.skip
         leave("needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)")
