@@ -9,6 +9,7 @@ SweepError                    one line says what, where and what to do; the comm
 ├── DeviceMemoryError         a device's memory was exhausted by a trial
 ├── StorageError              the study's database, or its folder
 ├── StudyLockedError          another live coordinator holds the study
+├── AttemptHeldError          an older process of a trial is alive and cannot be ended
 ├── CheckpointError           a checkpoint that is incomplete or not what its manifest says
 └── StudyEndedError           trials kept failing, so the study was ended; exits with 1
 """
@@ -96,6 +97,10 @@ class StorageError(SweepError):
 
 class StudyLockedError(SweepError):
     """Another live coordinator holds the study."""
+
+
+class AttemptHeldError(SweepError):
+    """An older process of a trial is alive, and cannot be ended from here."""
 
 
 class CheckpointError(SweepError):

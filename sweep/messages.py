@@ -50,6 +50,9 @@ class Assignment(StudyTask):
         evaluations: When the trial is evaluated.
         micro_batch: Pairs that go through the model at once; None lets the worker choose by its memory.
         peak: Best NDCG@10 that is committed for this trial after at least one optimizer step.
+        attempt: Which process of the trial this is, from 1.
+        threads: Threads that the trial may compute with on a CPU; None lets torch choose.
+        memory_share: Share of the device's memory that the trial may plan with.
     """
 
     trial: int
@@ -58,6 +61,29 @@ class Assignment(StudyTask):
     evaluations: tuple[PlannedEvaluation, ...]
     micro_batch: int | None = None
     peak: float | None = None
+    attempt: int = 1
+    threads: int | None = None
+    memory_share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """A CUDA device that torch can use.
+
+    Attributes:
+        name: Its name, such as ``NVIDIA H200``.
+        memory_gib: Its memory.
+        uuid: What the driver knows it by, or None where torch does not say.
+    """
+
+    name: str
+    memory_gib: float
+    uuid: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name and memory, for a person."""
+        return f"{self.name}, {self.memory_gib:.0f} GiB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,12 +239,14 @@ class Failure:
         traceback: The traceback as text.
         actionable: Whether a user can act on the cause alone (it was a SweepError).
         exhausted_micro_batch: The micro-batch at which the device's memory was exhausted, where that was the cause.
+        disk_failed: Whether a disk was full, or could not be written: the cause is then none of the trial's.
     """
 
     cause: str
     traceback: str
     actionable: bool = False
     exhausted_micro_batch: int | None = None
+    disk_failed: bool = False
 
 
 class Channel(Protocol):

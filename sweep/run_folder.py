@@ -56,9 +56,22 @@ class RunFolder:
         """Log of a trial's process, or of the study's other jobs where ``trial`` is None."""
         return self.logs / ("study.log" if trial is None else f"trial-{trial:04d}.log")
 
+    @property
+    def coordinator_log(self) -> Path:
+        """Log of the coordinator, one JSON object a line."""
+        return self.logs / "coordinator.jsonl"
+
     def trial(self, trial: int) -> Path:
         """Folder of a trial's models and checkpoints."""
         return self.checkpoints / f"trial-{trial:04d}"
+
+    def trials(self) -> list[int]:
+        """The trials of which there is a folder on disk, ascending."""
+        return [int(folder.name.removeprefix("trial-")) for folder in _folders(self.checkpoints, r"trial-\d{4,}")]
+
+    def attempt_lock(self, trial: int) -> Path:
+        """The file that a trial's process holds a lock on while it lives."""
+        return self.trial(trial) / "attempt.lock"
 
     def peak_model(self, trial: int, progress: int) -> Path:
         """The model of a trial's evaluation at ``progress`` thousandths, as a Sentence Transformers folder."""

@@ -1,13 +1,15 @@
 """run_worker: the body of a job's process. A task in, reports out, verdicts obeyed, signals handled.
 
 The process talks to its coordinator over one pipe. It ends with its coordinator: a closed pipe means that nobody waits
-for it any more. Ctrl-C reaches the whole terminal, so it is left to the coordinator to answer; a SIGTERM of its own
-asks a trial to save and stop.
+for it any more, and where it is too busy to notice, the kernel ends it together with the fork server. Ctrl-C reaches
+the whole terminal, so it is left to the coordinator to answer; a SIGTERM of its own asks a trial to save and stop.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import faulthandler
 import importlib
 import os
@@ -15,18 +17,31 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from sweep.attempts import hold_attempt
 from sweep.errors import DeviceMemoryError, SweepError
+from sweep.logs import open_log, put_aside
 from sweep.messages import Failure, Report, Verdict
 
 ORPHANED = 70
 """Exit status of a process whose coordinator is gone."""
+
+BEAT_S = 2.0
+"""Seconds after which a job that goes on says so again; one that says nothing is stuck."""
+
+LOG_CHECK_S = 10.0
+"""Seconds after which a process looks again whether its log has grown too large."""
+
+_PR_SET_PDEATHSIG = 1
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +54,8 @@ class Job:
         task: The body's first argument.
         log: File that takes what the process prints.
         environment: Variables set before the body starts, such as the devices it may see.
+        attempt: Which process of its trial it is; every message of it carries this.
+        lock: File that its process holds a lock on while it lives, so that no two of one trial are alive.
     """
 
     name: str
@@ -46,6 +63,8 @@ class Job:
     task: Any
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 1
+    lock: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,17 +81,34 @@ class Done:
     result: Any
 
 
+@dataclass(frozen=True)
+class Alive:
+    """A job goes on: it has come to a step."""
+
+
 class PipeChannel:
-    """A job's line to the coordinator, over a pipe.
+    """A job's line to the coordinator, over a pipe; what goes over it is a pair of the attempt and a message.
 
     Args:
         connection: This end of the pipe.
         on_orphaned: Called, in a thread, once the other end is closed.
+        attempt: What every message carries.
+        on_idle: Called, in a thread, every few seconds.
     """
 
-    def __init__(self, connection: Connection, *, on_orphaned: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        on_orphaned: Callable[[], object],
+        attempt: int = 1,
+        on_idle: Callable[[], object] = lambda: None,
+    ) -> None:
         self._connection = connection
         self._on_orphaned = on_orphaned
+        self._attempt = attempt
+        self._on_idle = on_idle
+        self._sent = time.monotonic()
         self._verdicts: queue.SimpleQueue[Verdict] = queue.SimpleQueue()
         self._pausing = threading.Event()
         threading.Thread(target=self._listen, daemon=True, name="verdicts").start()
@@ -83,7 +119,9 @@ class PipeChannel:
         return self._verdicts.get()
 
     def is_pausing(self) -> bool:
-        """Whether the job has been asked to stop at the next step, to go on later."""
+        """Whether the job has been asked to stop at the next step, to go on later; asked at each step."""
+        if time.monotonic() - self._sent > BEAT_S:
+            self.send(Alive())
         return self._pausing.is_set()
 
     def pause(self) -> None:
@@ -92,11 +130,14 @@ class PipeChannel:
 
     def send(self, message: object) -> None:
         """Sends a message to the coordinator."""
-        self._connection.send(message)
+        self._connection.send((self._attempt, message))
+        self._sent = time.monotonic()
 
     def _listen(self) -> None:
         try:
             while True:
+                while not self._connection.poll(LOG_CHECK_S):
+                    self._on_idle()
                 message = self._connection.recv()
                 if isinstance(message, Verdict):
                     self._verdicts.put(message)
@@ -118,18 +159,34 @@ def run_worker(connection: Connection, job: Job, preload: Sequence[str]) -> None
         preload: Modules that the launcher meant to have imported before this process began.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_fork_server()
     _redirect_output(job.log)
     os.environ.update(job.environment)
     warm = all(module in sys.modules for module in preload)
-    channel = PipeChannel(connection, on_orphaned=lambda: os._exit(ORPHANED))
+    channel = PipeChannel(
+        connection,
+        on_orphaned=lambda: os._exit(ORPHANED),
+        attempt=job.attempt,
+        on_idle=lambda: _rotate_output(job.log),
+    )
     signal.signal(signal.SIGTERM, lambda *_: channel.pause())
-    run_job(job, channel, warm=warm)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # the fork server blocks them
+    run_job(job, channel, warm=warm, lock=job.lock)
 
 
-def run_job(job: Job, channel: PipeChannel, *, warm: bool) -> None:
-    """Runs a job's body and sends home that it started, and its result or its failure."""
+def run_job(job: Job, channel: PipeChannel, *, warm: bool, lock: Path | None = None) -> None:
+    """Runs a job's body and sends home that it started, and its result or its failure.
+
+    Args:
+        job: The job.
+        channel: Its line to the coordinator.
+        warm: Whether its imports were there before it started.
+        lock: File to hold a lock on from now until this process ends.
+    """
     channel.send(Started(warm=warm))
     try:
+        if lock is not None:
+            hold_attempt(lock, job.attempt)
         module, _, function = job.body.partition(":")
         channel.send(Done(getattr(importlib.import_module(module), function)(job.task, channel)))
     except Exception as error:  # noqa: BLE001 - the process's boundary: whatever went wrong comes home with its traceback
@@ -144,19 +201,63 @@ def _describe(error: Exception) -> Failure:
         traceback="".join(traceback.format_exception(error)),
         actionable=isinstance(error, SweepError),
         exhausted_micro_batch=error.micro_batch if isinstance(error, DeviceMemoryError) else None,
+        disk_failed=any(_is_disk_error(cause) for cause in _chain(error)),
     )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it was raised from or during."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_disk_error(error: BaseException) -> bool:
+    """Whether a disk was full or could not be written; libraries in Rust say so in words alone."""
+    known = isinstance(error, OSError) and error.errno in _DISK_ERRORS
+    return known or any(f"(os error {number})" in str(error) for number in _DISK_ERRORS)
+
+
+def _end_with_fork_server() -> None:
+    """Has the kernel kill this process once its parent is gone, the fork server, which goes with its coordinator.
+
+    That ends a process that is stopped, or stuck in a step that lets no thread run. Each process that the fork server
+    makes is handed an end of the pipe that keeps the fork server alive; it is given back here, so that the coordinator
+    alone has one.
+    """
+    server = vars(forkserver._forkserver)  # there is no public way to give it back
+    handed_over = server.get("_forkserver_alive_fd")
+    if handed_over is not None:
+        server["_forkserver_alive_fd"] = None
+        os.close(handed_over)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _redirect_output(log: Path) -> None:
     """Sends what this process and its libraries print to the log, past Python too, and tracebacks of crashes."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    put_aside(log)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(ValueError, OSError):
             stream.flush()
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
+    _append_output(log)
     sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
     faulthandler.enable(sys.stderr)
+
+
+def _rotate_output(log: Path) -> None:
+    """Begins a new log where it has grown too large."""
+    if put_aside(log):
+        _append_output(log)
+
+
+def _append_output(log: Path) -> None:
+    """Has the two descriptors of what is printed append to a log."""
+    try:
+        descriptor = open_log(log)
+    except OSError:  # a full or read-only disk: the trial goes on, and what it prints is lost
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)

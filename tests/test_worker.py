@@ -54,7 +54,7 @@ def report(line: Line, progress: int, *answers: object) -> Verdict:
 def test_a_report_waits_for_its_answer_and_answers_come_in_order(line: Line) -> None:
     assert report(line, 100, Verdict(reason="first"), Verdict(stop=True, reason="second")) == Verdict(reason="first")
     assert report(line, 200) == Verdict(stop=True, reason="second")
-    assert [line.end.recv().progress for _ in range(2)] == [100, 200]
+    assert [line.end.recv()[1].progress for _ in range(2)] == [100, 200]
 
 
 def test_a_channel_is_pausing_once_it_was_asked_to(line: Line) -> None:
@@ -86,7 +86,7 @@ def test_a_job_whose_coordinator_is_gone_is_told_to_stop() -> None:
 @pytest.mark.parametrize("warm", [True, False])
 def test_a_job_says_that_it_started_and_what_it_returned(line: Line, warm: bool) -> None:
     run_job(make_job("echo", {"a": 1}), line.channel, warm=warm)
-    assert [line.end.recv() for _ in range(2)] == [Started(warm=warm), Done({"a": 1})]
+    assert [line.end.recv() for _ in range(2)] == [(1, Started(warm=warm)), (1, Done({"a": 1}))]
 
 
 @pytest.mark.usefixtures("jobs")
@@ -94,7 +94,7 @@ def test_a_job_that_raises_sends_its_traceback_home_and_prints_it(
     line: Line, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_job(make_job("fail", "it broke"), line.channel, warm=True)
-    failure = [line.end.recv() for _ in range(2)][1]
+    failure = [line.end.recv()[1] for _ in range(2)][1]
     assert isinstance(failure, Failure)
     assert failure.cause == "RuntimeError: it broke"
     assert failure.traceback in capsys.readouterr().err

@@ -20,7 +20,7 @@ class InlineLauncher:
     """
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Connection] = {}
+        self._jobs: dict[str, tuple[Connection, int]] = {}  # with the attempt
         self._killed: list[Message] = []
 
     def start(self, job: Job) -> None:
@@ -28,7 +28,7 @@ class InlineLauncher:
         if job.name in self._jobs:
             raise ValueError(f"a job named {job.name!r} is running")
         ours, theirs = Pipe()
-        self._jobs[job.name] = ours
+        self._jobs[job.name] = (ours, job.attempt)
         threading.Thread(target=_run, args=(theirs, job), daemon=True, name=f"sweep {job.name}").start()
 
     def wait(self, timeout_s: float) -> list[Message]:
@@ -36,7 +36,7 @@ class InlineLauncher:
         if self._killed:
             killed, self._killed = self._killed, []
             return killed
-        names = {connection: name for name, connection in self._jobs.items()}
+        names = {connection: name for name, (connection, _) in self._jobs.items()}
         return [self._receive(names[ready]) for ready in wait(list(names), timeout_s) if isinstance(ready, Connection)]
 
     def answer(self, job: str, verdict: Verdict) -> None:
@@ -49,31 +49,35 @@ class InlineLauncher:
 
     def kill(self, job: str) -> None:
         """Stops listening to a job."""
-        self._jobs.pop(job).close()
-        self._killed.append(Message(job, Died("killed")))
+        connection, attempt = self._jobs.pop(job)
+        connection.close()
+        self._killed.append(Message(job, Died("killed"), attempt))
 
     def close(self) -> None:
         """Stops listening to every job."""
-        for connection in self._jobs.values():
+        for connection, _ in self._jobs.values():
             connection.close()
         self._jobs.clear()
 
     def _send(self, job: str, message: object) -> None:
         if job in self._jobs:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._jobs[job].send(message)
+                self._jobs[job][0].send(message)
 
     def _receive(self, job: str) -> Message:
+        connection, attempt = self._jobs[job]
         try:
-            payload = self._jobs[job].recv()
+            said_by, payload = connection.recv()
         except (EOFError, OSError):
-            self._jobs.pop(job).close()
-            return Message(job, Died("its thread ended without a word"))
+            del self._jobs[job]
+            connection.close()
+            return Message(job, Died("its thread ended without a word"), attempt)
         if isinstance(payload, (Done, Failure)):
-            self._jobs.pop(job).close()
-        return Message(job, payload)
+            del self._jobs[job]
+            connection.close()
+        return Message(job, payload, said_by)
 
 
 def _run(connection: Connection, job: Job) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more
-        run_job(job, PipeChannel(connection, on_orphaned=lambda: None), warm=True)
+        run_job(job, PipeChannel(connection, on_orphaned=lambda: None, attempt=job.attempt), warm=True)

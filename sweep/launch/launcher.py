@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sweep.messages import Failure, Report, Verdict
-from sweep.worker import Done, Job, Started
+from sweep.worker import Alive, Done, Job, Started
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,21 @@ class Message:
     Attributes:
         job: The job's name.
         payload: What it said. Done, Failure and Died end the job, each exactly one.
+        attempt: Which process of the trial said it; whoever hears an older one than the last that was started must not
+            heed it.
     """
 
     job: str
-    payload: Started | Report | Done | Failure | Died
+    payload: Started | Alive | Report | Done | Failure | Died
+    attempt: int = 1
 
 
 class Launcher(Protocol):
     """Runs jobs side by side, each apart from the others.
 
     A job sends Started, then any number of Reports, each of which waits for its answer, then one of Done, Failure and
-    Died, after which its name is free again and its process, if it had one, is gone.
+    Died, after which its name is free again and its process, if it had one, is gone. One that asks at each step whether
+    to pause says now and then, unasked, that it is Alive.
     """
 
     def start(self, job: Job) -> None:

@@ -12,9 +12,11 @@ import os
 import pickle
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 from sweep.errors import SweepError
 from sweep.launch.launcher import Died, Message
@@ -23,6 +25,32 @@ from sweep.worker import ORPHANED, Done, Job, run_worker
 
 EXIT_S = 10.0
 """Seconds that a process gets to exit after its last word."""
+
+
+LOST_STATUS = 255
+"""What the standard library says of a process whose fork server is gone."""
+
+_KERNEL_COUNTS = Path("/proc/vmstat")
+
+
+def _count_oom_kills() -> int:
+    """How many processes the kernel has ended for want of memory since it started; 0 where it does not say."""
+    with contextlib.suppress(OSError):
+        for line in _KERNEL_COUNTS.read_text(encoding="ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A job that runs: its process, this end of its pipe, its attempt, and what the kernel had counted before it."""
+
+    process: ForkServerProcess
+    connection: Connection
+    attempt: int
+    oom_kills: int = field(default_factory=_count_oom_kills)
 
 
 class LocalLauncher:
@@ -39,7 +67,7 @@ class LocalLauncher:
         os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(self._preload))
-        self._jobs: dict[str, tuple[ForkServerProcess, Connection]] = {}
+        self._jobs: dict[str, _Running] = {}
 
     def start(self, job: Job) -> None:
         """Forks a process for a job.
@@ -59,11 +87,11 @@ class LocalLauncher:
             raise
         finally:
             theirs.close()  # so that the pipe closes with the process
-        self._jobs[job.name] = (process, ours)
+        self._jobs[job.name] = _Running(process, ours, job.attempt)
 
     def wait(self, timeout_s: float) -> list[Message]:
         """What jobs have said since the last call."""
-        names = {connection: name for name, (_, connection) in self._jobs.items()}
+        names = {running.connection: name for name, running in self._jobs.items()}
         return [self._receive(names[ready]) for ready in wait(list(names), timeout_s) if isinstance(ready, Connection)]
 
     def answer(self, job: str, verdict: Verdict) -> None:
@@ -76,18 +104,18 @@ class LocalLauncher:
 
     def kill(self, job: str) -> None:
         """Kills a job's process."""
-        self._jobs[job][0].kill()
+        self._jobs[job].process.kill()
 
     def close(self) -> None:
         """Kills every job's process and waits until it is gone."""
-        for process, _ in self._jobs.values():
-            process.kill()
+        for running in self._jobs.values():
+            running.process.kill()
         for job in list(self._jobs):
             self._reap(job)
 
     def process_id(self, job: str) -> int | None:
         """Process id of a running job."""
-        return self._jobs[job][0].pid
+        return self._jobs[job].process.pid
 
     def _fork(self, process: ForkServerProcess, job: Job) -> None:
         try:
@@ -104,44 +132,50 @@ class LocalLauncher:
     def _send(self, job: str, message: object) -> None:
         if job in self._jobs:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._jobs[job][1].send(message)
+                self._jobs[job].connection.send(message)
 
     def _receive(self, job: str) -> Message:
+        running = self._jobs[job]
         try:
-            payload = self._jobs[job][1].recv()
+            attempt, payload = running.connection.recv()
         except (EOFError, OSError):
-            return Message(job, Died(self._reap(job)))
+            return Message(job, Died(self._reap(job)), running.attempt)
         if isinstance(payload, (Done, Failure)):
             self._reap(job)
-        return Message(job, payload)
+        return Message(job, payload, attempt)
 
     def _reap(self, job: str) -> str:
         """Waits until a job's process is gone, and says how it ended."""
-        process, connection = self._jobs.pop(job)
-        connection.close()
-        process.join(EXIT_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
-        code = process.exitcode
-        process.close()
-        return _describe_exit(code)
+        running = self._jobs.pop(job)
+        running.connection.close()
+        running.process.join(EXIT_S)
+        if running.process.is_alive():
+            running.process.kill()
+            running.process.join()
+        code = running.process.exitcode
+        running.process.close()
+        return _describe_exit(code, is_out_of_memory=_count_oom_kills() > running.oom_kills)
 
 
 def _start_fork_server() -> None:
-    """Starts the fork server where it is not running, with Ctrl-C blocked in it and in all that it forks.
+    """Starts the fork server where it is not running, with SIGINT and SIGTERM blocked in it and in all that it forks.
 
-    Ctrl-C reaches the whole terminal, and a process that was just forked has not had the time to ignore it.
+    Both can reach every process of a run: Ctrl-C in a terminal, SIGTERM from whoever ends a group of processes. The
+    fork server must outlive its processes, and one that was just forked has not had the time to prepare for either.
     """
     resource_tracker.ensure_running()  # by itself, since it unblocks the signal again
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
-def _describe_exit(code: int | None) -> str:
+def _describe_exit(code: int | None, *, is_out_of_memory: bool) -> str:
     if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}"
+        name = signal.Signals(-code).name
+        by_kernel = " (the kernel ended a process for want of memory)" if is_out_of_memory and name == "SIGKILL" else ""
+        return f"killed by {name}{by_kernel}"
+    if code == LOST_STATUS:
+        return "ended with the fork server"
     return "its coordinator was gone" if code == ORPHANED else f"exited with status {code}"

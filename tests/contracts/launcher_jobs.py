@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import sys
 import threading
@@ -114,3 +115,18 @@ def compute_long(task: object, channel: Channel) -> None:  # noqa: ARG001
     end = time.monotonic() + 600
     while time.monotonic() < end:
         sum(range(1000))
+
+
+def hold_the_interpreter(task: object, channel: Channel) -> None:  # noqa: ARG001
+    """A step that lets no other thread run, for minutes: matching this takes some 2 ** 40 tries in C."""
+    re.match(r"(a+)+$", "a" * 40 + "b")
+
+
+def stop_itself(task: object, channel: Channel) -> None:  # noqa: ARG001
+    os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(600)
+
+
+def fill_the_disk(task: str, channel: Channel) -> None:  # noqa: ARG001
+    with open(task, "w") as full:
+        full.write("more than fits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,12 +18,13 @@ import pytest
 from processes import end_group, living, start_script, wait_until
 
 from sweep.coordinator.running import begin_trial, make_assignment
+from sweep.coordinator.slots import Slot
 from sweep.errors import SweepError
 from sweep.launch import Died, InlineLauncher, Launcher, LocalLauncher, Message
 from sweep.messages import Failure, Report, TrialResult, Verdict
 from sweep.plan import plan_study
 from sweep.testing import write_toy_study
-from sweep.worker import Done, Job, Started
+from sweep.worker import Alive, Done, Job, Started
 
 PRELOAD = ("sweep.testing",)
 
@@ -90,6 +92,32 @@ def test_a_report_crosses_unchanged(launcher: Launcher, make_job: Callable[..., 
     sent = launcher_jobs.make_report(350)
     assert report.evaluation.per_query.tobytes() == sent.evaluation.per_query.tobytes()
     assert (report.progress, report.step, report.loss) == (sent.progress, sent.step, sent.loss)
+
+
+def test_every_message_carries_the_attempt_of_its_job(launcher: Launcher, make_job: Callable[..., Job]) -> None:
+    launcher.start(dataclasses.replace(make_job("report_all", [100]), attempt=7))
+    assert {message.attempt for message in listen(launcher)} == {7}
+    launcher.start(dataclasses.replace(make_job("wait_for_pause"), attempt=8))
+    launcher.wait(5.0)
+    launcher.kill("job")
+    assert {message.attempt for message in listen(launcher)} == {8}
+
+
+def test_a_job_that_comes_to_its_steps_says_so_unasked(launcher: Launcher, make_job: Callable[..., Job]) -> None:
+    launcher.start(make_job("wait_for_pause"))
+    heard: list[Message] = []
+    while not any(isinstance(message.payload, Alive) for message in heard):
+        heard += launcher.wait(5.0)
+    launcher.pause("job")
+    assert listen(launcher)[-1].payload == Done("paused")
+
+
+def test_a_failure_says_whether_the_disk_was_the_cause(launcher: Launcher, make_job: Callable[..., Job]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    failure = run(launcher, make_job("fill_the_disk", "/dev/full"))
+    assert failure.disk_failed
+    assert not run(launcher, make_job("fail", "it broke")).disk_failed
 
 
 def test_an_unanswered_report_waits(launcher: Launcher, make_job: Callable[..., Job]) -> None:
@@ -247,11 +275,36 @@ def test_a_task_that_cannot_be_sent_is_an_error_that_names_it(
     assert run(local, make_job("echo", 1)) == Done(1)
 
 
+def test_two_processes_of_one_trial_are_never_alive_at_once(local: LocalLauncher, make_job: Callable[..., Job]) -> None:
+    lock = make_job("echo").log.parent / "attempt.lock"
+    lock.parent.mkdir(parents=True)
+    local.start(dataclasses.replace(make_job("wait_for_pause", name="older"), lock=lock))
+    local.wait(5.0)
+    local.start(dataclasses.replace(make_job("echo", name="newer"), lock=lock))
+    failure = listen(local)[-1].payload
+    assert isinstance(failure, Failure)
+    assert "another process of this trial is alive" in failure.cause
+    local.pause("older")
+    assert listen(local)[-1] == Message("older", Done("paused"))
+    assert run(local, dataclasses.replace(make_job("echo", 1), lock=lock)) == Done(1)
+
+
+def test_jobs_outlive_neither_the_fork_server_nor_is_the_next_one_kept_from_starting(
+    local: LocalLauncher, make_job: Callable[..., Job]
+) -> None:
+    server = run(local, make_job("describe_process")).result[1]
+    local.start(make_job("hold_the_interpreter", name="stuck"))
+    local.wait(5.0)
+    os.kill(server, signal.SIGKILL)
+    assert isinstance(listen(local)[-1].payload, Died)
+    assert run(local, make_job("echo", 1)) == Done(1)
+
+
 def test_sigterm_makes_a_trial_save_and_pause(local: LocalLauncher, tmp_path: Path) -> None:
     plan = plan_study(write_toy_study(tmp_path, script={"step_s": 0.02}))
     baseline = launcher_jobs.make_report(0).evaluation.per_query
     trial = begin_trial(plan, 0, params=launcher_jobs.PARAMS, baseline=baseline)
-    task = make_assignment(plan, trial, device="cpu", micro_batch=None)
+    task = make_assignment(plan, trial, slot=Slot("cpu", "CPU"), micro_batch=None)
     local.start(Job(name="trial", body="sweep.testing:run_trial", task=task, log=plan.run_folder.log(0)))
     heard: list[Message] = []
     while not any(isinstance(message.payload, Report) for message in heard):
@@ -340,9 +393,10 @@ def test_no_process_is_left_once_a_launching_process_has_ended(start_launching: 
 
 
 def test_every_process_ends_within_five_seconds_of_its_killed_coordinator(start_launching: Start) -> None:
-    process = start_launching("sleep_long", "compute_long", "wait_for_pause", "report_all")
+    bodies = ("sleep_long", "compute_long", "wait_for_pause", "report_all", "hold_the_interpreter", "stop_itself")
+    process = start_launching(*bodies)
     assert process.stdout is not None
-    workers = [int(process.stdout.readline().split()[2]) for _ in range(4)]
+    workers = [int(process.stdout.readline().split()[2]) for _ in bodies]
     assert len(living(process.pid)) >= 5
     assert all(is_alive(pid) for pid in workers)
     process.kill()

@@ -1,0 +1,107 @@
+"""AttemptLock: one process a trial at a time, whatever is stopped, thawed or left behind.
+
+A trial's process holds a lock of the kernel's (flock) on a file of its trial for as long as it lives, and writes beside
+it who it is. A process that was stopped (SIGSTOP) still holds it, so the next attempt can end it before it begins: an
+older attempt that thaws later is not there any more, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from sweep.errors import AttemptHeldError
+
+PATIENCE_S = 10.0
+"""Seconds that the kernel gets to end a process that was killed."""
+
+_held: list[int] = []
+"""Descriptors of the locks of this process, open until it ends."""
+
+
+def hold_attempt(file: Path, attempt: int) -> None:
+    """Takes a trial's lock for the life of this process, and writes down who holds it.
+
+    Raises:
+        AttemptHeldError: If an older attempt holds it.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise AttemptHeldError(f"{file}: another process of this trial is alive: {_read(file)}") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "attempt": attempt, "place": _place()}).encode(), 0)
+    _held.append(descriptor)
+
+
+def end_older_attempt(file: Path, *, patience_s: float = PATIENCE_S) -> int | None:
+    """Kills the process that holds a trial's lock, and waits until it is gone.
+
+    A process is named by its id only as long as it lives, and it lives as long as it holds the lock; so no other
+    process can be hit. One of another machine or container is left alone.
+
+    Args:
+        file: The lock's file.
+        patience_s: Seconds that the kernel gets.
+
+    Returns:
+        The id of the process that was killed, or None where there was none.
+
+    Raises:
+        AttemptHeldError: If it cannot be ended from here.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if _is_free(descriptor):
+            return None
+        holder = _read(file)
+        pid = holder.get("pid")
+        if not isinstance(pid, int) or holder.get("place") != _place():
+            raise AttemptHeldError(f"{file}: a process of this trial is alive that cannot be ended from here: {holder}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + patience_s
+        while not _is_free(descriptor):
+            if time.monotonic() > deadline:
+                raise AttemptHeldError(f"{file}: process {pid} was killed and does not end; see what it waits for")
+            time.sleep(0.01)
+        return pid
+    finally:
+        os.close(descriptor)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
+
+
+def _read(file: Path) -> dict[str, object]:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _place() -> str:
+    """Where process ids mean what they mean here: this start of the machine, and this container."""
+    parts = []
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts) or os.uname().nodename
