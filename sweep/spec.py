@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -178,6 +179,15 @@ class BudgetSpec(_Table):
 
     trials: int = Field(ge=1, description="Trials in total, over all runs and resumes.")
     examples: int = Field(ge=1, le=MAX_EXAMPLES, description="Training pairs that a full trial sees.")
+    wall_clock_h: float | None = Field(
+        default=None, gt=0.0, description="Hours that the study's runs may take together; then it ends early."
+    )
+    device_hours: float | None = Field(
+        default=None, gt=0.0, description="Hours that trials may hold devices, summed over devices; then it ends early."
+    )
+    target: float | None = Field(
+        default=None, gt=0.0, le=1.0, description="NDCG@10 on the dev split at which the study ends early."
+    )
 
 
 class StartSpec(_Table):
@@ -273,24 +283,57 @@ class StoppingSpec(_Table):
     ] = Field(default=DropOffSpec(), description="The drop-off rule, or false to let every run go on to its end.")
 
 
+_CPU_WORKERS = re.compile(r"cpu:[1-9]\d{0,3}")
+
+
 class WorkersSpec(_Table):
     """Where trials run."""
 
     devices: Annotated[
-        Annotated[Literal["auto", "cpu"], Tag("fixed")]
+        Annotated[str, Tag("fixed")]
         | Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Tag("choices")],
         Discriminator(lambda value: "choices" if _kind(value) == "choices" else "fixed"),
-    ] = Field(default="auto", description='"auto", "cpu", or a list of CUDA device numbers.')
+    ] = Field(
+        default="auto", description='"auto", "cpu", "cpu:N" for N trials at once on the CPU, or CUDA device numbers.'
+    )
+    trials_per_device: int = Field(
+        default=1, ge=1, le=64, description="Trials at once on a device, as far as their measured memory allows."
+    )
     micro_batch: int | None = Field(
         default=None, ge=1, description="Pairs that go through the model at once; left out: what the memory allows."
+    )
+    stall_s: float = Field(
+        default=1800.0, gt=0.0, description="Seconds without a word from a trial after which its process is killed."
     )
 
     @field_validator("devices")
     @classmethod
     def _names_devices_once(cls, devices: str | tuple[int, ...]) -> str | tuple[int, ...]:
-        if not isinstance(devices, str) and (not devices or len(set(devices)) < len(devices)):
+        if isinstance(devices, str):
+            if devices not in ("auto", "cpu") and not _CPU_WORKERS.fullmatch(devices):
+                raise ValueError(f'must be "auto", "cpu", "cpu:2" or a list of device numbers, got {devices!r}')
+        elif not devices or len(set(devices)) < len(devices):
             raise ValueError(f"must name each device once, got {list(devices)}")
         return devices
+
+    @property
+    def cpu_workers(self) -> int | None:
+        """Trials at once on the CPU where it is chosen, else None."""
+        if not isinstance(self.devices, str) or self.devices == "auto":
+            return None
+        return int(self.devices.partition(":")[2] or 1) * self.trials_per_device
+
+
+class CheckpointsSpec(_Table):
+    """What is kept of trials on disk."""
+
+    keep: int = Field(default=1, ge=1, description="Peak models that are kept: those of the best trials.")
+    max_gib: float | None = Field(
+        default=None, gt=0.0, description="Most that models and checkpoints may take together; left out: no limit."
+    )
+    every_s: float = Field(
+        default=600.0, gt=0.0, description="Seconds after which a trial saves a checkpoint between evaluations too."
+    )
 
 
 class StudySpec(_Table):
@@ -305,6 +348,7 @@ class StudySpec(_Table):
     space: SpaceSpec = Field(default=SpaceSpec(), description="The search space.")
     stopping: StoppingSpec = Field(default=StoppingSpec(), description="The stopping.")
     workers: WorkersSpec = Field(default=WorkersSpec(), description="The workers.")
+    checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="The checkpoints.")
 
     @model_validator(mode="after")
     def _has_enough_steps(self) -> Self:

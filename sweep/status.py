@@ -63,7 +63,8 @@ class Standing:
         """What goes on, in a word."""
         if self.holder is not None:
             return "running"
-        if self.record.counted >= self.budget and not any(trial.state == "running" for trial in self.record.trials):
+        is_spent = self.record.counted >= self.budget or self.record.attributes.get(ENDED_BY) is not None
+        if is_spent and not any(trial.state == "running" for trial in self.record.trials):
             return "finished"
         rerun = {trial.attributes.get("rerun_of") for trial in self.record.trials}
         return "failed" if set(self.record.attributes.get(EXCUSED, ())) - rerun else "interrupted"

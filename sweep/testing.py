@@ -6,6 +6,7 @@ The scripted jobs keep the promise of the real ones (reports, verdicts, checkpoi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from sweep.messages import (
     Assignment,
     Channel,
     Cosines,
+    Device,
     Evaluation,
     JudgeTask,
     PreparedStudy,
@@ -142,7 +144,7 @@ def scripted_ndcg(params: Params, progress: int) -> float:
     return 0.5 + 0.05 * min(1.0, share / 0.1) - 0.3 * heat * max(0.0, share - 0.1)
 
 
-def list_devices(task: None, channel: Channel) -> tuple[str, list[str]]:  # noqa: ARG001 - every job has both
+def list_devices(task: None, channel: Channel) -> tuple[str, list[Device]]:  # noqa: ARG001 - every job has both
     """Stands in for ``sweep.trial.list_devices``: no device."""
     return "scripted", []
 
@@ -172,16 +174,34 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     ``fail_step`` (0 by default); ``die``, signals by trial number as text, each sent once to the trial's own process at
     ``die_step``, or each time with ``die_always``; ``diverge``, trials whose values are not finite from the second
     evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the largest batch that fits at any
-    micro-batch; ``noise``, the standard deviation of a query's value.
+    micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``, the memory it reports;
+    ``history``, a file that takes a line of JSON when a trial begins, reports, is answered and ends.
     """
     script = json.loads((task.folder / task.spec.model.base / SCRIPT).read_text())
     folder = RunFolder(task.run_folder)
     folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
     checkpoint = newest_whole(folder.checkpoint_folders(task.trial))
     resumed = json.loads((checkpoint / "step.json").read_text()) if checkpoint else 0
     micro_batch = _scripted_memory(task, script)
     due = {planned.step: planned.progress for planned in task.evaluations}
+    _note(task, script, "begin", step=resumed)
+    result = _train(task, channel, script, due, resumed=resumed, micro_batch=micro_batch)
+    _note(task, script, "end", step=result.step, status=result.status)
+    return result
+
+
+def _train(
+    task: Assignment,
+    channel: Channel,
+    script: Mapping[str, Any],
+    due: Mapping[int, int],
+    *,
+    resumed: int,
+    micro_batch: int,
+) -> TrialResult:
+    """The steps of a scripted trial after the one that it goes on from."""
+    folder = RunFolder(task.run_folder)
+    started, saved_at = time.perf_counter(), time.monotonic()
     peak = -1.0 if task.peak is None else task.peak
     for step in range(resumed + 1, task.steps + 1):
         time.sleep(script.get("step_s", 0.0))
@@ -192,14 +212,39 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
             if evaluation.ndcg > peak:
                 peak = evaluation.ndcg
                 _write_model(folder.peak_model(task.trial, due[step]), peak)
-            verdict = channel.report(_report(task, due[step], step, evaluation, started, micro_batch))
+            numbers = {"progress": due[step], "ndcg": evaluation.ndcg}
+            _note(task, script, "report", step=step, **numbers)
+            report = _report(task, due[step], step, evaluation, started, micro_batch)
+            verdict = channel.report(dataclasses.replace(report, memory_gib=script.get("memory_gib")))
+            _note(task, script, "answered", step=step, stop=verdict.stop, **numbers)
             if verdict.stop:
                 return TrialResult(status="stopped", step=step, resumed_from=resumed, micro_batch=micro_batch)
             saved = _save_step(folder.checkpoint(task.trial, step), step)
+        if not saved and step < task.steps and time.monotonic() - saved_at > task.spec.checkpoints.every_s:
+            saved = _save_step(folder.checkpoint(task.trial, step), step)
+        saved_at = time.monotonic() if saved else saved_at
         if channel.is_pausing() and step < task.steps:
             saved or _save_step(folder.checkpoint(task.trial, step), step)
             return TrialResult(status="paused", step=step, resumed_from=resumed, micro_batch=micro_batch)
     return TrialResult(status="finished", step=task.steps, resumed_from=resumed, micro_batch=micro_batch)
+
+
+def _note(task: Assignment, script: Mapping[str, Any], event: str, **numbers: Any) -> None:
+    """Appends a line to the script's history, in one write: who, when, on which device, and what."""
+    if "history" not in script:
+        return
+    entry = {
+        "time": time.time(),
+        "event": event,
+        "trial": task.trial,
+        "attempt": task.attempt,
+        "pid": os.getpid(),
+        "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        **numbers,
+    }
+    descriptor = os.open(script["history"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(descriptor, (json.dumps(entry) + "\n").encode())
+    os.close(descriptor)
 
 
 def _scripted_memory(task: Assignment, script: Mapping[str, Any]) -> int:

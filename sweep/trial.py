@@ -6,10 +6,12 @@ stopped: it reports each evaluation and obeys the answer.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -19,6 +21,7 @@ from sweep.data.collection import Collection, Split
 from sweep.messages import (
     Assignment,
     Channel,
+    Device,
     Evaluation,
     JudgeTask,
     PreparedStudy,
@@ -29,10 +32,18 @@ from sweep.messages import (
 from sweep.params import Params
 from sweep.run_folder import RunFolder
 from sweep.training.checkpoint import newest_whole, remove
-from sweep.training.devices import choose_micro_batch, list_cuda_devices, peak_memory_gib
+from sweep.training.devices import (
+    choose_micro_batch,
+    limit_threads,
+    list_cuda_devices,
+    naming_exhaustion,
+    peak_memory_gib,
+)
 from sweep.training.fit import Course, FitPlan, Next, fit
 from sweep.training.judge import Judge
 from sweep.training.models import load_base_model, load_model, save_model
+
+_log = logging.getLogger(__name__)
 
 RETRIEVAL_FORMAT = "query-document"
 """The data format of the task that models are judged on; every trial's validation loss is taken in it too."""
@@ -42,10 +53,9 @@ RETRIEVAL_FORMAT = "query-document"
 tqdm.set_lock(threading.RLock())
 
 
-def list_devices(task: None, channel: Channel) -> tuple[str, list[str]]:  # noqa: ARG001 - every job has both
-    """torch's build, and the CUDA devices that it can use, by name; starts CUDA, so only in a process of its own."""
-    build, devices = list_cuda_devices()
-    return build, [f"{device.name}, {device.memory_gib:.0f} GiB" for device in devices]
+def list_devices(task: None, channel: Channel) -> tuple[str, list[Device]]:  # noqa: ARG001 - every job has both
+    """torch's build, and the CUDA devices that it can use; starts CUDA, so only in a process of its own."""
+    return list_cuda_devices()
 
 
 def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
@@ -99,15 +109,21 @@ class _TrialRun:
     status: str = "finished"
     evaluation_seconds: float = 0.0
     started: float = field(default_factory=time.perf_counter)
+    saved: float = field(default_factory=time.monotonic)
 
     def run(self) -> TrialResult:
         task, params = self.task, self.task.params
+        limit_threads(task.threads)
         folder = RunFolder(task.run_folder)
         folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
-        checkpoint = newest_whole(folder.checkpoint_folders(task.trial))
+        checkpoint = self._find_checkpoint()
         self.resumed_from = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
-        self.model = load_model(folder.base_model, device=task.device)
-        self.micro_batch = min(task.micro_batch or choose_micro_batch(self.model, params.batch_size), params.batch_size)
+        with naming_exhaustion(task.device, task.micro_batch or params.batch_size):
+            self.model = load_model(folder.base_model, device=task.device)
+            chosen = task.micro_batch or choose_micro_batch(
+                self.model, params.batch_size, memory_share=task.memory_share
+            )
+        self.micro_batch = min(chosen, params.batch_size)
         collection = load_collection(task.spec.data, folder=task.folder)
         self.judge = _judge(task, collection, "dev", model=self.model, params=params)
         self.peak = task.peak
@@ -119,6 +135,14 @@ class _TrialRun:
             resumed_from=self.resumed_from,
             micro_batch=self.micro_batch,
         )
+
+    def _find_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint; what is passed over for being broken is said in the trial's log."""
+        folders = RunFolder(self.task.run_folder).checkpoint_folders(self.task.trial)
+        found = newest_whole(folders)
+        for broken in folders[folders.index(found) + 1 if found else 0 :]:
+            _log.warning("%s: is not whole, so the trial goes on from %s", broken, found or "its beginning")
+        return found
 
     def _plan(self, collection: Collection) -> FitPlan:
         task = self.task
@@ -142,9 +166,15 @@ class _TrialRun:
         if decision is not Next.STOP and step < self.task.steps and self.channel.is_pausing():
             self.status = "paused"
             decision = Next.SAVE | Next.STOP
+        elif decision is Next.GO_ON and step < self.task.steps and self._is_save_due():
+            decision = Next.SAVE
         if Next.SAVE in decision:
             self._forget_checkpoints(before=step)
+            self.saved = time.monotonic()
         return decision
+
+    def _is_save_due(self) -> bool:
+        return time.monotonic() - self.saved > self.task.spec.checkpoints.every_s
 
     def _evaluate(self, step: int, progress: int, course: Course) -> Next:
         task, folder = self.task, RunFolder(self.task.run_folder)

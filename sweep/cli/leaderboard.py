@@ -13,7 +13,7 @@ from sweep.metrics import paired_interval
 from sweep.progress import WHOLE
 from sweep.status import Standing
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.records import TrialRecord, count_saved
+from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
 
 HEADINGS = (
     "",
@@ -62,7 +62,9 @@ def print_leaderboard(standing: Standing, *, study: Path) -> None:
 def _headline(standing: Standing) -> list[str]:
     """The figures that count, and first of all whether training helped at all."""
     record, best = standing.record, standing.record.best
-    lines = [f"{record.name}: {record.counted} of {standing.budget} trials, {standing.state}"]
+    ended_by = record.attributes.get(ENDED_BY)
+    why = f" (ended by {ended_by})" if standing.state == "finished" and ended_by not in (None, "trials") else ""
+    lines = [f"{record.name}: {record.counted} of {standing.budget} trials, {standing.state}{why}"]
     if best is None or best.peak is None:
         return [*lines, "No trial has a result yet."]
     if record.baseline is not None and best.peak.ndcg <= record.baseline:

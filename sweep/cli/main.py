@@ -55,6 +55,10 @@ def _make_parser() -> argparse.ArgumentParser:
     run.add_argument("--trials", type=int, metavar="N", help="budget of trials in place of the file's")
     run.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
 
+    run.add_argument(
+        "--log", choices=("text", "json"), default="text", help="json prints the coordinator's log and nothing else"
+    )
+
     status = _add(commands, "status", _status, "show where a study stands, while it runs or after")
     status.add_argument("--json", action="store_true", help="print the machine's view")
 
@@ -79,7 +83,7 @@ def _add(commands: argparse._SubParsersAction, name: str, command: object, text:
 def _run(options: argparse.Namespace) -> None:
     from sweep.cli.run import run
 
-    run(options.study, trials=options.trials, plain=options.plain)
+    run(options.study, trials=options.trials, plain=options.plain, log=options.log)
 
 
 def _status(options: argparse.Namespace) -> None:

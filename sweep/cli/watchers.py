@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sweep.coordinator.event_log import format_event
 from sweep.coordinator.events import Event, RunningView, SweepView
 from sweep.progress import WHOLE
 
@@ -42,13 +43,34 @@ class PlainWatcher:
 
     def show(self, event: Event) -> None:
         """Prints an event."""
-        _print_line(describe_event(event))
+        if event.kind != "replace":
+            _print_line(describe_event(event))
 
     def refresh(self, sweep: SweepView) -> None:
         """Prints the state if that was a while ago."""
         if time.monotonic() - self._stated >= STATE_S:
             self._stated = time.monotonic()
             _print_line(describe_sweep(sweep))
+
+
+class JsonWatcher:
+    """One JSON object an event, as the coordinator's log has them."""
+
+    def __enter__(self) -> Self:
+        """Needs nothing."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Needs nothing."""
+
+    def show(self, event: Event) -> None:
+        """Prints an event."""
+        print(format_event(event), flush=True)
+
+    def refresh(self, sweep: SweepView) -> None:
+        """Prints nothing: the state follows from the events."""
 
 
 class LiveWatcher:
@@ -71,8 +93,8 @@ class LiveWatcher:
         self._live.stop()
 
     def show(self, event: Event) -> None:
-        """Prints an event above the state; an evaluation shows in the state alone."""
-        if event.kind != "evaluate":
+        """Prints an event above the state; an evaluation shows in the state alone, and what it replaced in the log."""
+        if event.kind not in ("evaluate", "replace"):
             line = f"{datetime.now():%H:%M:%S}  {describe_event(event)}"
             self._console.print(Text(line, style=STYLES.get(event.kind, "dim")))
 

@@ -1,8 +1,10 @@
-"""What of a study file may change once its study has begun."""
+"""What of a study file may change once its study has begun, and the history of what did."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from pydantic import ValidationError
 from sweep.errors import StorageError, StudyChangedError
 from sweep.space import SearchSpace
 from sweep.spec import StudySpec
-from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, SPEC
+from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SPEC, SPEC_NOW
 
 SETTLED = (
     "seed",
@@ -26,6 +28,37 @@ SETTLED = (
     "space.learning_rate_rule",
 )
 """What every trial of a study must share, so that trials can be compared; the rest may change between runs."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key of the study file that changed between two runs, with both values; None where a list had no such entry."""
+
+    key: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        """The change as a line."""
+        return f"{self.key}: {self.old} is now {self.new}"
+
+
+def find_changes(attributes: Mapping[str, Any], spec: StudySpec) -> list[Change]:
+    """What changed in a study file since the study's last run; what a newer version of this program knows is no change.
+
+    Args:
+        attributes: User attributes of the study.
+        spec: What the file says now.
+    """
+    last = StudySpec.model_validate(attributes.get(SPEC_NOW, attributes[SPEC])).model_dump(mode="json")
+    return [Change(*found) for found in _differences("", last, spec.model_dump(mode="json"))]
+
+
+def describe_history(attributes: Mapping[str, Any], changes: list[Change], spec: StudySpec) -> dict[str, Any]:
+    """The study attributes that say what its file says now, and every change that led there."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    entries = [{"time": now, "key": change.key, "old": change.old, "new": change.new} for change in changes]
+    return {HISTORY: [*attributes.get(HISTORY, ()), *entries], SPEC_NOW: spec.model_dump(mode="json")}
 
 
 def describe_beginning(spec: StudySpec, *, revision: str, collection_hash: str) -> dict[str, Any]:
@@ -84,5 +117,7 @@ def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     """The leaves in which two values differ: (key, old, new)."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = sorted(old.keys() | new.keys())
-        return [found for name in names for found in _differences(f"{key}.{name}", old.get(name), new.get(name))]
+        return [
+            found for name in names for found in _differences(f"{key}.{name}".lstrip("."), old.get(name), new.get(name))
+        ]
     return [] if old == new else [(key, old, new)]

@@ -10,7 +10,21 @@ from sweep.params import Params
 from sweep.storage.records import TrialRecord
 
 EventKind = Literal[
-    "study", "prepare", "start", "adopt", "evaluate", "remeasure", "retry", "end", "pause", "judge", "warning"
+    "study",
+    "change",
+    "prepare",
+    "start",
+    "adopt",
+    "evaluate",
+    "remeasure",
+    "retry",
+    "end",
+    "delete",
+    "replace",
+    "pause",
+    "budget",
+    "judge",
+    "warning",
 ]
 
 
@@ -91,6 +105,23 @@ class Watcher(Protocol):
     def refresh(self, sweep: SweepView) -> None:
         """Shows the state of the sweep; called a few times a second."""
         ...
+
+
+class Tell(Protocol):
+    """Tells whoever watches of something that happened."""
+
+    def __call__(self, kind: EventKind, text: str, trial: int | None = None, **numbers: object) -> None:
+        """Makes an event of its arguments."""
+        ...
+
+
+def tell_to(watcher: Watcher) -> Tell:
+    """A function that makes events and shows them to a watcher."""
+
+    def tell(kind: EventKind, text: str, trial: int | None = None, **numbers: object) -> None:
+        watcher.show(Event(kind, text, trial, numbers))
+
+    return tell
 
 
 def describe_params(params: Params) -> str:

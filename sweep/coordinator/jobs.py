@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -26,6 +28,7 @@ class StopSignal:
         self.signal: signal.Signals | None = None
         self.count = 0
         self._before: dict[int, Any] = {}
+        self._at_once = False
 
     def __enter__(self) -> Self:
         """Takes the two signals over; workers started from a script in the background get them too."""
@@ -40,9 +43,26 @@ class StopSignal:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Lets a signal end what is done in a ``with`` block at once: there is nothing to be saved in it.
+
+        Raises:
+            InterruptedRunError: If a signal comes, or came before.
+        """
+        self._at_once = True
+        try:
+            if self.signal is not None:
+                raise InterruptedRunError(self.signal)
+            yield
+        finally:
+            self._at_once = False
+
     def _note(self, number: int, _: FrameType | None) -> None:
         self.count += 1
         self.signal = self.signal or signal.Signals(number)
+        if self._at_once:
+            raise InterruptedRunError(number)
 
 
 class InterruptedRunError(SweepError):

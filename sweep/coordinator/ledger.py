@@ -22,7 +22,7 @@ from optuna.trial import Trial, TrialState
 
 from sweep.messages import Evaluation, Report
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
-from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record
+from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record, update_record
 from sweep.storage.remarks import save_remark
 from sweep.storage.trials import TrialRow, TrialTable, find_end
 
@@ -57,6 +57,10 @@ class Ledger:
     def record(self) -> StudyRecord:
         """The study as it stands."""
         return make_record(self._study, self.table)
+
+    def update_record(self, record: StudyRecord, number: int) -> StudyRecord:
+        """The study as it stands, where since ``record`` only that trial has ended."""
+        return update_record(record, self._study, self.table, number)
 
     def values(self) -> dict[int, dict[str, Any]]:
         """Values of every trial by their names in the Optuna study."""

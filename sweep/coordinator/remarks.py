@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sweep.coordinator.running import RunningTrial
 from sweep.progress import WHOLE
 
 
-def write_remark(trial: RunningTrial, *, reason: str = "", error: str = "") -> str:
+def write_remark(trial: RunningTrial, *, reason: str = "", error: str = "", log: Sequence[str] = ()) -> str:
     """A trial's end as Markdown: the reason as plain text, the peak, and the settings as they were used.
 
     Args:
         trial: The trial.
         reason: Why it ended, in our words.
         error: Why it failed; that can hold anything, so it is shown as code.
+        log: The last lines of its log, shown as code too.
     """
     params = trial.params
     peak = f"{trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "none"
@@ -28,5 +31,11 @@ def write_remark(trial: RunningTrial, *, reason: str = "", error: str = "") -> s
         "scheduler": params.scheduler,
         "interruptions": trial.interruptions,
     }
-    why = "`" + " ".join(error.replace("`", "'").split()) + "`" if error else reason
-    return "\n".join([why, "", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
+    why = _as_code(error) if error else reason
+    table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return "\n".join([why, "", *(f"{_as_code(line)}  " for line in log), "", *table])
+
+
+def _as_code(text: str) -> str:
+    """Any text as one line of code."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"

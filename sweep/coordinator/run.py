@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning
+from sweep.coordinator.budget import Meter
+from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning, describe_history, find_changes
 from sweep.coordinator.coordinator import Coordinator
-from sweep.coordinator.events import Event, Watcher
+from sweep.coordinator.event_log import EventLog
+from sweep.coordinator.events import Event, EventKind, Watcher
 from sweep.coordinator.jobs import JobFailedError, StopSignal, run_job
 from sweep.coordinator.ledger import Ledger
-from sweep.coordinator.slots import Slot, find_slots
-from sweep.errors import CheckpointError, StorageError, SweepError
+from sweep.coordinator.memory import MemoryReader, read_used_gib
+from sweep.coordinator.pausing import PAUSE_S
+from sweep.coordinator.retention import check_disk, folder_bytes
+from sweep.coordinator.slots import Slot, check_room, count_weight_bytes, find_slots
+from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher
 from sweep.messages import JudgeTask, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
@@ -30,7 +35,14 @@ JOBS = "sweep.trial"
 
 
 def run_study(
-    plan: StudyPlan, *, watcher: Watcher, stop: StopSignal, launcher: Launcher | None = None, jobs: str = JOBS
+    plan: StudyPlan,
+    *,
+    watcher: Watcher,
+    stop: StopSignal,
+    launcher: Launcher | None = None,
+    jobs: str = JOBS,
+    read_used_gib: MemoryReader = read_used_gib,
+    pause_s: float = PAUSE_S,
 ) -> StudyRecord:
     """Runs a study, or goes on with it, until its budget is spent; one that is finished is left as it is.
 
@@ -40,6 +52,8 @@ def run_study(
         stop: The signals that end the run.
         launcher: Runs the jobs; left out, each in a process of its own on this machine.
         jobs: Module that holds the bodies of the jobs.
+        read_used_gib: Asks the driver for a device's memory in use.
+        pause_s: Seconds that a trial gets to finish its step when the run ends early.
 
     Returns:
         The finished study.
@@ -48,8 +62,11 @@ def run_study(
         SweepError: If it cannot run, was interrupted, or its trials keep failing. What was committed stays.
     """
     own = launcher or LocalLauncher((jobs,))
+    log = EventLog(plan.run_folder.coordinator_log, watcher)
     try:
-        return _StudyRun(plan, own, watcher, stop, jobs).run()
+        return _StudyRun(plan, own, log, stop, jobs, read_used_gib, pause_s).run()
+    except OSError as error:
+        raise StorageError(_describe_os_error(plan, error)) from error
     finally:
         own.close()
 
@@ -60,9 +77,11 @@ class _StudyRun:
 
     plan: StudyPlan
     launcher: Launcher
-    watcher: Watcher
+    watcher: EventLog
     stop: StopSignal
     jobs: str
+    read_used_gib: MemoryReader
+    pause_s: float
 
     def run(self) -> StudyRecord:
         folder = self.plan.run_folder
@@ -83,8 +102,10 @@ class _StudyRun:
                 if is_new and not folder.database.exists() and not (isinstance(error, JobFailedError) and error.log):
                     shutil.rmtree(folder.path, ignore_errors=True)
                 raise
+            self._note_changes(ledger)
             ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
-            Coordinator(
+            ledger.set_attribute(ENDED_BY, None)
+            ended_by = Coordinator(
                 self.plan,
                 ledger=ledger,
                 launcher=self.launcher,
@@ -92,13 +113,32 @@ class _StudyRun:
                 watcher=self.watcher,
                 stop=self.stop,
                 body=f"{self.jobs}:run_trial",
+                read_used_gib=self.read_used_gib,
+                pause_s=self.pause_s,
             ).run()
             self._judge_once(ledger, slots[0])
-            ledger.set_attribute(ENDED_BY, "trials")
+            ledger.set_attribute(ENDED_BY, ended_by)
             return ledger.record()
 
     def _find_slots(self) -> list[Slot]:
-        return find_slots(self.plan.spec.workers, self.launcher, stop=self.stop, body=f"{self.jobs}:list_devices")
+        """The slots, where their trials fit the memory and the disk by the least that they take."""
+        plan = self.plan
+        slots = find_slots(plan.spec.workers, self.launcher, stop=self.stop, body=f"{self.jobs}:list_devices")
+        base = plan.run_folder.base_model if plan.run_folder.base_model.is_dir() else plan.base_model
+        if base != plan.base_model or plan.spec.model.keep_layers is None:  # what is cut away needs no room
+            check_room(slots, count_weight_bytes(base))
+            check_disk(plan.spec.checkpoints, slots=len(slots), model_bytes=folder_bytes(base))
+        return slots
+
+    def _note_changes(self, ledger: Ledger) -> None:
+        """Writes down what changed in the study file since the last run."""
+        attributes = ledger.study.user_attrs
+        changes = find_changes(attributes, self.plan.spec)
+        for change in changes:
+            self._tell("change", str(change), key=change.key, old=change.old, new=change.new)
+        if changes:
+            for name, value in describe_history(attributes, changes, self.plan.spec).items():
+                ledger.set_attribute(name, value)
 
     def _find_finished(self) -> StudyRecord | None:
         """The study, if its budget is spent and its best model is judged. Refuses a file that no longer fits it."""
@@ -118,7 +158,17 @@ class _StudyRun:
             revision=plan.revision,
             collection_hash=plan.collection.content_hash,
         )
-        if record.counted < plan.spec.budget.trials or any(t.state in ("running", "waiting") for t in record.trials):
+        if plan.spec.budget.trials < record.counted:
+            raise StudyFileError(
+                plan.file,
+                f"{plan.spec.budget.trials} is below the {record.counted} trials that are finished, and those stay:"
+                f" set it to {record.counted} or more",
+                key="budget.trials",
+            )
+        is_spent = Meter(ledger, plan.spec.budget, now=0.0).ends_early(record, ()) or (
+            record.counted == plan.spec.budget.trials
+        )
+        if not is_spent or any(trial.state in ("running", "waiting") for trial in record.trials):
             return None
         return None if self._unjudged(ledger, record) else record
 
@@ -199,8 +249,8 @@ class _StudyRun:
         )
         return run_job(self.launcher, job, stop=self.stop)
 
-    def _tell(self, kind: str, text: str, **numbers: object) -> None:
-        self.watcher.show(Event(kind, text, numbers=numbers))  # type: ignore[arg-type]
+    def _tell(self, kind: EventKind, text: str, **numbers: object) -> None:
+        self.watcher.show(Event(kind, text, numbers=numbers))
 
 
 def _make_folder(path: Path) -> None:
@@ -208,6 +258,14 @@ def _make_folder(path: Path) -> None:
         path.mkdir(mode=0o700)
     except OSError as error:
         raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
+
+
+def _describe_os_error(plan: StudyPlan, error: OSError) -> str:
+    """What went wrong with a file of the study, as one line."""
+    return (
+        f"{error.filename or plan.run_folder.path}: cannot be written: {error.strerror or error}; nothing that was"
+        " reported is lost: mend that, and run the same command again"
+    )
 
 
 def _is_whole(model: Path) -> bool:

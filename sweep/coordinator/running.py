@@ -34,6 +34,9 @@ class RunningTrial:
         evaluation_seconds_before: Seconds of those that went into evaluations.
         interruptions: Processes of it that died.
         without_progress: How many of them, in a row, got no further than the one before.
+        attempt: Which of its processes the last one was, from 1; 0 before the first.
+        heard: When something was last heard of its process, on the coordinator's own clock.
+        killed_for: Why its process was killed by the coordinator, where it was.
         verdict: What was decided at its last measurement, in words.
         stop_reason: Why it is being stopped.
         stop_numbers: The numbers behind that, by name.
@@ -51,6 +54,9 @@ class RunningTrial:
     evaluation_seconds_before: float = 0.0
     interruptions: int = 0
     without_progress: int = 0
+    attempt: int = 0
+    heard: float = 0.0
+    killed_for: str | None = None
     verdict: str = "starting"
     stop_reason: str | None = None
     stop_numbers: Mapping[str, float | int] = field(default_factory=dict)
@@ -146,21 +152,25 @@ def revive_trial(
     trial.micro_batch = record.attributes.get("micro_batch")
     trial.interruptions = record.attributes.get("interruptions", 0)
     trial.without_progress = record.attributes.get("without_progress", 0)
+    trial.attempt = record.attributes.get("attempt", 0)
     trial.mark = tuple(record.attributes.get("mark", (-1, -1)))
     return trial
 
 
-def make_assignment(plan: StudyPlan, trial: RunningTrial, *, device: str, micro_batch: int | None) -> Assignment:
+def make_assignment(plan: StudyPlan, trial: RunningTrial, *, slot: Slot, micro_batch: int | None) -> Assignment:
     """What a trial's process is told."""
     return Assignment(
         spec=plan.spec,
         folder=plan.folder,
         run_folder=plan.run_folder.path,
-        device=device,
+        device=slot.device,
         trial=trial.number,
         params=trial.params,
         steps=trial.steps,
         evaluations=trial.evaluations,
         micro_batch=micro_batch,
         peak=trial.peak.ndcg if trial.peak else None,
+        attempt=trial.attempt,
+        threads=slot.threads,
+        memory_share=slot.share,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ COLLECTION_HASH = "collection_hash"
 EXCUSED = "excused"
 ENDED_BY = "ended_by"
 BUDGET_TRIALS = "budget_trials"
+HISTORY = "history"
+SPEC_NOW = "spec_now"
 """Names of the study's user attributes."""
 
 
@@ -127,8 +130,8 @@ class StudyRecord:
     @property
     def default(self) -> TrialRecord | None:
         """The trial of the study file's first start point: the configuration that the best one is compared with."""
-        measured = [trial for trial in self.trials if trial.state in ("complete", "pruned") and trial.peak]
-        return next((trial for trial in measured if trial.attributes.get("start") == 0), None)
+        first = (trial for trial in self.trials if trial.attributes.get("start") == 0)
+        return next((trial for trial in first if trial.state in ("complete", "pruned") and trial.peak), None)
 
     def leaderboard(self) -> list[TrialRecord]:
         """The trials that were measured, the highest peak first."""
@@ -183,6 +186,25 @@ def make_record(study: optuna.Study, table: EvaluationTable) -> StudyRecord:
         ),
         baseline=untrained[0].ndcg if untrained else None,
     )
+
+
+def update_record(record: StudyRecord, study: optuna.Study, table: EvaluationTable, number: int) -> StudyRecord:
+    """A study's record after one trial has changed: only what is new of the study is read.
+
+    Args:
+        record: What was known before.
+        study: The open study.
+        table: Its measurements.
+        number: The trial that changed; trials that came since are taken in too.
+    """
+    excused = set(study.user_attrs.get(EXCUSED, ()))
+    trials = list(record.trials)
+    for trial in study.get_trials(deepcopy=False):
+        if trial.number == number or trial.number >= len(trials):
+            rows = tuple(table.rows(trial.number)) if trial.number == number else ()
+            found = _trial_record(trial, rows, is_excused=trial.number in excused)
+            trials[trial.number : trial.number + 1] = [found]
+    return dataclasses.replace(record, attributes=study.user_attrs, trials=tuple(trials))
 
 
 def _trial_record(trial: FrozenTrial, rows: tuple[EvaluationRow, ...], *, is_excused: bool) -> TrialRecord:

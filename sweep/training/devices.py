@@ -5,35 +5,56 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 from sentence_transformers import SentenceTransformer
+
+from sweep.errors import DeviceMemoryError
+from sweep.messages import Device
 
 CPU_MICRO_BATCH = 64
 MEMORY_SHARE = 0.6
 """Share of a device's free memory that activations may take by the estimate; the rest is the estimate's error."""
 
 
-@dataclass(frozen=True)
-class CudaDevice:
-    """A CUDA device that torch can use.
-
-    Attributes:
-        name: Its name, such as ``NVIDIA H200``.
-        memory_gib: Its memory.
-    """
-
-    name: str
-    memory_gib: float
-
-
-def list_cuda_devices() -> tuple[str, list[CudaDevice]]:
+def list_cuda_devices() -> tuple[str, list[Device]]:
     """torch's build, and the CUDA devices that it can use; starts CUDA, so only ever in a process of its own."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     properties = [torch.cuda.get_device_properties(index) for index in range(count)]
-    return torch.__version__, [CudaDevice(found.name, found.total_memory / 2**30) for found in properties]
+    return torch.__version__, [
+        Device(name=found.name, memory_gib=found.total_memory / 2**30, uuid=_uuid(found)) for found in properties
+    ]
+
+
+def _uuid(properties: object) -> str | None:
+    """A device's UUID as the driver writes it; torch leaves the beginning out."""
+    found = str(getattr(properties, "uuid", "") or "")
+    return found if not found or found.startswith(("GPU-", "MIG-")) else f"GPU-{found}"
+
+
+def limit_threads(count: int | None) -> None:
+    """Has this process compute with that many threads on a CPU; None leaves it to torch."""
+    if count is not None:
+        torch.set_num_threads(count)
+
+
+@contextlib.contextmanager
+def naming_exhaustion(device: str, micro_batch: int) -> Iterator[None]:
+    """Turns an exhausted device memory within a ``with`` block into an error that names the micro-batch.
+
+    Raises:
+        DeviceMemoryError: If the memory of a device, or on a CPU that of the machine, is exhausted.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(device, micro_batch=micro_batch) from error
+    except RuntimeError as error:  # torch's allocator on a CPU has no error of its own
+        if "DefaultCPUAllocator: can't allocate memory" not in str(error):
+            raise
+        raise DeviceMemoryError(device, micro_batch=micro_batch) from error
 
 
 def peak_memory_gib(device_type: str) -> float:
@@ -56,16 +77,22 @@ def autocast(device_type: str) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def choose_micro_batch(model: SentenceTransformer, batch_size: int) -> int:
+def choose_micro_batch(model: SentenceTransformer, batch_size: int, *, memory_share: float = 1.0) -> int:
     """Pairs that go through the model at once, a power of two, at most ``batch_size``.
 
     On CUDA it follows from the free memory and an estimate of the activations of one text of full length, 34 * s * h
     bytes a layer in 16 bits (Korthikanti et al., arXiv 2205.05198, eq. 2, without the attention matrices that fused
     attention never stores). Elsewhere it is 64, beyond which a CPU gains nothing.
+
+    Args:
+        model: The model, on its device.
+        batch_size: Pairs of an optimizer step.
+        memory_share: Share of the device's memory that may be planned with, where trials share it.
     """
     if model.device.type != "cuda":
         return min(batch_size, CPU_MICRO_BATCH)
-    free_bytes, _ = torch.cuda.mem_get_info()
+    free_bytes, all_bytes = torch.cuda.mem_get_info()
+    free_bytes = min(free_bytes, int(all_bytes * memory_share))
     states = sum(parameter.numel() for parameter in model.parameters()) * 16  # weights, gradients, two moments, float32
     config = model.config
     layers = getattr(config, "num_hidden_layers", 12)

@@ -30,11 +30,10 @@ from sentence_transformers.sentence_transformer.losses import (
 from transformers import PrinterCallback, TrainerCallback
 
 from sweep.data import Columns
-from sweep.errors import DeviceMemoryError
 from sweep.params import Params
 from sweep.progress import count_warmup_steps
 from sweep.training.checkpoint import publish
-from sweep.training.devices import computes_bf16
+from sweep.training.devices import computes_bf16, naming_exhaustion
 from sweep.training.judge import role_prompts
 
 IntArray = NDArray[np.int64]
@@ -131,9 +130,8 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
     trainer.add_callback(_StepCallback(trainer, plan, on_step))
     trainer.remove_callback(PrinterCallback)
     try:
-        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
-    except torch.OutOfMemoryError as error:
-        raise DeviceMemoryError(str(model.device), micro_batch=plan.micro_batch) from error
+        with naming_exhaustion(str(model.device), plan.micro_batch):
+            trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     finally:
         shutil.rmtree(plan.work_folder, ignore_errors=True)
     return int(trainer.state.global_step)

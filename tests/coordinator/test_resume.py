@@ -198,7 +198,7 @@ def test_a_second_signal_ends_everything_at_once_and_is_no_interruption(tmp_path
         check_gone(process)
     set_script(file)
     run(file)
-    assert check_finished(file).trials[0].attributes["interruptions"] == 0
+    assert check_finished(file).trials[0].attributes.get("interruptions", 0) == 0
     assert (tmp_path / "errors.txt").read_text() == ""
 
 
@@ -337,7 +337,7 @@ def test_what_a_crash_kept_from_being_deleted_is_deleted_at_the_next_start(begun
         connection.execute("DELETE FROM evaluations WHERE split = 'test'")
     folder = plan_study(begun).run_folder
     for left in (folder.checkpoint(0, 4), folder.peak_model(1, 200), folder.trial(0) / "step-00000008.partial"):
-        left.mkdir(exist_ok=True)
+        left.mkdir(parents=True, exist_ok=True)
         (left / "weights").write_bytes(b"left behind")
         (left / "manifest.json").write_text(json.dumps({"files": {}}))
     run(begun)

@@ -85,9 +85,9 @@ def test_the_cpu_may_be_chosen_beside_an_nvidia_device(launcher: InlineLauncher,
 def test_every_device_that_torch_can_use_is_a_slot_that_sees_no_other(launcher: InlineLauncher, nvidia: Path) -> None:
     found = slots(launcher, nvidia, jobs="three_devices")
     assert [(slot.name, slot.label, slot.device) for slot in found] == [
-        ("cuda:0", "one", "cuda"),
-        ("cuda:1", "two", "cuda"),
-        ("cuda:2", "three", "cuda"),
+        ("cuda:0", "one, 80 GiB", "cuda"),
+        ("cuda:1", "two, 80 GiB", "cuda"),
+        ("cuda:2", "three, 80 GiB", "cuda"),
     ]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["0", "1", "2"]
 
@@ -97,14 +97,16 @@ def test_devices_are_counted_among_the_visible_ones(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, GPU-abc,7")
     found = slots(launcher, nvidia, jobs="three_devices", devices=[2, 1])
-    assert [slot.label for slot in found] == ["three", "two"]
+    assert [slot.label for slot in found] == ["three, 80 GiB", "two, 80 GiB"]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["7", "GPU-abc"]
 
 
 def test_a_device_that_is_not_there_is_an_error_that_names_those_that_are(
     launcher: InlineLauncher, tmp_path: Path
 ) -> None:
-    with pytest.raises(DeviceError, match=r"there is no CUDA device 3 for torch .*; there are: 0 \(one\), 1 \(two\)"):
+    with pytest.raises(
+        DeviceError, match=r"there is no CUDA device 3 for torch .*; there are: 0 \(one, 80 GiB\), 1 \(two, 80 GiB\)"
+    ):
         slots(launcher, tmp_path, devices=[0, 3], jobs="three_devices")
     with pytest.raises(DeviceError, match=r"workers\.devices: there is no CUDA device 0 for torch scripted; .*: none"):
         slots(launcher, tmp_path, devices=[0])

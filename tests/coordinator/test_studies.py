@@ -11,7 +11,7 @@ from scripted import JOBS, Recorder, check_finished, open_study, points, rewrite
 from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.limits import LARGEST_BATCH, LARGEST_MICRO_BATCH
 from sweep.coordinator.run import run_study
-from sweep.errors import StudyEndedError
+from sweep.errors import StudyEndedError, StudyFileError
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
 from sweep.storage.evaluations import UNTRAINED
@@ -53,15 +53,24 @@ def test_a_raised_budget_goes_on(folder: Path) -> None:
     check_finished(file)
 
 
-@pytest.mark.parametrize("trials", [1, 3])
-def test_a_finished_study_is_left_as_it_is_and_starts_no_job(folder: Path, trials: int) -> None:
+def test_a_finished_study_is_left_as_it_is_and_starts_no_job(folder: Path) -> None:
     file = write_toy_study(folder, script={}, budget={"trials": 3})
     run(file)
     content = plan_study(file).run_folder.database.read_bytes()
-    rewrite(file, "trials = 3", f"trials = {trials}")
     record, recorder = run(file, jobs="no.such.module")
     assert recorder.events == []
     assert record.counted == 3
+    assert plan_study(file).run_folder.database.read_bytes() == content
+
+
+def test_a_budget_below_the_trials_that_are_finished_is_refused_and_nothing_is_lost(folder: Path) -> None:
+    file = write_toy_study(folder, script={}, budget={"trials": 3})
+    run(file)
+    content = plan_study(file).run_folder.database.read_bytes()
+    rewrite(file, "trials = 3", "trials = 1")
+    with pytest.raises(StudyFileError, match=r"budget\.trials: 1 is below the 3 trials that are finished") as refused:
+        run(file, jobs="no.such.module")
+    assert refused.value.exit_code == 2
     assert plan_study(file).run_folder.database.read_bytes() == content
 
 
@@ -331,5 +340,7 @@ def test_several_slots_share_one_budget(folder: Path) -> None:
         )
     record = check_finished(file)
     assert len(record.trials) == 7
-    assert {trial.attributes["device"] for trial in record.trials} == {"one", "two", "three"}
+    assert {trial.attributes["device"] for trial in record.trials} == {
+        f"{name}, 80 GiB" for name in ("one", "two", "three")
+    }
     assert max(len(view.running) for view in recorder.views) == 3

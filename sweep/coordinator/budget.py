@@ -1,0 +1,132 @@
+"""Meter: what a study has spent of its budget, over all of its runs; and which part of the budget ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from sweep.coordinator.interruptions import MAX_AWAKE_S
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.running import RunningTrial
+from sweep.spec import BudgetSpec
+from sweep.storage.records import StudyRecord
+
+EndedBy = Literal["trials", "wall_clock_h", "device_hours", "target"]
+
+SPENT = "spent"
+"""Study attribute: {"wall_clock_s": ..., "device_s": ...} of all runs so far."""
+
+SAVE_S = 15.0
+"""Seconds after which what was spent is written down again: what a crash takes with it."""
+
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a study has spent.
+
+    Attributes:
+        trials: Trials that are done and count.
+        wall_clock_s: Seconds that its runs have taken.
+        device_s: Seconds that trials have held devices, summed over devices.
+        best: Highest NDCG@10 on the dev split that a trial has reached, or None before the first.
+    """
+
+    trials: int
+    wall_clock_s: float = 0.0
+    device_s: float = 0.0
+    best: float | None = None
+
+
+def find_end(budget: BudgetSpec, spent: Spent) -> EndedBy | None:
+    """The part of a budget that ends a study, or None while there is some left.
+
+    The target comes first: a study that reached it was a success, whatever else was spent.
+    """
+    if budget.target is not None and spent.best is not None and spent.best >= budget.target:
+        return "target"
+    if spent.trials >= budget.trials:
+        return "trials"
+    if budget.wall_clock_h is not None and spent.wall_clock_s >= budget.wall_clock_h * HOUR_S:
+        return "wall_clock_h"
+    if budget.device_hours is not None and spent.device_s >= budget.device_hours * HOUR_S:
+        return "device_hours"
+    return None
+
+
+def describe_end(ended_by: EndedBy, budget: BudgetSpec, spent: Spent) -> str:
+    """What ended a study, in words."""
+    match ended_by:
+        case "target":
+            return f"the target of {budget.target:g} is reached: {spent.best:.4f}"
+        case "wall_clock_h":
+            return f"the {budget.wall_clock_h:g} h of wall-clock time are spent"
+        case "device_hours":
+            return f"the {budget.device_hours:g} device hours are spent"
+        case "trials":
+            return f"all {budget.trials} trials are done"
+
+
+class Meter:
+    """Counts what a run spends, on top of what the runs before it did, and notices when that ends the study.
+
+    Args:
+        ledger: The study's writer.
+        budget: What the study may spend.
+        now: What time it is, in seconds on any clock that goes forward.
+    """
+
+    def __init__(self, ledger: Ledger, budget: BudgetSpec, *, now: float) -> None:
+        self._ledger = ledger
+        self._budget = budget
+        before = ledger.study.user_attrs.get(SPENT, {})
+        self._wall_clock_s: float = before.get("wall_clock_s", 0.0)
+        self._device_s: float = before.get("device_s", 0.0)
+        self._last = now
+        self._saved = now
+        self._spent = Spent(trials=0)
+        self.ended_by: EndedBy = "trials"
+
+    @property
+    def is_early(self) -> bool:
+        """Whether the study ends before its trials are done."""
+        return self.ended_by != "trials"
+
+    def tick(self, now: float, running: Iterable[RunningTrial]) -> None:
+        """Counts the time since the last call; a time in which this machine slept does not count."""
+        passed = min(max(0.0, now - self._last), MAX_AWAKE_S)
+        places = {trial.slot.place for trial in running if trial.slot}
+        self._wall_clock_s += passed
+        self._device_s += passed * len(places)
+        self._last = now
+        if now - self._saved > SAVE_S:
+            self.save(now)
+
+    def save(self, now: float) -> None:
+        """Writes down what was spent."""
+        self._saved = now
+        values = {"wall_clock_s": round(self._wall_clock_s, 3), "device_s": round(self._device_s, 3)}
+        self._ledger.set_attribute(SPENT, values)
+
+    def ends_early(self, record: StudyRecord, running: Iterable[RunningTrial]) -> bool:
+        """Whether the study ends now, before its trials are done, and did not before."""
+        peaks = [trial.peak.ndcg for trial in running if trial.peak]
+        if record.best is not None and record.best.value is not None:
+            peaks.append(record.best.value)
+        self._spent = Spent(
+            trials=record.counted,
+            wall_clock_s=self._wall_clock_s,
+            device_s=self._device_s,
+            best=max(peaks, default=None),
+        )
+        ended_by = find_end(self._budget, self._spent)
+        if self.is_early or ended_by in (None, "trials"):
+            return False
+        self.ended_by = ended_by
+        return True
+
+    def describe_end(self) -> str:
+        """What ended the study, in words."""
+        return describe_end(self.ended_by, self._budget, self._spent)

@@ -1,0 +1,120 @@
+"""Endings: how trials end. Written down, shown to the sampler, and followed by what is kept of them on disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sweep.coordinator.events import Tell
+from sweep.coordinator.failures import FailureStreak
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.proposals import Proposer, seen_value
+from sweep.coordinator.remarks import write_remark
+from sweep.coordinator.retention import Keeper
+from sweep.coordinator.running import RunningTrial
+from sweep.coordinator.verdicts import conclude
+from sweep.errors import StudyEndedError
+from sweep.logs import last_lines
+from sweep.plan import StudyPlan
+from sweep.progress import WHOLE
+from sweep.storage.records import EXCUSED, StudyRecord
+
+
+class Endings:
+    """Ends trials, and keeps the record of the study up to date.
+
+    Args:
+        plan: The study.
+        ledger: Its writer.
+        proposer: Is shown how each trial ended.
+        keeper: Keeps the files of trials.
+        tell: Tells of what happened.
+    """
+
+    def __init__(self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, keeper: Keeper, tell: Tell) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._proposer = proposer
+        self._keeper = keeper
+        self._tell = tell
+        self._failures = FailureStreak()
+        self.record: StudyRecord = ledger.record()
+
+    def begin(self) -> None:
+        """Shows the sampler, and the keeper of files, what the study holds already."""
+        self.record = self._ledger.record()
+        self._proposer.rebuild(self.record, self._ledger.values())
+        self._keeper.tidy(self.record)
+
+    def settle(self, trial: RunningTrial) -> bool:
+        """Ends a trial that was interrupted when all but its end was known."""
+        if trial.stop_reason is None and not trial.is_measured_whole:
+            return False
+        self.end(trial)
+        return True
+
+    def end(self, trial: RunningTrial) -> None:
+        """Ends a trial that went to its end or was stopped."""
+        best = self.record.best
+        conclusion = conclude(trial.stop_reason, trial.peak, best.value if best else None)
+        ndcg = [value for _, value in trial.curve if math.isfinite(value)]
+        self._ledger.end_trial(
+            trial.number,
+            value=conclusion.value,
+            pruned=conclusion.pruned,
+            remark=write_remark(trial, reason=trial.stop_reason or "It went to the end of its budget."),
+            peak=trial.peak.ndcg if trial.peak else None,
+            peak_progress=trial.peak.progress if trial.peak else None,
+            retention=trial.curve[-1][1] / max(ndcg) if max(ndcg) > 0 else None,
+            stop_reason=trial.stop_reason,
+            stop_numbers=trial.stop_numbers,
+        )
+        self._failures.clear()
+        self._after_end(trial)
+        state = "pruned" if conclusion.pruned else "complete"
+        peak = (
+            f"peak {trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "no finite evaluation"
+        )
+        text = f"{state}, {peak}" + (f"; {trial.stop_reason}" if trial.stop_reason else "")
+        self._tell("end", text, trial.number, state=state, attempt=trial.attempt)
+
+    def fail(self, trial: RunningTrial, cause: str) -> None:
+        """Ends a trial that failed, with the cause and its last log lines.
+
+        Raises:
+            StudyEndedError: If trials keep failing for one cause.
+        """
+        log = self._plan.run_folder.log(trial.number)
+        lines = last_lines(log)
+        self._ledger.end_trial(
+            trial.number,
+            value=None,
+            pruned=False,
+            remark=write_remark(trial, error=cause, log=lines),
+            error=cause,
+            last_log_lines=lines,
+        )
+        self._after_end(trial)
+        last = f"; its last words: {lines[-1]}" if lines else ""
+        text = f"failed: {cause}; see {log}{last}"
+        self._tell("end", text, trial.number, state="fail", attempt=trial.attempt, log=lines)
+        self._failures.add(trial.number, cause)
+        numbers = self._failures.ending([found for found in self.record.trials if found.is_counted])
+        if numbers:
+            self._give_up(numbers, cause)
+
+    def _give_up(self, numbers: Sequence[int], cause: str) -> None:
+        """Ends the study: its failed trials do not count, and run again with the next run."""
+        self._ledger.set_attribute(EXCUSED, sorted({*self.record.attributes.get(EXCUSED, ()), *numbers}))
+        raise StudyEndedError(
+            f"trials {', '.join(map(str, numbers))} failed in a row, so the study was ended: {cause}; see"
+            f" {self._plan.run_folder.log(numbers[-1])}; once that is mended, the same command runs them again"
+        )
+
+    def _after_end(self, trial: RunningTrial) -> None:
+        """What follows from any end: the record, what the sampler knows, and which files are kept."""
+        self.record = self._ledger.update_record(self.record, trial.number)
+        ended = self.record.trials[trial.number]
+        value = None if ended.state == "fail" else seen_value(ended, self.record.baseline)
+        self._proposer.conclude(trial.number, value)
+        self._keeper.tidy(self.record)

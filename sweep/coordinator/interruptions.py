@@ -1,0 +1,101 @@
+"""Interruptions: processes of trials that died, fell silent or ran out of memory, and what becomes of the trials."""
+
+from __future__ import annotations
+
+import shutil
+
+from sweep.coordinator.events import Tell
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.limits import DeviceLimits
+from sweep.coordinator.retention import saved_step
+from sweep.coordinator.running import RunningTrial
+from sweep.messages import Failure
+from sweep.plan import StudyPlan
+
+MAX_WITHOUT_PROGRESS = 3
+
+LEAST_FREE_BYTES = 32 * 2**20
+"""Room on the disk below which a failure is put down to the disk: libraries word a full one in many ways."""
+
+MAX_AWAKE_S = 5.0
+"""Longest time between two looks that counts: where the coordinator itself was stopped, its trials were not silent."""
+
+
+class Clock:
+    """Seconds that the coordinator has been awake: time in which it was stopped itself does not count."""
+
+    def __init__(self, now: float) -> None:
+        self._last = now
+        self.now = 0.0
+
+    def tick(self, now: float) -> float:
+        """Takes in what time it is, and gives back the time awake so far."""
+        self.now += min(max(0.0, now - self._last), MAX_AWAKE_S)
+        self._last = now
+        return self.now
+
+
+class Interruptions:
+    """Counts the interruptions of trials, and says when there were too many.
+
+    Args:
+        plan: The study.
+        ledger: Its writer.
+        limits: What devices can hold.
+        tell: Tells of what happened.
+    """
+
+    def __init__(self, plan: StudyPlan, ledger: Ledger, *, limits: DeviceLimits, tell: Tell) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._limits = limits
+        self._tell = tell
+
+    def saved_step(self, trial: RunningTrial) -> int:
+        """Optimizer step from which a trial would go on."""
+        return saved_step(self._plan.run_folder, trial.number)
+
+    def count(self, trial: RunningTrial) -> None:
+        """Counts that a trial's process died."""
+        trial.interrupt(self.saved_step(trial))
+        self._ledger.note(
+            trial.number,
+            interruptions=trial.interruptions,
+            without_progress=trial.without_progress,
+            mark=list(trial.mark),
+        )
+
+    def find_cause(self, trial: RunningTrial, reason: str) -> str | None:
+        """Why a trial fails that was interrupted, or None where it may go on."""
+        if trial.without_progress < MAX_WITHOUT_PROGRESS:
+            return None
+        return f"{reason}, {MAX_WITHOUT_PROGRESS} times without progress"
+
+    def lower_memory(self, trial: RunningTrial, failure: Failure) -> bool:
+        """Halves the micro-batch of a trial that ran out of memory, and remembers that for its device.
+
+        Returns:
+            Whether the trial can go on; with a micro-batch of 1 it cannot, and its device is given no such batch again.
+        """
+        exhausted = failure.exhausted_micro_batch or 1
+        device = trial.slot.label if trial.slot else ""
+        if exhausted <= 1:
+            self._limits.lower_batch(device, trial.params.batch_size // 2)
+            return False
+        trial.micro_batch = exhausted // 2
+        self._ledger.note(trial.number, micro_batch=trial.micro_batch)
+        self._limits.lower_micro_batch(device, trial.micro_batch)
+        text = f"{failure.cause}; goes on with {trial.micro_batch}"
+        self._tell("retry", text, trial.number, attempt=trial.attempt, micro_batch=trial.micro_batch)
+        return True
+
+    def is_disk_failure(self, failure: Failure) -> bool:
+        """Whether it was the disk's fault that a trial failed, and none of its own."""
+        return failure.disk_failed or shutil.disk_usage(self._plan.run_folder.path).free < LEAST_FREE_BYTES
+
+
+def find_stalled(trial: RunningTrial, *, now: float, stall_s: float) -> str | None:
+    """Why a trial's process is to be killed that has said nothing for too long, or None where it has spoken."""
+    if now - trial.heard < stall_s or trial.killed_for is not None:
+        return None
+    return f"reported nothing for {stall_s:g} s"

@@ -1,0 +1,123 @@
+"""Placement: which slot is free, and whether a trial may share its device with those that run there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from sweep.coordinator.limits import DeviceLimits
+from sweep.coordinator.memory import MemoryReader
+from sweep.coordinator.running import RunningTrial
+from sweep.coordinator.slots import Slot
+
+HEADROOM = 1.15
+"""What a trial is given of what its like has used before."""
+
+RETURN_S = 60.0
+"""Seconds that a device gets to return the memory of a process that is gone."""
+
+SLACK_GIB = 0.25
+"""Memory beyond what was in use before a trial that may stay in use after it: the driver's, or somebody else's."""
+
+
+def fits(needed_gib: float | None, others_gib: Sequence[float | None], *, memory_gib: float, used_gib: float) -> bool:
+    """Whether a trial may join those that run on a device.
+
+    Args:
+        needed_gib: Most memory that its like has used before, or None where that was never measured.
+        others_gib: The same for each trial that runs there.
+        memory_gib: Memory of the device.
+        used_gib: What is in use of it without any of our trials.
+
+    Returns:
+        True where it would be alone, so that what was never measured is measured alone; else whether all of them fit.
+    """
+    if not others_gib:
+        return True
+    known = [found for found in (needed_gib, *others_gib) if found is not None]
+    return len(known) == 1 + len(others_gib) and used_gib + HEADROOM * sum(known) <= memory_gib
+
+
+class Placement:
+    """Where trials can be put.
+
+    Args:
+        slots: The slots.
+        limits: What trials were found to use.
+        micro_batch: What the study file holds every trial's micro-batch to, or None.
+        read_used_gib: Asks the driver for a device's memory in use.
+        warn: Is told where memory does not return.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        *,
+        limits: DeviceLimits,
+        micro_batch: int | None,
+        read_used_gib: MemoryReader,
+        warn: Callable[[str], object],
+    ) -> None:
+        self.slots = slots
+        self._micro_batch = micro_batch
+        self._limits = limits
+        self._read_used_gib = read_used_gib
+        self._warn = warn
+        self._used_before: dict[str, float] = {}  # by place: memory in use before our first trial there
+        self._left_since: dict[str, float] = {}  # places that were left a moment ago, and when
+
+    def find_free(self, running: Iterable[RunningTrial]) -> list[Slot]:
+        """The slots that no trial holds, of devices whose memory has returned."""
+        held = {trial.slot.name: trial.slot.place for trial in running if trial.slot}
+        places = set(held.values())
+        return [
+            slot for slot in self.slots if slot.name not in held and (slot.place in places or self._has_returned(slot))
+        ]
+
+    def admits(self, trial: RunningTrial, slot: Slot, running: Iterable[RunningTrial]) -> bool:
+        """Whether a trial's memory fits beside the trials that run on a slot's device."""
+        others = [other for other in running if other.slot and other.slot.place == slot.place]
+        return slot.memory_gib is None or fits(
+            self._needed_gib(slot, trial),
+            [self._needed_gib(slot, other) for other in others],
+            memory_gib=slot.memory_gib,
+            used_gib=self._used_before.get(slot.place, 0.0),
+        )
+
+    def held_to(self, trial: RunningTrial, slot: Slot) -> int | None:
+        """The micro-batch that a trial is held to on a slot; None where it chooses by the memory there is."""
+        return trial.micro_batch or self._limits.micro_batch(slot.label, asked=self._micro_batch)
+
+    def take(self, slot: Slot, running: Iterable[RunningTrial]) -> None:
+        """Notes what is in use on a device before the first of our trials there begins."""
+        if slot.uuid and not any(trial.slot and trial.slot.place == slot.place for trial in running):
+            used = self._read_used_gib(slot.uuid)
+            if used is not None:
+                self._used_before[slot.place] = used
+        self._left_since.pop(slot.place, None)
+
+    def leave(self, slot: Slot) -> None:
+        """Notes that a trial's process on a slot is gone."""
+        if slot.uuid and slot.place in self._used_before:
+            self._left_since[slot.place] = time.monotonic()
+
+    def _needed_gib(self, slot: Slot, trial: RunningTrial) -> float | None:
+        return self._limits.needed_gib(
+            slot.label, batch_size=trial.params.batch_size, micro_batch=self.held_to(trial, slot)
+        )
+
+    def _has_returned(self, slot: Slot) -> bool:
+        """Whether a device that no trial of ours holds has its memory back; after a while it is taken as it is."""
+        since = self._left_since.get(slot.place)
+        if since is None or slot.uuid is None:
+            return True
+        used, before = self._read_used_gib(slot.uuid), self._used_before[slot.place]
+        if used is not None and used > before + SLACK_GIB:
+            if time.monotonic() - since < RETURN_S:
+                return False
+            self._warn(
+                f"{slot.place}: {used:.1f} GiB are in use {RETURN_S:.0f} s after its trial ended, {before:.1f} GiB"
+                " before it began; see who holds them (nvidia-smi)"
+            )
+        del self._left_since[slot.place]
+        return True

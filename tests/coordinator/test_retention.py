@@ -1,0 +1,94 @@
+"""Which models and checkpoints are kept, and that what is deleted is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from scripted import Recorder, open_study, run
+
+from sweep.coordinator.events import tell_to
+from sweep.coordinator.retention import GIB, Keeper, check_disk, folder_bytes, plan_kept
+from sweep.errors import DeviceError
+from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
+from sweep.spec import CheckpointsSpec
+from sweep.testing import write_toy_study
+
+
+@pytest.mark.parametrize(
+    ("keep", "room", "expected"),
+    [
+        (1, None, {5}),
+        (2, None, {5, 3}),
+        (9, None, {5, 3, 8}),
+        (9, 0, {5}),  # the best always
+        (9, 20, {5, 3}),
+        (9, 29, {5, 3}),
+        (9, 30, {5, 3, 8}),
+    ],
+)
+def test_the_best_models_are_kept_as_far_as_there_is_room(keep: int, room: int | None, expected: set[int]) -> None:
+    assert plan_kept([5, 3, 8], {5: 10, 3: 10, 8: 10}, keep=keep, room=room) == expected
+
+
+def test_where_no_trial_has_a_model_none_is_kept() -> None:
+    assert plan_kept([], {}, keep=3, room=None) == set()
+
+
+def test_of_a_running_trial_only_the_model_of_its_committed_peak_stays(tmp_path: Path) -> None:
+    folder, recorder = RunFolder(tmp_path), Recorder()
+    for trial, progress in [(0, 50), (0, 100), (0, 150), (1, 50)]:
+        folder.peak_model(trial, progress).mkdir(parents=True)
+    Keeper(folder, CheckpointsSpec(), slots=1, tell=tell_to(recorder)).forget_peaks(0, kept=100)
+    assert folder.peak_models(0) == [folder.peak_model(0, 100)]
+    assert folder.peak_models(1) == [folder.peak_model(1, 50)]
+    assert recorder.texts("replace") == ["peak-0050, peak-0150 (0.0 MiB)"]
+
+
+def models_on_disk(file: Path) -> dict[int, float]:
+    """NDCG of every model that is kept, by trial."""
+    found = plan_study(file).run_folder.checkpoints.glob("*/peak-*/ndcg.json")
+    return {int(path.parts[-3].removeprefix("trial-")): json.loads(path.read_text()) for path in found}
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_peak_models_of_the_best_trials_of_the_study_are_kept_and_nothing_else(tmp_path: Path, keep: int) -> None:
+    file = write_toy_study(tmp_path, script={}, budget={"trials": 6}, checkpoints={"keep": keep})
+    _, recorder = run(file)
+    record = open_study(file)[2]
+    ranked = [trial for trial in record.leaderboard() if trial.number != record.best.number]
+    expected = [record.best, *ranked][:keep]
+    assert models_on_disk(file) == pytest.approx({trial.number: trial.peak.ndcg for trial in expected})
+    folders = [path for path in plan_study(file).run_folder.checkpoints.glob("*/*") if path.is_dir()]
+    assert len(folders) == keep
+    assert len(recorder.texts("delete")) >= 6
+    assert all("MiB)" in text for text in recorder.texts("delete"))
+
+
+def test_a_limit_on_the_disk_is_kept_to_by_letting_the_worst_models_go(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={}, budget={"trials": 6}, checkpoints={"keep": 5})
+    run(file)
+    folder = plan_study(file).run_folder
+    sizes = {number: folder_bytes(next(folder.trial(number).glob("peak-*"))) for number in models_on_disk(file)}
+    assert len(sizes) == 5
+    base = folder_bytes(folder.base_model)
+    limit = 9 * base + 2.5 * max(sizes.values())  # what one running trial takes, the default's model, and two
+    file.write_text(
+        file.read_text().replace("keep = 5", f"keep = 5\nmax_gib = {limit / GIB}").replace("trials = 6", "trials = 7")
+    )
+    run(file)
+    kept = models_on_disk(file)
+    record = open_study(file)[2]
+    assert len(kept) == 2
+    assert record.best.number in kept
+    assert folder_bytes(folder.checkpoints) <= limit
+
+
+def test_a_limit_below_what_running_trials_take_is_refused_with_the_estimate() -> None:
+    check_disk(CheckpointsSpec(), slots=64, model_bytes=GIB)
+    check_disk(CheckpointsSpec(max_gib=18.0), slots=2, model_bytes=GIB)
+    with pytest.raises(DeviceError, match=r"max_gib = 17\.9: 2 trials at once .* take up to 18 GiB .*: raise it") as e:
+        check_disk(CheckpointsSpec(max_gib=17.9), slots=2, model_bytes=GIB)
+    assert e.value.exit_code == 2
