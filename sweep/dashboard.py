@@ -1,8 +1,8 @@
-"""optuna-dashboard on a study: on this machine alone, and for reading alone."""
+"""optuna-dashboard on a study: on this machine alone, and for reading alone unless changes are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -11,18 +11,25 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna_dashboard import wsgi
 
 from sweep.errors import SweepError
+from sweep.guard import guard
 from sweep.run_folder import RunFolder
 from sweep.spec import load_study
-from sweep.storage.database import open_storage_read_only
+from sweep.storage.database import open_storage, open_storage_read_only
+from sweep.storage.lock import StudyLock
 
 HOST = "127.0.0.1"
-READING = frozenset({"GET", "HEAD"})
 
 
 class DashboardServer(ThreadingMixIn, WSGIServer):
     """A server that answers its requests side by side, and keeps no request waiting at its end."""
 
     daemon_threads = True
+    held: ExitStack = ExitStack()
+
+    def server_close(self) -> None:
+        """Stops listening, and gives back what was held for changes."""
+        super().server_close()
+        self.held.close()
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -30,49 +37,34 @@ class _QuietHandler(WSGIRequestHandler):
         """Prints no line for every request."""
 
 
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-def open_dashboard(study_file: Path | str, *, port: int) -> DashboardServer:
+def open_dashboard(study_file: Path | str, *, port: int, allow_changes: bool = False) -> DashboardServer:
     """A server of optuna-dashboard for a study, bound to 127.0.0.1 and not yet serving.
 
     The dashboard has no login and does not look at the name it is called by, so a page of another site could have a
     browser change the study. Requests for another host and requests that are not for reading are refused, and the
-    database is open for reading alone.
+    database is open for reading alone. Where changes are allowed, notes may be written, by pages of this server alone;
+    the study is held meanwhile, so that no coordinator writes it at the same time.
 
     Args:
         study_file: The study file.
         port: Port to listen on; 0 for any that is free.
+        allow_changes: Whether notes may be written.
 
     Raises:
-        SweepError: If the file is no study file, the study has not begun, or the port is taken.
+        SweepError: If the file is no study file, the study has not begun, or the port is taken; with changes, if the
+            study is being run.
     """
     load_study(study_file)
-    storage = open_storage_read_only(RunFolder.beside(study_file).database)
+    folder = RunFolder.beside(study_file)
+    storage = open_storage_read_only(folder.database)
     try:
-        return make_server(
-            HOST,
-            port,
-            _refuse_all_else(wsgi(storage)),
-            server_class=DashboardServer,
-            handler_class=_QuietHandler,
-        )
+        with ExitStack() as held:
+            if allow_changes:
+                held.enter_context(StudyLock(folder.lock))
+                storage = open_storage(folder.database)
+            application = guard(wsgi(storage), allow_changes=allow_changes)
+            server = make_server(HOST, port, application, server_class=DashboardServer, handler_class=_QuietHandler)
+            server.held = held.pop_all()
+            return server
     except (OSError, OverflowError) as error:
         raise SweepError(f"port {port} on {HOST} cannot be listened on ({error}); name another with --port") from error
-
-
-def _refuse_all_else(application: Application) -> Application:
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        host = environ.get("HTTP_HOST", "").rsplit(":", 1)[0]
-        if host not in (HOST, "localhost"):
-            return _refuse(start_response, "403 Forbidden", "this dashboard answers to 127.0.0.1 and localhost alone")
-        if environ["REQUEST_METHOD"] not in READING:
-            return _refuse(start_response, "405 Method Not Allowed", "this dashboard is for reading alone")
-        return application(environ, start_response)
-
-    return guarded
-
-
-def _refuse(start_response: Callable[..., Any], status: str, reason: str) -> Iterable[bytes]:
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-    return [reason.encode()]

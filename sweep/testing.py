@@ -171,11 +171,12 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     """Stands in for ``sweep.trial.run_trial``: the curve of ``scripted_ndcg``, with checkpoints and peak models.
 
     The script beside the model may hold: ``step_s``, seconds a step; ``fail``, a list of trials that raise at
-    ``fail_step`` (0 by default); ``die``, signals by trial number as text, each sent once to the trial's own process at
-    ``die_step``, or each time with ``die_always``; ``diverge``, trials whose values are not finite from the second
-    evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the largest batch that fits at any
-    micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``, the memory it reports;
-    ``history``, a file that takes a line of JSON when a trial begins, reports, is answered and ends.
+    ``fail_step`` (0 by default), with ``failure`` for a message; ``die``, signals by trial number as text, each sent
+    once to the trial's own process at ``die_step``, or each time with ``die_always``; ``diverge``, trials whose values
+    are not finite from the second evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the
+    largest batch that fits at any micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``,
+    the memory it reports; ``history``, a file that takes a line of JSON when a trial begins, reports, is answered and
+    ends.
     """
     script = json.loads((task.folder / task.spec.model.base / SCRIPT).read_text())
     folder = RunFolder(task.run_folder)
@@ -259,7 +260,7 @@ def _scripted_memory(task: Assignment, script: Mapping[str, Any]) -> int:
 
 def _scripted_mishap(task: Assignment, script: Mapping[str, Any], step: int, due: Mapping[int, int]) -> None:
     if task.trial in script.get("fail", []) and step >= script.get("fail_step", 0):
-        raise RuntimeError("scripted failure")
+        raise RuntimeError(script.get("failure", "scripted failure"))
     number = script.get("die", {}).get(str(task.trial))
     if number is not None and step == script.get("die_step", max(due) // 2):
         marker = RunFolder(task.run_folder).trial(task.trial) / "died"

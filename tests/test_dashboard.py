@@ -13,11 +13,12 @@ from sweep.coordinator.events import Event, SweepView
 from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.dashboard import HOST, DashboardServer, open_dashboard
-from sweep.errors import SweepError
+from sweep.errors import StudyLockedError, SweepError
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.status import read_standing
+from sweep.storage.lock import StudyLock
 from sweep.testing import write_toy_study
 
 START = [
@@ -146,3 +147,42 @@ def test_a_port_that_is_taken_is_an_error_that_names_the_option(server: Dashboar
 def test_a_port_that_cannot_be_is_an_error(study: Path) -> None:
     with pytest.raises(SweepError, match=r"port 70000 on 127\.0\.0\.1 cannot be listened on"):
         open_dashboard(study, port=70000)
+
+
+def test_the_note_of_the_study_has_its_leaderboard(server: DashboardServer) -> None:
+    note = read_study(server)["note"]["body"]
+    assert "2 of 2 trials have ended" in note
+    assert "| **best** | 0 |" in note
+
+
+def test_where_changes_are_allowed_a_note_is_written_and_no_run_can_begin(study: Path) -> None:
+    server = open_dashboard(study, port=0, allow_changes=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        with pytest.raises(StudyLockedError, match="this study is being run by process"), StopSignal() as stop:
+            run_study(plan_study(study), watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+        detail = read_study(server)
+        body = {"body": detail["note"]["body"] + "mine", "version": detail["note"]["version"] + 1}
+        assert change(server, "/api/studies/1/note", body, Origin="http://example.com") == 403
+        assert change(server, "/api/studies/1/note", body) == 204
+        assert read_study(server)["note"]["body"].endswith("mine")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    open_dashboard(study, port=0, allow_changes=True).server_close()  # the study is free again
+
+
+def change(server: DashboardServer, path: str, body: dict[str, Any], **headers: str) -> int:
+    connection = http.client.HTTPConnection(HOST, server.server_port, timeout=60)
+    try:
+        connection.request("PUT", path, json.dumps(body), {"Content-Type": "application/json", **headers})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_study_that_is_being_run_may_not_be_changed(study: Path) -> None:
+    with StudyLock(RunFolder.beside(study).lock), pytest.raises(StudyLockedError, match="this study is being run by"):
+        open_dashboard(study, port=0, allow_changes=True)

@@ -70,6 +70,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
     dashboard = _add(commands, "dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only")
     dashboard.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
+    dashboard.add_argument("--allow-changes", action="store_true", help="let notes be written (not while it runs)")
     return parser
 
 
@@ -107,7 +108,8 @@ def _check(options: argparse.Namespace) -> None:
 def _dashboard(options: argparse.Namespace) -> None:
     from sweep.dashboard import open_dashboard
 
-    server = open_dashboard(options.study, port=options.port)
-    print(f"optuna-dashboard on http://127.0.0.1:{server.server_port}/ (read-only); Ctrl-C ends it", flush=True)
+    server = open_dashboard(options.study, port=options.port, allow_changes=options.allow_changes)
+    kind = "notes may be changed" if options.allow_changes else "read-only"
+    print(f"optuna-dashboard on http://127.0.0.1:{server.server_port}/ ({kind}); Ctrl-C ends it", flush=True)
     with server, contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()

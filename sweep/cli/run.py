@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweep.cli.leaderboard import print_leaderboard
 from sweep.cli.watchers import JsonWatcher, LiveWatcher, PlainWatcher
@@ -13,6 +15,9 @@ from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.plan import plan_study
 from sweep.status import read_standing
+
+if TYPE_CHECKING:
+    import optuna
 
 
 def run(study: str, *, trials: int | None, plain: bool, log: str = "text") -> None:
@@ -27,13 +32,20 @@ def run(study: str, *, trials: int | None, plain: bool, log: str = "text") -> No
         with stop.at_once():
             plan = plan_study(study, trials=trials)
         with _open_watcher(plain=plain, log=log) as watcher:
-            run_study(plan, watcher=watcher, stop=stop)
+            run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, study))
     from sweep.cli.report import write_report  # what draws is loaded when there is something to draw
 
     standing = read_standing(study)
     write_report(study)
     if log != "json":
         print_leaderboard(standing, study=Path(study))
+
+
+def _exhibit(study: str, target: optuna.Study) -> None:
+    from sweep.report.showcase import exhibit
+    from sweep.study import open_study
+
+    exhibit(target, open_study(study), [])
 
 
 def _open_watcher(*, plain: bool, log: str) -> AbstractContextManager[LiveWatcher | PlainWatcher | JsonWatcher]:

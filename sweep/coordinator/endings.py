@@ -9,7 +9,7 @@ from sweep.coordinator.events import Tell
 from sweep.coordinator.failures import FailureStreak
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.proposals import Proposer, seen_value
-from sweep.coordinator.remarks import write_remark
+from sweep.coordinator.remarks import write_remark, write_study_remark
 from sweep.coordinator.retention import Keeper
 from sweep.coordinator.running import RunningTrial
 from sweep.coordinator.verdicts import conclude
@@ -114,6 +114,7 @@ class Endings:
     def _after_end(self, trial: RunningTrial) -> None:
         """What follows from any end: the record, what the sampler knows, and which files are kept."""
         self.record = self._ledger.update_record(self.record, trial.number)
+        self._ledger.remark(write_study_remark(self.record, trials=self._plan.spec.budget.trials))
         ended = self.record.trials[trial.number]
         value = None if ended.state == "fail" else seen_value(ended, self.record.baseline)
         self._proposer.conclude(trial.number, value)

@@ -23,7 +23,7 @@ from optuna.trial import Trial, TrialState
 from sweep.messages import Evaluation, Report
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record, update_record
-from sweep.storage.remarks import save_remark
+from sweep.storage.remarks import save_remark, save_study_remark
 from sweep.storage.trials import TrialRow, TrialTable, find_end
 
 METRIC_NAME = "NDCG@10"
@@ -83,6 +83,10 @@ class Ledger:
     def set_attribute(self, name: str, value: Any) -> None:
         """Writes a user attribute of the study."""
         self._study.set_user_attr(name, value)
+
+    def remark(self, text: str) -> None:
+        """Writes our part of the study's note, as Markdown."""
+        save_study_remark(self._study, text)
 
     def next_number(self) -> int:
         """The number that the next new trial will have."""

@@ -1,4 +1,4 @@
-"""What the dashboard shows of a trial that has ended: why, and what it was trained with."""
+"""What the dashboard shows: why a trial ended and what it was trained with; where a study stands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from sweep.coordinator.running import RunningTrial
 from sweep.progress import WHOLE
+from sweep.storage.records import StudyRecord
+from sweep.storage.remarks import quote, write_leaderboard
 
 
 def write_remark(trial: RunningTrial, *, reason: str = "", error: str = "", log: Sequence[str] = ()) -> str:
@@ -31,11 +33,19 @@ def write_remark(trial: RunningTrial, *, reason: str = "", error: str = "", log:
         "scheduler": params.scheduler,
         "interruptions": trial.interruptions,
     }
-    why = _as_code(error) if error else reason
+    why = quote(error) if error else reason
     table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
-    return "\n".join([why, "", *(f"{_as_code(line)}  " for line in log), "", *table])
+    return "\n".join([why, "", *(f"{quote(line)}  " for line in log), "", *table])
 
 
-def _as_code(text: str) -> str:
-    """Any text as one line of code."""
-    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+def write_study_remark(record: StudyRecord, *, trials: int) -> str:
+    """Where a running study stands as Markdown: how far it is, and the leaderboard.
+
+    Args:
+        record: The study.
+        trials: Its budget.
+    """
+    untrained = "" if record.baseline is None else f"; the untrained model has {record.baseline:.4f}"
+    state = f"{record.counted} of {trials} trials have ended{untrained}. The report and the diagnosis come at its end."
+    heading = "### Leaderboard (peaks on dev, selected)"
+    return "\n\n".join([f"## {quote(record.name)}", state, heading, write_leaderboard(record)])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import optuna
 
 from sweep.coordinator.budget import Meter
 from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning, describe_history, find_changes
@@ -43,6 +45,7 @@ def run_study(
     jobs: str = JOBS,
     read_used_gib: MemoryReader = read_used_gib,
     pause_s: float = PAUSE_S,
+    exhibit: Callable[[optuna.Study], None] | None = None,
 ) -> StudyRecord:
     """Runs a study, or goes on with it, until its budget is spent; one that is finished is left as it is.
 
@@ -54,6 +57,7 @@ def run_study(
         jobs: Module that holds the bodies of the jobs.
         read_used_gib: Asks the driver for a device's memory in use.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
+        exhibit: Writes into the finished study what its dashboard shows besides numbers.
 
     Returns:
         The finished study.
@@ -64,7 +68,7 @@ def run_study(
     own = launcher or LocalLauncher((jobs,))
     log = EventLog(plan.run_folder.coordinator_log, watcher)
     try:
-        return _StudyRun(plan, own, log, stop, jobs, read_used_gib, pause_s).run()
+        return _StudyRun(plan, own, log, stop, jobs, read_used_gib, pause_s, exhibit).run()
     except OSError as error:
         raise StorageError(_describe_os_error(plan, error)) from error
     finally:
@@ -82,6 +86,7 @@ class _StudyRun:
     jobs: str
     read_used_gib: MemoryReader
     pause_s: float
+    exhibit: Callable[[optuna.Study], None] | None
 
     def run(self) -> StudyRecord:
         folder = self.plan.run_folder
@@ -118,6 +123,8 @@ class _StudyRun:
             ).run()
             self._judge_once(ledger, slots[0])
             ledger.set_attribute(ENDED_BY, ended_by)
+            if self.exhibit is not None:
+                self.exhibit(ledger.study)
             return ledger.record()
 
     def _find_slots(self) -> list[Slot]:

@@ -27,7 +27,12 @@ def make_figure(panel: Panel, *, title: str) -> go.Figure:
         ValueError: If the panel holds what Plotly does not know.
     """
     layout = {**panel.layout, "title": {"text": title}, "showlegend": True, "dragmode": "zoom", "height": 480}
-    layout |= {"paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "margin": {"t": 48}}
+    layout |= {
+        "paper_bgcolor": PAPER,
+        "plot_bgcolor": PAPER,
+        "margin": {"t": 48},
+        "legend": {"orientation": "h", "y": -0.2},
+    }
     return go.Figure(data=_lit(list(panel.traces)), layout=_lit(layout))
 
 

@@ -10,12 +10,13 @@ import html
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any
 
 from sweep import __version__
 from sweep.report.answer import Answer, find_answer
 from sweep.report.charts import Chart, Panel
 from sweep.report.figures import load_plotly_script
+from sweep.report.findings import Finding
 from sweep.report.gallery import draw_all
 from sweep.report.listing import render_trials
 from sweep.report.signs import render_sign
@@ -24,27 +25,6 @@ from sweep.study import Study
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """What the page may do: run and show what is in it, and fetch nothing."""
-
-
-class Finding(Protocol):
-    """What the page shows of a verdict on a suspected cause."""
-
-    @property
-    def cause(self) -> str: ...  # noqa: D102 - as in sweep.report.diagnosis
-    @property
-    def scope(self) -> str: ...  # noqa: D102
-    @property
-    def verdict(self) -> str: ...  # noqa: D102
-    @property
-    def effect(self) -> float | None: ...  # noqa: D102
-    @property
-    def interval(self) -> tuple[float, float] | None: ...  # noqa: D102
-    @property
-    def trials(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def sentence(self) -> str: ...  # noqa: D102
-    @property
-    def next_steps(self) -> str: ...  # noqa: D102
 
 
 def render_page(study: Study, findings: Sequence[Finding]) -> str:

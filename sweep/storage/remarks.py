@@ -1,8 +1,27 @@
-"""Remarks on trials, where optuna-dashboard shows its notes."""
+"""What optuna-dashboard shows beside numbers: notes on the study and its trials, and figures.
+
+A note is Markdown. Whatever comes from outside enters it through `quote`; what a person writes below our part of a
+study's note stays when our part is written anew.
+"""
 
 from __future__ import annotations
 
+import unicodedata
+from typing import Any
+
+import optuna
 from optuna.trial import Trial
+
+from sweep.progress import WHOLE
+from sweep.storage.records import StudyRecord, TrialRecord
+
+OWN = "\n\n---\n*Notes of your own go below this line; they stay.*\n"
+
+LEADERS = 10
+"""Trials of a study's note; the dashboard's readers load it again and again."""
+
+MAX_FIGURE_BYTES = 200_000
+"""Largest figure that is saved: it lies in the study's attributes, in pieces of 2 KB that every reader loads."""
 
 
 def save_remark(trial: Trial, text: str) -> None:
@@ -10,3 +29,74 @@ def save_remark(trial: Trial, text: str) -> None:
     from optuna_dashboard import save_note  # half a second that only a coordinator has to spend
 
     save_note(trial, text)
+
+
+def save_study_remark(study: optuna.Study, text: str) -> None:
+    """Saves our part of a study's note in place of the one before; what a person wrote below it stays."""
+    from optuna_dashboard import get_note, save_note
+
+    before = get_note(study)
+    ours, line, own = before.partition(OWN)
+    if before and not line:  # a note from before ours is all a person's
+        own = ours
+    if ours != text or not line:
+        save_note(study, f"{text}{OWN}{own}")
+
+
+def save_figure(study: optuna.Study, figure: Any, *, name: str) -> bool:
+    """Saves a Plotly figure under a name, in place of the one before; one that is too large is left out.
+
+    Returns:
+        Whether it was saved.
+    """
+    from optuna_dashboard import save_plotly_graph_object
+
+    if len(figure.to_json()) > MAX_FIGURE_BYTES:
+        return False
+    save_plotly_graph_object(study, figure, graph_object_id=name)
+    return True
+
+
+def quote(text: object) -> str:
+    """Any text as code that stands in a line or a table of Markdown and is shown letter by letter.
+
+    What cannot be seen (control characters, overrides of the direction of writing) is shown as its number.
+    """
+    flat = " ".join(str(text).split()).replace("`", "'")
+    seen = "".join(_name(sign) if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co") else sign for sign in flat)
+    return "`" + seen.replace("|", "\\|") + "`" if seen else ""
+
+
+def write_leaderboard(record: StudyRecord) -> str:
+    """The trials with the highest peaks as a table of Markdown."""
+    ranked = record.leaderboard()
+    if not ranked:
+        return "No trial has been measured yet."
+    heads = ["", "trial", "peak", "at", "retention", "state", "format", "rate", "warm-up", "batch"]
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    best = record.best.number if record.best else None
+    lines += [_leader(trial, record.baseline, is_best=trial.number == best) for trial in ranked[:LEADERS]]
+    if len(ranked) > LEADERS:
+        lines += ["", f"The best {LEADERS} of {len(ranked)} measured trials."]
+    return "\n".join(lines)
+
+
+def _leader(trial: TrialRecord, baseline: float | None, *, is_best: bool) -> str:
+    params, peak, retention = trial.params, trial.peak, trial.retention(baseline)
+    cells = [
+        "**best**" if is_best else "",
+        str(trial.number),
+        f"{peak.ndcg:.4f}" if peak else "",
+        f"{peak.progress / WHOLE:.0%}" if peak else "",
+        f"{retention:.3f}" if retention is not None else "",
+        trial.state,
+        quote(params.data_format) if params else "",
+        f"{params.effective_learning_rate:.2e}" if params else "",
+        f"{params.warmup_ratio:.2f}" if params else "",
+        str(params.batch_size) if params else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _name(sign: str) -> str:
+    return f"U+{ord(sign):04X}"

@@ -14,7 +14,7 @@ from sweep.metrics import paired_interval
 from sweep.report.answer import Answer, find_answer
 from sweep.status import Standing, read_standing
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.records import TrialRecord
+from sweep.storage.records import BUDGET_TRIALS, TrialRecord
 from sweep.study import Study
 
 
@@ -114,7 +114,8 @@ def test_a_metric_that_is_always_0_gives_nothing_to_choose_by(study: Study) -> N
 
 
 def test_a_study_that_is_not_finished_says_so(study: Study) -> None:
-    answer = find_answer(change(study.standing, study.record.trials[:5]))
+    record = dataclasses.replace(study.record, trials=study.record.trials[:5], attributes={BUDGET_TRIALS: 12})
+    answer = find_answer(dataclasses.replace(study.standing, record=record))
     assert "The study is interrupted, with 5 of 12 trials: this may change." in answer.cautions
 
 

@@ -1,0 +1,78 @@
+"""What optuna-dashboard shows of a study besides its own: a note with the answer, and a few of our figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+
+from sweep.report.answer import find_answer
+from sweep.report.charts import Panel
+from sweep.report.figures import make_figure
+from sweep.report.findings import Finding
+from sweep.report.gallery import draw_main
+from sweep.report.outcomes import draw_batches, draw_rates
+from sweep.report.tables import tabulate_trials
+from sweep.storage.remarks import quote, save_figure, save_study_remark, write_leaderboard
+from sweep.study import Study
+
+
+def exhibit(target: optuna.Study, study: Study, findings: Sequence[Finding]) -> None:
+    """Writes the note and the figures of a study into its database, for its dashboard.
+
+    Args:
+        target: The study as its writer has it open.
+        study: The same, as it is read.
+        findings: The diagnosis.
+    """
+    save_study_remark(target, write_note(study, findings))
+    for name, title, panel in choose_figures(study):
+        save_figure(target, make_figure(panel, title=title), name=name)
+
+
+def write_note(study: Study, findings: Sequence[Finding]) -> str:
+    """The answer, what keeps it from being taken at its face value, the diagnosis and the leaderboard, as Markdown."""
+    answer = find_answer(study.standing)
+    # a headline that names a failure's cause holds words from outside
+    headline = f"**{answer.headline}**" if answer.trial else quote(answer.headline)
+    parts = [f"## {quote(study.name)}", headline]
+    if answer.test is not None:
+        lines = [
+            f"- against {one.other} ({one.ndcg:.4f}): {one.gain:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}"
+            for one in answer.comparisons
+        ]
+        parts.append("\n".join([f"NDCG@10 on the test split {answer.test:.4f} ({answer.queries} queries)", *lines]))
+    parts.append(f"Stopping saved {answer.saved_examples:,} training examples ({answer.saved_fraction:.0%}).")
+    if answer.cautions:
+        parts.append("\n".join(f"- {text}" for text in answer.cautions))
+    if findings:
+        parts += ["### Why runs fell", _write_findings(findings)]
+    parts += ["### Leaderboard (peaks on dev, selected)", write_leaderboard(study.record)]
+    return "\n\n".join(parts)
+
+
+def _write_findings(findings: Sequence[Finding]) -> str:
+    told = [f"- **{one.cause}** ({quote(one.scope)}): {one.sentence}" for one in findings if one.verdict == "supported"]
+    return "\n".join(told) or "No suspected cause is supported by this study's runs; the report says why."
+
+
+def choose_figures(study: Study) -> list[tuple[str, str, Panel]]:
+    """The figures for the dashboard, by their names in it: few and small, since every reader loads them."""
+    trials = tabulate_trials(study)
+    curves, rates, batches = draw_main(study), draw_rates(trials), draw_batches(trials)
+    found = [("sweep-curves", curves.title, _slim(panel)) for panel in curves.panels]
+    found += [
+        (f"sweep-rate-{place}", f"{panel.title} over learning rate", panel) for place, panel in enumerate(rates.panels)
+    ]
+    return found + [("sweep-batches", batches.title, panel) for panel in batches.panels]
+
+
+def _slim(panel: Panel) -> Panel:
+    """The lines of the curves with their peaks and stops, without a mark and a text for every measurement."""
+    kept = []
+    for trace in panel.traces:
+        if trace["mode"] == "lines":
+            kept.append({**trace, "hoverinfo": "x+y+name"})
+        elif trace["name"] in ("peak", "stopped"):
+            kept.append({name: value for name, value in trace.items() if name not in ("text", "hoverinfo")})
+    return Panel(title=panel.title, traces=kept, layout=panel.layout)
