@@ -269,9 +269,13 @@ class SpaceSpec(_Table):
 class DropOffSpec(_Table):
     """When a run that falls from its own peak is stopped."""
 
-    margin: float = Field(default=0.01, ge=0.0, lt=1.0, description="Fall in NDCG that does not matter.")
+    margin: float = Field(default=0.01, ge=0.0, lt=1.0, description="Fall, or gain, in NDCG that does not matter.")
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="Chance of stopping a run that has not fallen.")
     grace: float = Field(default=0.02, ge=0.0, le=1.0, description="Progress after the warm-up without a stop.")
+    forecast: bool = Field(
+        default=True,
+        description="Whether to stop a run, too, that is past its peak and will not beat it by the margin.",
+    )
 
 
 class StoppingSpec(_Table):

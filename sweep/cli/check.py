@@ -94,7 +94,11 @@ def _describe_trials(plan: StudyPlan) -> Iterator[str]:
         )
     rule = plan.spec.stopping.drop_off
     if isinstance(rule, DropOffSpec):
-        yield f"Stopping: drop-off, margin {rule.margin:g}, alpha {rule.alpha:g}, grace {rule.grace:g} after warm-up"
+        forecast = " and forecast" if rule.forecast else ""
+        yield (
+            f"Stopping: drop-off{forecast}, margin {rule.margin:g}, alpha {rule.alpha:g}, grace {rule.grace:g}"
+            " after warm-up"
+        )
     else:
         yield "Stopping: none"
 

@@ -151,7 +151,7 @@ class Coordinator:
             measured = self._ledger.table.per_query(record.number)
             trial = revive_trial(self._plan, record, params=params, baseline=self._baseline, measured=measured)
             if len(trial.progress) > 1:
-                self._reports.decide(trial)
+                self._reports.decide(trial, rival=self._rival(trial))
             paused = bool(record.attributes.get("paused"))
             if not paused:
                 self._interruptions.count(trial)
@@ -237,6 +237,12 @@ class Coordinator:
 
     # ---- what trials say
 
+    def _rival(self, trial: RunningTrial) -> float | None:
+        """The highest peak of all other trials."""
+        best, others = self._endings.record.best, [*self._running.values(), *self._waiting]
+        peaks = [other.peak.ndcg for other in others if other.number != trial.number and other.peak]
+        return max([*peaks, *([best.value] if best and best.value is not None else [])], default=None)
+
     def _handle(self, message: Message) -> None:
         trial = self._running.get(message.job)
         if trial is None or message.attempt != trial.attempt:  # an older attempt is not heeded, and not answered
@@ -245,7 +251,7 @@ class Coordinator:
         trial.heard = self._clock.now
         payload = message.payload
         if isinstance(payload, Report):
-            self._launcher.answer(trial.job, self._reports.take(trial, payload))
+            self._launcher.answer(trial.job, self._reports.take(trial, payload, rival=self._rival(trial)))
             self._pausing.remind(trial)
         elif isinstance(payload, Started):
             if not payload.warm and not self._cold_told:

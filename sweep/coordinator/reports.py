@@ -35,11 +35,19 @@ class Reports:
         self._keeper = keeper
         self._tell = tell
 
-    def take(self, trial: RunningTrial, report: Report) -> Verdict:
-        """Commits a report and decides how its trial goes on; a point that is committed already is compared alone."""
+    def take(self, trial: RunningTrial, report: Report, *, rival: float | None) -> Verdict:
+        """Commits a report and decides how its trial goes on; a point that is committed already is compared alone.
+
+        Args:
+            trial: The trial.
+            report: Its report.
+            rival: The highest peak of all other trials.
+        """
         committed = self._ledger.committed(trial.number, report.progress)
         if committed is None:
             self._commit(trial, report)
+            self.decide(trial, rival=rival)
+            self._tell_of(trial, report)
         else:
             equal = np.array_equal(committed, report.evaluation.per_query, equal_nan=True)
             where, how = f"{report.progress / WHOLE:.1%}", "equal" if equal else "differs"
@@ -47,13 +55,15 @@ class Reports:
             self._tell("remeasure", text, trial.number, equal=equal, progress=report.progress, attempt=trial.attempt)
         return Verdict(stop=trial.stop_reason is not None, reason=trial.stop_reason)
 
-    def decide(self, trial: RunningTrial) -> None:
+    def decide(self, trial: RunningTrial, *, rival: float | None) -> None:
         """Decides by a trial's last measurement whether it is to be stopped."""
         verdict, trial.verdict = decide(
             self._plan.spec.stopping,
             progress=trial.progress,
             per_query=np.stack(trial.per_query),
             warmup_end=trial.warmup_end,
+            scheduler=trial.params.scheduler,
+            leads=trial.peak is not None and (rival is None or trial.peak.ndcg > rival),
         )
         trial.stop_reason, trial.stop_numbers = verdict.reason, verdict.numbers
 
@@ -76,7 +86,8 @@ class Reports:
             )
         if trial.peak is not None:
             self._keeper.forget_peaks(trial.number, kept=trial.peak.progress)
-        self.decide(trial)
+
+    def _tell_of(self, trial: RunningTrial, report: Report) -> None:
         ndcg = report.evaluation.ndcg
         text = f"{report.progress / WHOLE:.1%}  NDCG@10 {ndcg:.4f}  {trial.verdict}"
         numbers = {"progress": report.progress, "ndcg": ndcg, "step": report.step, "attempt": trial.attempt}

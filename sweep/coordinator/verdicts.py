@@ -13,11 +13,14 @@ from sweep.coordinator.proposals import DIVERGED
 from sweep.messages import Verdict
 from sweep.progress import WHOLE
 from sweep.spec import DropOffSpec, StoppingSpec
-from sweep.stopping import DropOff, Fall
+from sweep.stopping import DropOff, Fall, Forecast, Outlook
 from sweep.storage.records import Peak
 
 DROP_OFF = "drop-off"
 """How the reason for stopping a run begins that fell from its peak."""
+
+FORECAST = "forecast"
+"""How that begins for one that is past its peak and will not beat it again."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ def decide(
     progress: Sequence[int],
     per_query: NDArray[np.float32],
     warmup_end: float,
+    scheduler: str = "linear",
+    leads: bool = False,
 ) -> tuple[Verdict, str]:
     """The verdict on a trial's last measurement, and the same in a few words for whoever watches.
 
@@ -42,6 +47,9 @@ def decide(
         progress: (T,) thousandths, the untrained point first.
         per_query: (T, Q) NDCG of each query.
         warmup_end: Progress in [0, 1] at which the learning rate has risen.
+        scheduler: Course of the learning rate after that.
+        leads: Whether the trial has the highest peak of the study so far. It is not given up on a forecast, since a
+            gain within the margin, which does not matter elsewhere, would be the study's own there.
 
     Returns:
         Whether to stop and why, and the words.
@@ -51,16 +59,28 @@ def decide(
         return Verdict(stop=True, reason=f"{DIVERGED}: the embeddings are not finite {where}"), DIVERGED
     if not isinstance(stopping.drop_off, DropOffSpec):
         return Verdict(), "goes on"
-    rule = DropOff(**stopping.drop_off.model_dump())
-    fall = rule.explain(np.array(progress) / WHOLE, per_query, warmup_end)
-    if not fall.can_stop:
-        return Verdict(), "warming up"
-    if fall.now >= fall.peak:
-        return Verdict(), "at its peak"
-    words = f"{fall.peak - fall.now:.3f} below its peak, noise {fall.standard_error:.3f}"
-    if not fall.fallen or progress[-1] >= WHOLE:
+    settings = stopping.drop_off.model_dump(exclude={"forecast"})
+    points = np.array(progress) / WHOLE
+    fall = DropOff(**settings).explain(points, per_query, warmup_end)
+    words = _describe_standing(fall)
+    if progress[-1] >= WHOLE:
         return Verdict(), words
-    return Verdict(stop=True, reason=_describe_fall(fall, rule.margin), numbers=asdict(fall)), words
+    if fall.fallen:
+        reason = _describe_fall(fall, stopping.drop_off.margin)
+        return Verdict(stop=True, reason=reason, numbers=asdict(fall)), words
+    if stopping.drop_off.forecast and not leads:
+        outlook = Forecast(**settings).explain(points, per_query, not_before=warmup_end, scheduler=scheduler)
+        if outlook.settled:
+            return Verdict(stop=True, reason=_describe_outlook(outlook), numbers=asdict(outlook)), words
+    return Verdict(), words
+
+
+def _describe_standing(fall: Fall) -> str:
+    if not fall.can_stop:
+        return "warming up"
+    if fall.now >= fall.peak:
+        return "at its peak"
+    return f"{fall.peak - fall.now:.3f} below its peak, noise {fall.standard_error:.3f}"
 
 
 def _describe_fall(fall: Fall, margin: float) -> str:
@@ -69,6 +89,13 @@ def _describe_fall(fall: Fall, margin: float) -> str:
         f"{DROP_OFF}: {fall.now:.4f} is {fall.difference:.4f} below {against} at {fall.against:.1%}, beyond the margin"
         f" of {margin:g} by {fall.excess:.1f} standard errors of {fall.standard_error:.4f}; {fall.threshold:.1f} were"
         " enough"
+    )
+
+
+def _describe_outlook(outlook: Outlook) -> str:
+    return (
+        f"{FORECAST}: from {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and {outlook.needed:.4f}"
+        f" would be needed to beat its peak of {outlook.peak:.4f} at {outlook.peak_progress:.1%} by the margin"
     )
 
 
@@ -81,7 +108,7 @@ def conclude(stop_reason: str | None, peak: Peak | None, best_peak: float | None
         best_peak: The highest peak of all complete trials; that of a trial that failed or diverged is no model to keep.
 
     Returns:
-        COMPLETE with its peak where it went to its end, or where it was stopped for drop-off and its peak beats every
+        COMPLETE with its peak where it went to its end, or where it was stopped by a rule and its peak beats every
         complete trial's, so that the study's best trial is always the best model there is; else PRUNED.
     """
     if peak is None or not math.isfinite(peak.ndcg):

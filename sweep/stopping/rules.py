@@ -69,13 +69,12 @@ class Fall:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropOff:
-    """The drop-off rule.
+class CurveRule:
+    """What the rules that judge a run by its own curve have in common.
 
     Attributes:
-        margin: Fall in mean NDCG that does not matter, in [0, 1).
-        alpha: Chance, over all looks, of stopping a run that has never been more than the margin below its best, in
-            (0, 0.5).
+        margin: Fall or gain in mean NDCG that does not matter, in [0, 1).
+        alpha: Chance of the rule's error, in (0, 0.5).
         grace: Progress after the warm-up during which measurements set the peak but cannot stop, in [0, 1].
     """
 
@@ -90,6 +89,15 @@ class DropOff:
             raise ValueError(f"alpha must lie in (0, 0.5), got {self.alpha}")
         if not 0.0 <= self.grace <= 1.0:
             raise ValueError(f"grace must lie in [0, 1], got {self.grace}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropOff(CurveRule):
+    """The drop-off rule: whether a run has fallen.
+
+    Its margin is a fall that does not matter; its alpha the chance, over all looks at a run, of stopping one that has
+    never been more than the margin below its best.
+    """
 
     def fallen(self, progress: FloatArray, per_query: FloatArray, not_before: float = 0.0) -> bool:
         """Whether the last measurement says stop, given that all earlier ones went on.

@@ -65,9 +65,31 @@ def test_without_a_drop_off_rule_every_finite_run_goes_on() -> None:
     assert verdict([0, 100, 200], 0.5, 0.9, 0.1, stopping=stopping) == Verdict()
 
 
-def test_margin_and_grace_of_the_study_are_obeyed() -> None:
-    assert not verdict([0, 100, 200], 0.5, 0.6, 0.5, stopping=StoppingSpec(drop_off=DropOffSpec(margin=0.2))).stop
-    assert not verdict([0, 100, 200], 0.5, 0.6, 0.5, stopping=StoppingSpec(drop_off=DropOffSpec(grace=0.3))).stop
+@pytest.mark.parametrize("settings", [{"margin": 0.2, "forecast": False}, {"grace": 0.3}])
+def test_margin_and_grace_of_the_study_are_obeyed(settings: dict[str, float]) -> None:
+    stopping = StoppingSpec(drop_off=DropOffSpec(**settings))
+    assert verdict([0, 100, 200], 0.5, 0.6, 0.5).stop
+    assert not verdict([0, 100, 200], 0.5, 0.6, 0.5, stopping=stopping).stop
+
+
+FLAT = ([0, 200, 400, 600, 700], [0.5, 0.6, 0.598, 0.597, 0.596])
+
+
+def test_a_run_past_its_peak_is_stopped_where_it_will_not_beat_it_again() -> None:
+    progress, means = FLAT
+    reason = verdict(progress, *means).reason
+    assert reason is not None
+    assert reason.startswith("forecast: from 0.5960 it will reach 0.")
+    assert reason.endswith("and 0.6100 would be needed to beat its peak of 0.6000 at 20.0% by the margin")
+    assert not verdict(progress, *means, stopping=StoppingSpec(drop_off=DropOffSpec(forecast=False))).stop
+    assert not verdict([*progress[:-1], 1000], *means).stop
+
+
+def test_the_run_that_leads_is_not_given_up_on_a_forecast() -> None:
+    progress, means = FLAT
+    fallen = curve(*means[:-1], 0.4)
+    assert not decide(StoppingSpec(), progress=progress, per_query=curve(*means), warmup_end=0.0, leads=True)[0].stop
+    assert decide(StoppingSpec(), progress=progress, per_query=fallen, warmup_end=0.0, leads=True)[0].stop
 
 
 @pytest.mark.parametrize("stopping", [StoppingSpec(), StoppingSpec(drop_off=False)])

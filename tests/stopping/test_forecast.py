@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweep.stopping import Forecast
+from sweep.stopping.forecast import spent_rate
+
+QUERIES = 400
+SPREAD = np.cumsum(np.random.default_rng(0).normal(0.0, 0.03, (20, QUERIES)), axis=0)
+SPREAD -= SPREAD.mean(axis=1, keepdims=True)
+
+
+def measure(*means: float) -> tuple[np.ndarray, np.ndarray]:
+    """Progress (T,) up to 60 % and NDCG per query (T, Q) of a run with these means, whose noise wanders."""
+    progress = np.linspace(0.0, 0.6, len(means))
+    return progress, np.array([mean + SPREAD[place] for place, mean in enumerate(means)])
+
+
+@pytest.mark.parametrize(
+    ("means", "settled"),
+    [
+        pytest.param([0.5, 0.6, 0.6, 0.59, 0.58, 0.57], True, id="falls"),
+        pytest.param([0.5, 0.6, 0.602, 0.601, 0.601, 0.6], True, id="a plateau past its peak"),
+        pytest.param([0.5, 0.52, 0.54, 0.56, 0.58, 0.6], False, id="rises: at its peak"),
+        pytest.param([0.5, 0.52, 0.54, 0.56, 0.58, 0.579], False, id="rises, and only looks worse by noise"),
+        pytest.param([0.6, 0.5, 0.52, 0.54, 0.56, 0.59], False, id="comes back fast enough"),
+        pytest.param([0.6, 0.4, 0.4, 0.41, 0.41, 0.42], True, id="comes back too slowly"),
+        pytest.param([0.6, 0.5], False, id="too few measurements"),
+    ],
+)
+def test_a_run_is_settled_when_it_has_no_way_left_to_a_new_peak(means: list[float], settled: bool) -> None:
+    progress, per_query = measure(*means)
+    assert Forecast(grace=0.0).settled(progress, per_query) is settled
+
+
+def test_the_same_curve_has_further_to_go_where_more_of_the_rate_is_left() -> None:
+    progress, per_query = measure(0.6, 0.5, 0.51, 0.52, 0.53, 0.55)
+    linear = Forecast().explain(progress, per_query, scheduler="linear")
+    constant = Forecast().explain(progress, per_query, scheduler="constant")
+    assert linear.expected < constant.expected
+    assert linear.highest < constant.highest
+
+
+def test_the_line_is_that_through_the_last_quarter_of_the_spent_rate() -> None:
+    progress = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    per_query = np.repeat([[0.6], [0.5], [0.5], [0.5], [0.51], [0.52]], 4, axis=1)  # no noise at all
+    outlook = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    # a quarter before 0.5 lies behind 0.2, where it stood at 0.5: 0.02 in 0.3, and half of the rate is left
+    assert outlook.expected == pytest.approx(0.52 + 0.02 / 0.3 * 0.5)
+    assert outlook.highest == pytest.approx(outlook.expected)
+    assert outlook.needed == pytest.approx(0.61)
+    assert outlook.settled
+
+
+@pytest.mark.parametrize(("now", "settled"), [(0.6, True), (0.3, False)])
+def test_warmup_and_grace_cannot_stop(now: float, settled: bool) -> None:
+    _, per_query = measure(0.5, 0.6, 0.5, 0.45, 0.4)
+    progress = np.linspace(0.0, now, 5)
+    assert Forecast(grace=0.02).settled(progress, per_query, not_before=0.3) is settled
+
+
+def test_asking_after_each_measurement_gives_the_first_stop() -> None:
+    progress, per_query = measure(0.5, 0.6, 0.62, 0.61, 0.6, 0.58)
+    forecast = Forecast()
+    each = [forecast.settled(progress[:looks], per_query[:looks]) for looks in range(1, len(progress) + 1)]
+    assert forecast.first_stop(progress, per_query) == each.index(True)
+    assert forecast.first_stop(*measure(0.5, 0.6, 0.7)) is None
+
+
+@pytest.mark.parametrize("scheduler", ["linear", "cosine", "constant", "cosine-with-floor"])
+@pytest.mark.parametrize("warmup_end", [0.0, 0.1, 0.5])
+def test_the_spent_rate_is_the_sum_of_the_rates_of_the_steps(scheduler: str, warmup_end: float) -> None:
+    steps = 100_000
+    middle = (np.arange(steps) + 0.5) / steps
+    after = np.clip((middle - warmup_end) / (1.0 - warmup_end), 0.0, 1.0)
+    wave = 0.5 * (1.0 + np.cos(np.pi * after))
+    course = {
+        "linear": 1.0 - after,
+        "cosine": wave,
+        "constant": np.ones(steps),
+        "cosine-with-floor": 0.1 + 0.9 * wave,
+    }[scheduler]
+    rates = np.where(middle < warmup_end, middle / max(warmup_end, 1e-9), course)
+    summed = np.concatenate([[0.0], np.cumsum(rates)]) / rates.sum()
+    points = np.linspace(0.0, 1.0, 11)
+    np.testing.assert_allclose(spent_rate(points, warmup_end, scheduler), summed[:: steps // 10], atol=1e-6)
+
+
+def test_an_unknown_scheduler_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"scheduler must be one of linear, cosine, .*, got 'step'"):
+        Forecast().settled(*measure(0.5, 0.6), scheduler="step")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"margin": -0.01}, r"margin must lie in \[0, 1\), got -0\.01"),
+        ({"alpha": 0.5}, r"alpha must lie in \(0, 0\.5\), got 0\.5"),
+        ({"grace": 1.1}, r"grace must lie in \[0, 1\], got 1\.1"),
+    ],
+)
+def test_a_forecast_that_does_not_stand_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Forecast(**settings)
