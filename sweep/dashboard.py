@@ -12,12 +12,12 @@ from optuna_dashboard import wsgi
 
 from sweep.errors import SweepError
 from sweep.guard import guard
-from sweep.run_folder import RunFolder
 from sweep.spec import load_study
-from sweep.storage.database import open_storage, open_storage_read_only
-from sweep.storage.lock import StudyLock
+from sweep.storage.place import Waiting, find_place, hold_study
 
 HOST = "127.0.0.1"
+REFRESH_S = 2.0
+"""Seconds after which a page shows a newer copy of a study; the dashboard itself asks every ten."""
 
 
 class DashboardServer(ThreadingMixIn, WSGIServer):
@@ -37,7 +37,9 @@ class _QuietHandler(WSGIRequestHandler):
         """Prints no line for every request."""
 
 
-def open_dashboard(study_file: Path | str, *, port: int, allow_changes: bool = False) -> DashboardServer:
+def open_dashboard(
+    study_file: Path | str, *, port: int, allow_changes: bool = False, storage: str | None = None
+) -> DashboardServer:
     """A server of optuna-dashboard for a study, bound to 127.0.0.1 and not yet serving.
 
     The dashboard has no login and does not look at the name it is called by, so a page of another site could have a
@@ -49,20 +51,19 @@ def open_dashboard(study_file: Path | str, *, port: int, allow_changes: bool = F
         study_file: The study file.
         port: Port to listen on; 0 for any that is free.
         allow_changes: Whether notes may be written.
+        storage: Address of the study's database in place of the environment's and the file's.
 
     Raises:
         SweepError: If the file is no study file, the study has not begun, or the port is taken; with changes, if the
             study is being run.
     """
-    load_study(study_file)
-    folder = RunFolder.beside(study_file)
-    storage = open_storage_read_only(folder.database)
+    place = find_place(study_file, load_study(study_file), storage=storage)
+    opened = place.open_read_only(refresh_s=REFRESH_S)
     try:
         with ExitStack() as held:
             if allow_changes:
-                held.enter_context(StudyLock(folder.lock))
-                storage = open_storage(folder.database)
-            application = guard(wsgi(storage), allow_changes=allow_changes)
+                opened = held.enter_context(hold_study(place, waiting=Waiting())).storage
+            application = guard(wsgi(opened), allow_changes=allow_changes)
             server = make_server(HOST, port, application, server_class=DashboardServer, handler_class=_QuietHandler)
             server.held = held.pop_all()
             return server

@@ -24,6 +24,7 @@ from sweep.progress import PlannedEvaluation, count_steps, plan_evaluations
 from sweep.run_folder import RunFolder
 from sweep.space import SearchSpace
 from sweep.spec import StudySpec, load_study
+from sweep.storage.place import StudyPlace, find_place
 from sweep.training.locate import locate_base_model
 
 
@@ -38,6 +39,7 @@ class StudyPlan:
         columns: Training columns of every data format of the space.
         base_model: Folder of the base model.
         revision: What identifies the base model.
+        place: Where its database is.
     """
 
     file: Path
@@ -46,6 +48,7 @@ class StudyPlan:
     columns: Mapping[str, Columns]
     base_model: Path
     revision: str
+    place: StudyPlace
 
     @property
     def folder(self) -> Path:
@@ -87,12 +90,13 @@ class StudyPlan:
         return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
 
 
-def plan_study(file: Path | str, *, trials: int | None = None) -> StudyPlan:
+def plan_study(file: Path | str, *, trials: int | None = None, storage: str | None = None) -> StudyPlan:
     """Reads a study file and everything that it names, and writes nothing.
 
     Args:
         file: The study file.
         trials: Budget of trials in place of the file's.
+        storage: Address of the database in place of the file's.
 
     Returns:
         The plan.
@@ -106,6 +110,7 @@ def plan_study(file: Path | str, *, trials: int | None = None) -> StudyPlan:
         if trials < 1:
             raise SweepError(f"--trials must be at least 1, got {trials}")
         spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
+    place = find_place(path, spec, storage=storage)
     SearchSpace(spec.space).check(path)
     for name in spec.space.data_format:
         if name not in FORMATS:
@@ -123,6 +128,7 @@ def plan_study(file: Path | str, *, trials: int | None = None) -> StudyPlan:
         columns=columns,
         base_model=base_model,
         revision=revision,
+        place=place,
     )
     plan.judged("dev")
     _check_batches(plan)

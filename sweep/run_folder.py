@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from sweep.errors import StorageError
+
+LEAST_FREE_MIB = 16
+"""Free space without which nothing is begun: a database of its own and its journal take some."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,49 @@ class RunFolder:
     def checkpoint_folders(self, trial: int) -> list[Path]:
         """Every checkpoint of a trial that is on disk, ascending by step."""
         return _folders(self.trial(trial), r"step-\d{8}")
+
+
+def claim_folder(path: Path) -> None:
+    """Makes a run folder, or makes sure that one that is there can be written to without harm.
+
+    Nobody else may look into it (0700), and nothing in it may be a symbolic link, a pipe or a device, through which
+    what a study writes or removes would be something else. The folder itself may be a link: that is how a study is put
+    on another disk.
+
+    Raises:
+        StorageError: If it cannot be made or written to, or holds what it may not.
+    """
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        mode = path.stat().st_mode
+        if stat.S_IMODE(mode) & 0o077:
+            path.chmod(0o700)
+    except FileExistsError:
+        raise StorageError(
+            f"{path}: is in the way of the study's folder, and is none; move it or rename the study"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be made, or not for this user alone: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StorageError(f"{path}: cannot be written to; mend its rights, or move the study file to another folder")
+    free = shutil.disk_usage(path).free
+    if free < LEAST_FREE_MIB << 20:
+        raise StorageError(f"{path}: its disk is full ({free >> 20} MiB are free); free some space and run it again")
+    for strange in _find_strange(path):
+        raise StorageError(
+            f"{strange}: is no file and no folder of its own (a link, perhaps), and nothing is written through it;"
+            f" remove it; to have the study on another disk make {path} itself a link"
+        )
+
+
+def _find_strange(folder: Path) -> Iterator[Path]:
+    """Whatever lies below a folder and is neither a file nor a folder; links are not followed."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda found: found.name):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _find_strange(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
 
 
 def _folders(parent: Path, pattern: str) -> list[Path]:

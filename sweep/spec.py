@@ -287,6 +287,14 @@ class StoppingSpec(_Table):
     ] = Field(default=DropOffSpec(), description="The drop-off rule, or false to let every run go on to its end.")
 
 
+class StorageSpec(_Table):
+    """Where the study's database is."""
+
+    url: str | None = Field(
+        default=None, min_length=1, description="A postgresql:// address without a password; else a SQLite file."
+    )
+
+
 _CPU_WORKERS = re.compile(r"cpu:[1-9]\d{0,3}")
 
 
@@ -353,6 +361,7 @@ class StudySpec(_Table):
     stopping: StoppingSpec = Field(default=StoppingSpec(), description="The stopping.")
     workers: WorkersSpec = Field(default=WorkersSpec(), description="The workers.")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="The checkpoints.")
+    storage: StorageSpec = Field(default=StorageSpec(), description="The database.")
 
     @model_validator(mode="after")
     def _has_enough_steps(self) -> Self:

@@ -16,9 +16,10 @@ from optuna.storages import RDBStorage
 from sweep.errors import StorageError
 from sweep.run_folder import RunFolder
 from sweep.spec import StudySpec, load_study
-from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
-from sweep.storage.lock import Holder, find_holder
+from sweep.storage.failures import explain_failures
+from sweep.storage.lock import Holder
+from sweep.storage.place import StudyPlace, find_place
 from sweep.storage.records import (
     BUDGET_TRIALS,
     ENDED_BY,
@@ -85,12 +86,14 @@ class Reading:
 
     Attributes:
         spec: The study file.
+        place: Where its database is.
         run_folder: What the study leaves behind.
         storage: Optuna's storage on the database.
         table: The measurements.
     """
 
     spec: StudySpec
+    place: StudyPlace
     run_folder: RunFolder
     storage: RDBStorage
     table: EvaluationTable
@@ -104,37 +107,46 @@ class Reading:
             record=record,
             spec=self.spec,
             run_folder=self.run_folder,
-            holder=find_holder(self.run_folder.lock),
+            holder=self.place.find_holder(),
             tests={number: values for number, values in tests.items() if values is not None},
         )
 
 
 @contextlib.contextmanager
-def open_reading(file: Path | str) -> Iterator[Reading]:
+def open_reading(file: Path | str, *, storage: str | None = None) -> Iterator[Reading]:
     """Opens the study of a study file for reading alone, for the life of a ``with`` block.
+
+    Args:
+        file: The study file.
+        storage: Address of its database in place of the environment's and the file's.
 
     Raises:
         SweepError: If the file does not hold, or the study has not begun or cannot be read.
     """
     spec = load_study(file)
-    folder = RunFolder.beside(file)
-    storage = open_storage_read_only(folder.database)
+    place = find_place(file, spec, storage=storage)
+    opened = place.open_read_only()
     try:
-        table = EvaluationTable(storage.engine, writable=False)
-        yield Reading(spec=spec, run_folder=folder, storage=storage, table=table)
+        with explain_failures("cannot be read"):
+            table = EvaluationTable(opened.engine, writable=False)
+            yield Reading(spec=spec, place=place, run_folder=RunFolder.beside(file), storage=opened, table=table)
     except StorageError as error:
-        raise StorageError(f"{folder.database}: {error}") from error
+        raise StorageError(f"{place}: {error}") from error
     finally:
-        storage.engine.dispose()
+        opened.engine.dispose()
 
 
-def read_standing(file: Path | str) -> Standing:
+def read_standing(file: Path | str, *, storage: str | None = None) -> Standing:
     """Reads where the study of a study file stands.
+
+    Args:
+        file: The study file.
+        storage: Address of its database in place of the environment's and the file's.
 
     Raises:
         SweepError: If the file does not hold, or the study has not begun or cannot be read.
     """
-    with open_reading(file) as reading:
+    with open_reading(file, storage=storage) as reading:
         return reading.standing()
 
 

@@ -139,11 +139,12 @@ class Study:
         }
 
 
-def open_study(file: Path | str) -> Study:
+def open_study(file: Path | str, *, storage: str | None = None) -> Study:
     """Reads a study, while it runs or after; what happens later is not seen.
 
     Args:
         file: The study file, such as ``studies/quickstart.toml``.
+        storage: Address of its database, where it is another than the environment or the file says.
 
     Returns:
         The study, with its trials and evaluations as pandas frames.
@@ -151,7 +152,7 @@ def open_study(file: Path | str) -> Study:
     Raises:
         SweepError: If the file does not hold, or the study has not begun or cannot be read.
     """
-    with open_reading(file) as reading:
+    with open_reading(file, storage=storage) as reading:
         trials = TrialTable(reading.storage.engine)
         return Study(
             file=Path(file),

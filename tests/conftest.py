@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+from postgres import PostgresServer
 
 from sweep.testing import write_tiny_model, write_toy_collection
 
@@ -39,3 +43,25 @@ def toy_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--renew-golden", action="store_true", help="write the golden tables anew, to be reviewed by diff")
+
+
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is one: on a disk, databases take longer to be flushed than to be written."""
+    place = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="sweep-", dir=place if os.access(place, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def memory_folder(memory: Path) -> Path:
+    """A folder of a test's own in memory."""
+    return Path(tempfile.mkdtemp(dir=memory))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, for tests that share it: each with a study's name or a database of its own."""
+    server = PostgresServer()
+    yield server
+    server.close()

@@ -21,14 +21,14 @@ JOBS = "sweep.trial"
 MEASURED_STEPS = 4
 
 
-def check(study: str, *, measure: bool) -> None:
+def check(study: str, *, measure: bool, storage: str | None) -> None:
     """Prints what a run would do, and an estimate of its cost by this machine's measured speed.
 
     Raises:
         SweepError: If the study file, its collection, its model or its devices do not hold.
     """
     with StopSignal() as stop:
-        plan = plan_study(study)
+        plan = plan_study(study, storage=storage)
         _print_all(_describe_space(plan))
         _print_all(_describe_data(plan))
         _print_all(_describe_trials(plan))

@@ -77,6 +77,11 @@ def _make_parser() -> argparse.ArgumentParser:
 def _add(commands: argparse._SubParsersAction, name: str, command: object, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
     parser.add_argument("study", metavar="STUDY", help="study file")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="postgresql:// address of the database, without a password; SWEEP_STORAGE and the study file may name one",
+    )
     parser.set_defaults(command=command)
     return parser
 
@@ -84,31 +89,33 @@ def _add(commands: argparse._SubParsersAction, name: str, command: object, text:
 def _run(options: argparse.Namespace) -> None:
     from sweep.cli.run import run
 
-    run(options.study, trials=options.trials, plain=options.plain, log=options.log)
+    run(options.study, trials=options.trials, plain=options.plain, log=options.log, storage=options.storage)
 
 
 def _status(options: argparse.Namespace) -> None:
     from sweep.cli.status import print_status
 
-    print_status(options.study, as_json=options.json)
+    print_status(options.study, as_json=options.json, storage=options.storage)
 
 
 def _report(options: argparse.Namespace) -> None:
     from sweep.cli.report import write_report
 
-    print(f"The report lies at {write_report(options.study, output=options.output)}")
+    print(f"The report lies at {write_report(options.study, output=options.output, storage=options.storage)}")
 
 
 def _check(options: argparse.Namespace) -> None:
     from sweep.cli.check import check
 
-    check(options.study, measure=not options.no_measure)
+    check(options.study, measure=not options.no_measure, storage=options.storage)
 
 
 def _dashboard(options: argparse.Namespace) -> None:
     from sweep.dashboard import open_dashboard
 
-    server = open_dashboard(options.study, port=options.port, allow_changes=options.allow_changes)
+    server = open_dashboard(
+        options.study, port=options.port, allow_changes=options.allow_changes, storage=options.storage
+    )
     kind = "notes may be changed" if options.allow_changes else "read-only"
     print(f"optuna-dashboard on http://127.0.0.1:{server.server_port}/ ({kind}); Ctrl-C ends it", flush=True)
     with server, contextlib.suppress(KeyboardInterrupt):

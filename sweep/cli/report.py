@@ -11,12 +11,13 @@ from sweep.run_folder import RunFolder
 from sweep.study import open_study
 
 
-def write_report(study: str, *, output: str | None = None) -> Path:
+def write_report(study: str, *, output: str | None = None, storage: str | None = None) -> Path:
     """Writes the report of a study, whole or not at all.
 
     Args:
         study: The study file.
-        output: Where it is written; beside the study's database where it is left out.
+        output: Where it is written; in the study's folder where it is left out.
+        storage: Address of the study's database in place of the file's.
 
     Returns:
         Where it was written.
@@ -24,7 +25,7 @@ def write_report(study: str, *, output: str | None = None) -> Path:
     Raises:
         SweepError: If the study has not begun or cannot be read, or the file cannot be written.
     """
-    opened = open_study(study)
+    opened = open_study(study, storage=storage)
     file = Path(output) if output else RunFolder.beside(study).report
     page = render_page(opened, [])
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import optuna
 
 
-def run(study: str, *, trials: int | None, plain: bool, log: str = "text") -> None:
+def run(study: str, *, trials: int | None, plain: bool, log: str = "text", storage: str | None = None) -> None:
     """Runs a study to the end of its budget, writes its report and prints its leaderboard.
 
     With ``log="json"`` the coordinator's log is printed, and nothing else.
@@ -30,22 +30,22 @@ def run(study: str, *, trials: int | None, plain: bool, log: str = "text") -> No
     """
     with StopSignal() as stop:
         with stop.at_once():
-            plan = plan_study(study, trials=trials)
+            plan = plan_study(study, trials=trials, storage=storage)
         with _open_watcher(plain=plain, log=log) as watcher:
-            run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, study))
+            run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, study, storage))
     from sweep.cli.report import write_report  # what draws is loaded when there is something to draw
 
-    standing = read_standing(study)
-    write_report(study)
+    standing = read_standing(study, storage=storage)
+    write_report(study, storage=storage)
     if log != "json":
         print_leaderboard(standing, study=Path(study))
 
 
-def _exhibit(study: str, target: optuna.Study) -> None:
+def _exhibit(study: str, storage: str | None, target: optuna.Study) -> None:
     from sweep.report.showcase import exhibit
     from sweep.study import open_study
 
-    exhibit(target, open_study(study), [])
+    exhibit(target, open_study(study, storage=storage), [])
 
 
 def _open_watcher(*, plain: bool, log: str) -> AbstractContextManager[LiveWatcher | PlainWatcher | JsonWatcher]:

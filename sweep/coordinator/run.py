@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sweep.coordinator.changes import check_name, check_unchanged, describe_begi
 from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.event_log import EventLog
 from sweep.coordinator.events import Event, EventKind, Watcher
-from sweep.coordinator.jobs import JobFailedError, StopSignal, run_job
+from sweep.coordinator.jobs import InterruptedRunError, JobFailedError, StopSignal, run_job
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.memory import MemoryReader, read_used_gib
 from sweep.coordinator.pausing import PAUSE_S
@@ -25,9 +26,10 @@ from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepErr
 from sweep.launch import Launcher, LocalLauncher
 from sweep.messages import JudgeTask, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
-from sweep.storage.database import open_storage
+from sweep.run_folder import claim_folder
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.lock import StudyLock
+from sweep.storage.failures import explain_failures
+from sweep.storage.place import HeldStudy, Waiting, hold_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
 from sweep.training.checkpoint import verify
 from sweep.worker import Job
@@ -89,43 +91,61 @@ class _StudyRun:
     exhibit: Callable[[optuna.Study], None] | None
 
     def run(self) -> StudyRecord:
-        folder = self.plan.run_folder
+        try:
+            with explain_failures(self.plan.place, ending="; what was committed stands, and the same command goes on"):
+                return self._run()
+        except StorageError:
+            if self.stop.signal is not None:  # the server was gone when the user had enough
+                raise InterruptedRunError(self.stop.signal) from None
+            raise
+
+    def _run(self) -> StudyRecord:
+        folder = self.plan.run_folder.path
         slots: Sequence[Slot] = ()
-        is_new = not folder.path.is_dir()
+        is_new = not folder.is_dir()
         if is_new:  # a machine that cannot run the study leaves nothing behind
             slots = self._find_slots()
-            _make_folder(folder.path)
-        with StudyLock(folder.lock):
-            try:
-                finished = self._find_finished()
-                if finished is not None:
-                    return finished
-                slots = slots or self._find_slots()
-                ledger = self._open_ledger(slots)
-            except SweepError as error:
-                # nor does a study that could not begin, but for a log that its message names
-                if is_new and not folder.database.exists() and not (isinstance(error, JobFailedError) and error.log):
-                    shutil.rmtree(folder.path, ignore_errors=True)
-                raise
-            self._note_changes(ledger)
-            ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
-            ledger.set_attribute(ENDED_BY, None)
-            ended_by = Coordinator(
-                self.plan,
-                ledger=ledger,
-                launcher=self.launcher,
-                slots=slots,
-                watcher=self.watcher,
-                stop=self.stop,
-                body=f"{self.jobs}:run_trial",
-                read_used_gib=self.read_used_gib,
-                pause_s=self.pause_s,
-            ).run()
-            self._judge_once(ledger, slots[0])
-            ledger.set_attribute(ENDED_BY, ended_by)
-            if self.exhibit is not None:
-                self.exhibit(ledger.study)
-            return ledger.record()
+        claim_folder(folder)
+        waiting = Waiting(tell=lambda text: self._tell("warning", text), is_ended=lambda: self.stop.signal is not None)
+        try:
+            with hold_study(self.plan.place, waiting=waiting) as held:
+                return self._run_held(held, slots, is_new=is_new)
+        finally:
+            if is_new:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # which it can only be where nothing came into it
+
+    def _run_held(self, held: HeldStudy, slots: Sequence[Slot], *, is_new: bool) -> StudyRecord:
+        try:
+            finished = self._find_finished(held)
+            if finished is not None:
+                return finished
+            slots = slots or self._find_slots()
+            ledger = self._open_ledger(held, slots)
+        except SweepError as error:
+            # nor does a study that could not begin, but for a log that its message names
+            if is_new and not self._has_database() and not (isinstance(error, JobFailedError) and error.log):
+                shutil.rmtree(self.plan.run_folder.path, ignore_errors=True)
+            raise
+        self._note_changes(ledger)
+        ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
+        ledger.set_attribute(ENDED_BY, None)
+        ended_by = Coordinator(
+            self.plan,
+            ledger=ledger,
+            launcher=self.launcher,
+            slots=slots,
+            watcher=self.watcher,
+            stop=self.stop,
+            body=f"{self.jobs}:run_trial",
+            read_used_gib=self.read_used_gib,
+            pause_s=self.pause_s,
+        ).run()
+        self._judge_once(ledger, slots[0])
+        ledger.set_attribute(ENDED_BY, ended_by)
+        if self.exhibit is not None:
+            self.exhibit(ledger.study)
+        return ledger.record()
 
     def _find_slots(self) -> list[Slot]:
         """The slots, where their trials fit the memory and the disk by the least that they take."""
@@ -147,14 +167,19 @@ class _StudyRun:
             for name, value in describe_history(attributes, changes, self.plan.spec).items():
                 ledger.set_attribute(name, value)
 
-    def _find_finished(self) -> StudyRecord | None:
+    def _has_database(self) -> bool:
+        try:
+            return self.plan.place.exists()
+        except StorageError:  # nobody can tell, so nothing is removed
+            return True
+
+    def _find_finished(self, held: HeldStudy) -> StudyRecord | None:
         """The study, if its budget is spent and its best model is judged. Refuses a file that no longer fits it."""
         plan = self.plan
-        if not plan.run_folder.database.exists():
+        if not plan.place.exists():
             return None
-        storage = open_storage(plan.run_folder.database)
-        check_name(plan.file, storage, plan.spec)
-        ledger = Ledger(storage, plan.spec.name)
+        check_name(plan.file, held.storage, plan.spec)
+        ledger = Ledger(held.storage, plan.spec.name)
         if not ledger.has_begun():
             return None
         record = ledger.record()
@@ -179,15 +204,15 @@ class _StudyRun:
             return None
         return None if self._unjudged(ledger, record) else record
 
-    def _open_ledger(self, slots: Sequence[Slot]) -> Ledger:
+    def _open_ledger(self, held: HeldStudy, slots: Sequence[Slot]) -> Ledger:
         """The study's writer, with the study's beginning written down and its base model at hand."""
         folder = self.plan.run_folder
         for slot in slots:
             self._tell("study", f"{slot.name}: {slot.label}")
         prepared: PreparedStudy | None = None
-        if not (folder.database.exists() and _is_whole(folder.base_model)):
+        if not (self.plan.place.exists() and _is_whole(folder.base_model)):
             prepared = self._prepare(slots[0])
-        ledger = Ledger(open_storage(folder.database), self.plan.spec.name)
+        ledger = Ledger(held.storage, self.plan.spec.name)
         if not ledger.has_begun():
             prepared = prepared or self._prepare(slots[0])
             began = describe_beginning(
@@ -258,13 +283,6 @@ class _StudyRun:
 
     def _tell(self, kind: EventKind, text: str, **numbers: object) -> None:
         self.watcher.show(Event(kind, text, numbers=numbers))
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(mode=0o700)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be made: {error.strerror}") from error
 
 
 def _describe_os_error(plan: StudyPlan, error: OSError) -> str:

@@ -3,83 +3,116 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
 import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from sweep.errors import StorageError
+from sweep.storage.damage import refuse_damaged
+from sweep.storage.failures import explain_failures
+from sweep.storage.file_systems import refuse_network_file_system
+from sweep.storage.journal import Journal, plan_journal, read_journal
+from sweep.storage.snapshot import Snapshot
 
 BUSY_TIMEOUT_S = 60.0
 
 
-def open_storage(file: Path) -> RDBStorage:
+def open_storage(file: Path, *, journal: Journal | None = None) -> RDBStorage:
     """Opens a study's SQLite file for its coordinator, the only writer; makes it if it is not there.
 
     Every transaction takes the write lock at its beginning, so that none fails half-way for a lock, and is on the disk
-    when it is acknowledged (synchronous FULL). The journal is a rollback journal: SQLite's write-ahead log has a race
-    that can lose commits in most versions that are installed (fixed in 3.51.3).
+    when it is acknowledged (synchronous FULL). The file must lie on a local disk.
 
     A new file is made under another name and gets its own when its tables and their indexes are whole: without its
     unique index, Optuna would begin a study anew beside the one that is there.
 
     Args:
         file: The SQLite file; its folder must be there.
+        journal: Its journal; left out, the write-ahead log where SQLite's is sound, else the rollback journal.
 
     Returns:
         Optuna's storage on it; our own tables use its engine.
 
     Raises:
-        StorageError: If the file cannot be opened, or is no SQLite database.
+        StorageError: If the file cannot be opened, is no SQLite database, is damaged, or lies on a network file system.
     """
-    if not file.exists():
+    refuse_network_file_system(file.parent)
+    if file.exists():
+        _undo_half_done(file)
+        with _explain(file):
+            refuse_damaged(file, address(file, mode="ro"))
+    else:
         _make(file)
-    storage = _open(file, _url(file))
+    storage = _open(file, functools.partial(_connect, address(file, mode="rw")), QueuePool)
     sqlalchemy.event.listen(storage.engine, "connect", _configure_writer)
     sqlalchemy.event.listen(storage.engine, "begin", _begin_immediate)
     storage.engine.dispose()  # connections made before the listeners
+    _set_journal(file, journal or plan_journal())
     return storage
 
 
-def open_storage_read_only(file: Path) -> RDBStorage:
-    """Opens a study's SQLite file for reading alone.
+def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> RDBStorage:
+    """Opens a study's SQLite file for reading alone, without keeping its writer waiting.
 
-    Nothing is written, but for what a killed writer left half done: SQLite undoes that before anybody reads.
+    A file with a write-ahead log is read as it is; one with a rollback journal through a copy. Nothing is written, but
+    for what a killed writer left half done, which SQLite undoes before anybody reads, and the two files that go with a
+    write-ahead log, which SQLite makes for a reader too.
+
+    Args:
+        file: The SQLite file.
+        refresh_s: Seconds after which a copy gives way to a newer one; left out, it is the study as of now.
 
     Raises:
         StorageError: If there is no such file, or it is no study.
     """
     if not file.is_file():
         raise StorageError(f"{file}: there is no study here yet; start it with `sweep run`")
-    _undo_half_done(file)
-    return _open(file, read_only_url(file), skip_table_creation=True)
+    with _explain(file):
+        _undo_half_done(file)
+        url = address(file, mode="ro")
+        if read_journal(file) == "wal":
+            connect: Callable[[], sqlite3.Connection] = functools.partial(_connect, url)
+        else:
+            connect = Snapshot(url, file, refresh_s=refresh_s, timeout_s=BUSY_TIMEOUT_S).connect
+    # a connection a session: each session sees the newest copy, and no connection is handed from thread to thread
+    return _open(file, connect, NullPool, skip_table_creation=True)
 
 
-def read_only_url(file: Path) -> str:
-    """The address under which SQLAlchemy opens a SQLite file for reading alone."""
-    return _url(file, mode="ro")
+def address(file: Path, *, mode: str) -> str:
+    """The ``file:`` address of a SQLite file, in which its name is taken literally.
+
+    Args:
+        file: The file.
+        mode: ``ro``, ``rw``, or ``rwc`` to make it if it is not there.
+    """
+    return f"file:{quote(str(file.absolute()))}?mode={mode}"
 
 
-def _url(file: Path, **query: str) -> str:
-    """A SQLite address in which the file's name is taken literally; SQLAlchemy's versions differ in how they quote."""
-    url = sqlalchemy.URL.create("sqlite", database=f"file:{quote(str(file))}", query={**query, "uri": "true"})
-    return url.render_as_string(hide_password=False)
+def _connect(url: str) -> sqlite3.Connection:
+    return sqlite3.connect(url, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
 
 
 def _make(file: Path) -> None:
     partial = file.with_name(file.name + ".partial")
-    partial.unlink(missing_ok=True)
-    _open(file, _url(partial)).engine.dispose()
-    with partial.open("rb") as written:
-        os.fsync(written.fileno())
-    partial.rename(file)
+    try:
+        partial.unlink(missing_ok=True)
+        _open(file, functools.partial(_connect, address(partial, mode="rwc")), QueuePool, is_new=True).engine.dispose()
+        for path, flags in ((partial, os.O_RDONLY), (file.parent, os.O_RDONLY | os.O_DIRECTORY)):
+            descriptor = os.open(path, flags)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        partial.rename(file)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be made: {error.strerror}") from error
 
 
 def _undo_half_done(file: Path) -> None:
@@ -89,15 +122,48 @@ def _undo_half_done(file: Path) -> None:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
-def _open(file: Path, url: str, **settings: Any) -> RDBStorage:
+def _set_journal(file: Path, journal: Journal) -> None:
+    """Changes a file's journal, for which nobody else may have it open; else the rollback journal will do as well."""
+    if read_journal(file) == journal:
+        return
+    with contextlib.closing(_connect(address(file, mode="rw"))) as connection:
+        try:
+            connection.execute(f"PRAGMA journal_mode = {journal}").fetchone()
+        except sqlite3.OperationalError as error:
+            if journal == "delete":
+                raise StorageError(
+                    f"{file}: has a write-ahead log, with which this version of SQLite ({sqlite3.sqlite_version}) can"
+                    " lose what it commits, and is open in another process; end that one, and this one changes the log"
+                ) from error
+
+
+def _open(
+    file: Path,
+    connect: Callable[[], sqlite3.Connection],
+    pool: type[Pool],
+    *,
+    skip_table_creation: bool = False,
+    is_new: bool = False,
+) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
     try:
-        return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_S}}, **settings)
-    except (DBAPIError, StorageInternalError) as error:  # Optuna's own error has the database's for its cause
-        reason = getattr(error if isinstance(error, DBAPIError) else error.__cause__, "orig", error)
-        raise StorageError(f"{file}: cannot be opened as a study's database: {reason}") from error
+        with explain_failures(f"{file}: cannot be opened as a study's database"):
+            return RDBStorage(
+                "sqlite://",
+                engine_kwargs={"creator": connect, "poolclass": pool},
+                skip_table_creation=skip_table_creation,
+                skip_compatibility_check=is_new,
+            )
     except RuntimeError as error:  # Optuna's word for a database of another version
         raise StorageError(f"{file}: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _explain(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(f"{file}: cannot be opened as a study's database: {error}") from error
 
 
 def _configure_writer(connection: sqlite3.Connection, _: object) -> None:

@@ -5,6 +5,7 @@ It stands in the study's own database, beside Optuna's tables, which are left to
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from sweep.messages import Cosines, Evaluation, Report
+from sweep.storage.repetition import repeat, repeated
 from sweep.storage.schema import EVALUATIONS, FIGURES, HISTOGRAMS, has_columns, open_schema
 
 UNTRAINED = -1
@@ -58,7 +60,7 @@ class EvaluationTable:
 
     def __init__(self, engine: sqlalchemy.Engine, *, writable: bool) -> None:
         self._engine = engine
-        open_schema(engine, writable=writable)
+        repeat(lambda: open_schema(engine, writable=writable))
 
     def add(self, trial: int, report: Report) -> None:
         """Commits a trial's measurement on the dev split.
@@ -95,6 +97,7 @@ class EvaluationTable:
             loss=None,
         )
 
+    @repeated
     def rows(self, trial: int | None = None) -> list[EvaluationRow]:
         """The dev measurements of one trial or of all, ordered by trial and progress."""
         names = ("trial", "progress", "step", "ndcg", "seconds", "evaluation_seconds", "examples")
@@ -104,6 +107,7 @@ class EvaluationTable:
             found = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).all()
         return [EvaluationRow(**{**row._mapping, "ndcg": math.nan if row.ndcg is None else row.ndcg}) for row in found]
 
+    @repeated
     def figures(self, split: str = "dev") -> list[dict[str, Any]]:
         """Every column of the measurements on a split but for the values of each query, by the column's name.
 
@@ -118,6 +122,7 @@ class EvaluationTable:
         missing = dict.fromkeys(column.name for column in EVALUATIONS.columns if column.name not in known)
         return [missing | dict(row) | {name: _counts(row.get(name)) for name in HISTOGRAMS} for row in found]
 
+    @repeated
     def per_query(self, trial: int) -> tuple[list[int], NDArray[np.float32]]:
         """A trial's progress points (T,) and NDCG per query (T, Q) on the dev split."""
         query = select(EVALUATIONS.c.progress, EVALUATIONS.c.per_query).where(
@@ -127,6 +132,7 @@ class EvaluationTable:
             found = connection.execute(query.order_by(EVALUATIONS.c.progress)).all()
         return [row.progress for row in found], np.array([_from_blob(row.per_query) for row in found])
 
+    @repeated
     def judgement(self, trial: int, split: str) -> NDArray[np.float32] | None:
         """(Q,) NDCG per query of a judged model, or None where it has not been judged."""
         query = select(EVALUATIONS.c.per_query).where(
@@ -147,9 +153,17 @@ class EvaluationTable:
             "validation_loss": _finite(evaluation.validation_losses.get("own", math.nan)),
             "validation_loss_retrieval": _finite(evaluation.validation_losses.get("retrieval", math.nan)),
         }
-        try:
+
+        def insert() -> None:
             with self._engine.begin() as connection:
                 connection.execute(EVALUATIONS.insert().values(**values))
+
+        def insert_again() -> None:  # the first time may have been committed and its answer lost
+            with contextlib.suppress(sqlalchemy.exc.IntegrityError):
+                insert()
+
+        try:
+            repeat(insert, again=insert_again)
         except sqlalchemy.exc.IntegrityError as error:
             raise ValueError(f"trial {columns['trial']} has a measurement at {columns['progress']}") from error
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sweep.errors import StudyLockedError
+from sweep.errors import StorageError, StudyLockedError
 
 PATIENCE_S = 0.5
 
@@ -52,14 +52,17 @@ class StudyLock:
 
         Raises:
             StudyLockedError: If another coordinator holds it.
+            StorageError: If its file cannot be opened.
         """
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _open(self._file)
         if not _lock(descriptor):
             os.close(descriptor)
-            raise StudyLockedError(_describe(self._file))
-        holder = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
+            raise StudyLockedError(describe_holder(self._file.parent, _read_holder(self._file)))
+        with contextlib.suppress(
+            OSError
+        ):  # who holds it is for the message alone: on a full disk the lock holds as well
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(asdict(name_holder())).encode(), 0)
         self._descriptor = descriptor
         return self
 
@@ -70,6 +73,17 @@ class StudyLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def check(self) -> None:
+        """Needs nothing: the kernel takes this lock from no process that lives."""
+
+
+def _open(file: Path) -> int:
+    """Opens the lock's file; a link in its place could have another file emptied, and is not followed."""
+    try:
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be opened: {error.strerror}") from error
 
 
 def _lock(descriptor: int) -> bool:
@@ -105,7 +119,12 @@ def _read_holder(file: Path) -> Holder | None:
     return None
 
 
-def _describe(file: Path) -> str:
-    holder = _read_holder(file)
+def name_holder() -> Holder:
+    """This process, as the holder of a study from now on."""
+    return Holder(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def describe_holder(study: object, holder: Holder | None) -> str:
+    """The line for who wants to run a study that another coordinator holds."""
     who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
-    return f"{file.parent}: this study is being run by {who}; look at it with `sweep status`, or stop that one first"
+    return f"{study}: this study is being run by {who}; look at it with `sweep status`, or stop that one first"

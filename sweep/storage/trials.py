@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import func, select
 
+from sweep.storage.repetition import repeat, repeated
 from sweep.storage.schema import RUNS, TRIALS, has_columns
 
 TO_ITS_END = "budget"
@@ -81,6 +82,7 @@ class TrialTable:
     def __init__(self, engine: sqlalchemy.Engine) -> None:
         self._engine = engine
 
+    @repeated
     def end(self, row: TrialRow) -> None:
         """Writes down how a trial ended, in place of what an interrupted end left."""
         values = {**row.__dict__, "stop_numbers": {name: _plain(found) for name, found in row.stop_numbers.items()}}
@@ -90,18 +92,26 @@ class TrialTable:
 
     def begin_run(self, trial: int, *, slot: str, device: str) -> None:
         """Writes down that a process of a trial begins."""
-        with self._engine.begin() as connection:
-            before = connection.execute(select(func.count()).where(RUNS.c.trial == trial)).scalar_one()
-            connection.execute(
-                RUNS.insert().values(trial=trial, run=before, slot=slot, device=device, began=time.time())
-            )
+        began = time.time()
+        its_runs = select(func.count()).where(RUNS.c.trial == trial)
 
+        def insert() -> None:
+            with self._engine.begin() as connection:
+                if connection.execute(its_runs.where(RUNS.c.began == began)).scalar_one():
+                    return  # it was committed and its answer lost
+                before = connection.execute(its_runs).scalar_one()
+                connection.execute(RUNS.insert().values(trial=trial, run=before, slot=slot, device=device, began=began))
+
+        repeat(insert)
+
+    @repeated
     def end_run(self, trial: int) -> None:
         """Writes down that the last process of a trial has ended."""
         last = select(func.max(RUNS.c.run)).where(RUNS.c.trial == trial).scalar_subquery()
         with self._engine.begin() as connection:
             connection.execute(RUNS.update().where(RUNS.c.trial == trial, RUNS.c.run == last).values(ended=time.time()))
 
+    @repeated
     def rows(self) -> list[TrialRow]:
         """How each trial ended, by number; none of those from before these tables were there."""
         if not has_columns(self._engine, TRIALS):
@@ -110,6 +120,7 @@ class TrialTable:
             found = connection.execute(select(TRIALS).order_by(TRIALS.c.trial)).mappings().all()
         return [TrialRow(**row) for row in found]
 
+    @repeated
     def runs(self) -> list[RunRow]:
         """Every process of every trial, by trial and in the order they began."""
         if not has_columns(self._engine, RUNS):

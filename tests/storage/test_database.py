@@ -6,14 +6,13 @@ from pathlib import Path
 
 import optuna
 import pytest
-import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from processes import start_script
-from sqlalchemy.exc import OperationalError
 
 from sweep.errors import StorageError
-from sweep.storage.database import open_storage, open_storage_read_only, read_only_url
+from sweep.storage.database import address, open_storage, open_storage_read_only
 from sweep.storage.evaluations import EvaluationTable
+from sweep.storage.journal import Journal, plan_journal, read_journal
 
 ODD_NAMES = [
     "with spaces",
@@ -29,8 +28,11 @@ ODD_NAMES = [
 ]
 
 
-def begin_study(file: Path) -> optuna.Study:
-    storage = open_storage(file)
+BOTH_JOURNALS = pytest.mark.parametrize("journal", ["delete", "wal"])
+
+
+def begin_study(file: Path, journal: Journal = "delete") -> optuna.Study:
+    storage = open_storage(file, journal=journal)
     EvaluationTable(storage.engine, writable=True)
     return optuna.create_study(study_name="toy", storage=storage, direction="maximize")
 
@@ -47,15 +49,41 @@ def test_any_name_of_a_folder_will_do(tmp_path: Path, name: str) -> None:
     EvaluationTable(storage.engine, writable=False)
 
 
-def test_every_acknowledged_write_is_on_the_disk(tmp_path: Path) -> None:
-    storage = open_storage(tmp_path / "study.db")
+@BOTH_JOURNALS
+def test_every_acknowledged_write_is_on_the_disk(tmp_path: Path, journal: Journal) -> None:
+    storage = open_storage(tmp_path / "study.db", journal=journal)
     with storage.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "delete"
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == journal
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
 
 
-def test_a_writer_has_the_lock_from_the_beginning_of_its_transaction(tmp_path: Path) -> None:
-    storage = open_storage(tmp_path / "study.db")
+@BOTH_JOURNALS
+def test_a_study_gets_the_journal_that_this_sqlite_is_sound_with(tmp_path: Path, journal: Journal) -> None:
+    open_storage(tmp_path / "study.db", journal=journal).engine.dispose()
+    assert read_journal(tmp_path / "study.db") == journal
+    open_storage(tmp_path / "study.db").engine.dispose()
+    assert read_journal(tmp_path / "study.db") == plan_journal()
+
+
+def test_a_log_that_can_lose_commits_is_refused_while_it_cannot_be_changed(tmp_path: Path) -> None:
+    study = begin_study(tmp_path / "study.db", "wal")
+    with pytest.raises(StorageError, match=r"\A.*study\.db: has a write-ahead log, with which .*; end that one.*\Z"):
+        open_storage(tmp_path / "study.db", journal="delete")
+    assert study.user_attrs == {}
+
+
+def test_a_rollback_journal_will_do_while_it_cannot_be_changed(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "study.db", journal="delete")
+    with storage.engine.connect() as connection:
+        connection.exec_driver_sql("SELECT * FROM version_info").all()
+        open_storage(tmp_path / "study.db", journal="wal")
+    assert read_journal(tmp_path / "study.db") == "delete"
+
+
+@BOTH_JOURNALS
+def test_a_writer_has_the_lock_from_the_beginning_of_its_transaction(tmp_path: Path, journal: Journal) -> None:
+    storage = open_storage(tmp_path / "study.db", journal=journal)
     other = sqlite3.connect(tmp_path / "study.db", timeout=0)
     with storage.engine.begin() as connection:
         connection.exec_driver_sql("SELECT 1")
@@ -65,23 +93,27 @@ def test_a_writer_has_the_lock_from_the_beginning_of_its_transaction(tmp_path: P
     other.close()
 
 
-def test_reading_alone_works_beside_an_open_writer_and_sees_what_it_writes(tmp_path: Path) -> None:
-    study = begin_study(tmp_path / "study.db")
-    reader = optuna.load_study(study_name="toy", storage=open_storage_read_only(tmp_path / "study.db"))
+@BOTH_JOURNALS
+def test_reading_alone_works_beside_an_open_writer_and_sees_what_it_writes(tmp_path: Path, journal: Journal) -> None:
+    study = begin_study(tmp_path / "study.db", journal)
+    reader = optuna.load_study(study_name="toy", storage=open_storage_read_only(tmp_path / "study.db", refresh_s=0.0))
     for number in range(3):
         study.tell(study.ask(), float(number))
         assert [trial.value for trial in reader.get_trials()] == [float(value) for value in range(number + 1)]
 
 
-def test_reading_alone_leaves_every_byte_as_it_is(tmp_path: Path) -> None:
-    study = begin_study(tmp_path / "study.db")
+@BOTH_JOURNALS
+def test_reading_alone_leaves_every_byte_as_it_is(tmp_path: Path, journal: Journal) -> None:
+    study = begin_study(tmp_path / "study.db", journal)
     study.tell(study.ask(), 0.5)
+    study._storage._backend.engine.dispose()  # type: ignore[attr-defined]  # as when its process has ended
     before = hashlib.sha256((tmp_path / "study.db").read_bytes()).digest()
     storage = open_storage_read_only(tmp_path / "study.db")
     assert optuna.load_study(study_name="toy", storage=storage).best_value == 0.5
     EvaluationTable(storage.engine, writable=False).rows()
     assert hashlib.sha256((tmp_path / "study.db").read_bytes()).digest() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["study.db"]
+    made = {"study.db-wal", "study.db-shm"} if journal == "wal" else set()
+    assert {entry.name for entry in tmp_path.iterdir()} - made == {"study.db"}
 
 
 WRITE_HALF = """
@@ -119,15 +151,16 @@ def test_reading_alone_leaves_the_transaction_of_a_living_writer_alone(tmp_path:
     assert optuna.get_all_study_names(open_storage_read_only(tmp_path / "study.db")) == ["other"]
 
 
-def test_reading_alone_cannot_write(tmp_path: Path) -> None:
-    study = begin_study(tmp_path / "study.db")
+@BOTH_JOURNALS
+def test_reading_alone_cannot_write(tmp_path: Path, journal: Journal) -> None:
+    study = begin_study(tmp_path / "study.db", journal)
     reader = optuna.load_study(study_name="toy", storage=open_storage_read_only(tmp_path / "study.db"))
     with pytest.raises(StorageInternalError, match="exception is raised during the commit"):
         reader.set_user_attr("key", "value")
-    engine = sqlalchemy.create_engine(read_only_url(tmp_path / "study.db"))
-    with pytest.raises(OperationalError, match="readonly database"), engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE other (x)")
-    engine.dispose()
+    connection = sqlite3.connect(address(tmp_path / "study.db", mode="ro"), uri=True)
+    with pytest.raises(sqlite3.OperationalError, match="readonly database"):
+        connection.execute("CREATE TABLE other (x)")
+    connection.close()
     assert study.user_attrs == {}
 
 

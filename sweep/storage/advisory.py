@@ -1,0 +1,177 @@
+"""AdvisoryLock: one coordinator a study on a PostgreSQL server, by a lock that ends with its holder's connection."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import select
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg import sql
+
+from sweep.errors import StorageError, StudyLockedError
+from sweep.storage.lock import Holder, describe_holder, name_holder
+
+PATIENCE_S = 45.0
+"""Seconds for which a lock is tried to be had back whose connection was lost: until the server has noticed that too."""
+
+POLL_S = 0.5
+
+Connect = Callable[[], psycopg.Connection]
+
+
+class AdvisoryLock:
+    """Holds a study on a PostgreSQL server for the life of a ``with`` block.
+
+    The lock is the server's, on a connection of its own, and ends with that connection: with its process, and with a
+    restart of the server. It is had back after a restart, before anything is written again, unless another coordinator
+    held the study in the meantime; a mark that every holder leaves on the study's schema tells.
+
+    Args:
+        connect: Makes connections to the study's schema, and waits for a server that is gone.
+        schema: The schema, which is made if it is not there.
+        where: The study, as it is shown.
+    """
+
+    def __init__(self, connect: Connect, *, schema: str, where: object) -> None:
+        self._connect = connect
+        self._schema = schema
+        self._where = where
+        self._connection: psycopg.Connection | None = None
+        self._mark = ""
+
+    def __enter__(self) -> Self:
+        """Takes the lock.
+
+        Raises:
+            StudyLockedError: If another coordinator holds it.
+            StorageError: If the server cannot be reached, or lets this user make no schema.
+        """
+        connection = self._open()
+        try:
+            if not _try_lock(connection, self._schema):
+                raise StudyLockedError(describe_holder(self._where, _read_holder(connection, self._schema)))
+            self._leave_mark(connection)
+        except psycopg.Error as error:
+            connection.close()
+            raise StorageError(f"{self._where}: {' '.join(str(error).split())}") from error
+        except StudyLockedError:
+            connection.close()
+            raise
+        self._connection = connection
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Gives the lock back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def check(self) -> None:
+        """Makes sure that the lock is held, and has it back where its connection was lost.
+
+        Raises:
+            StudyLockedError: If another coordinator holds it now, or held it since.
+            StorageError: If the server cannot be reached any more.
+        """
+        while self._connection is None or not _is_alive(self._connection):
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            with contextlib.suppress(psycopg.OperationalError):  # gone once more: from the beginning
+                self._have_back()
+
+    def _have_back(self) -> None:
+        connection = self._open()
+        deadline = time.monotonic() + PATIENCE_S
+        try:
+            while not _try_lock(connection, self._schema):
+                if time.monotonic() >= deadline:
+                    raise StudyLockedError(describe_holder(self._where, _read_holder(connection, self._schema)))
+                time.sleep(POLL_S)
+            if _read_mark(connection, self._schema) != self._mark:
+                raise StudyLockedError(
+                    f"{self._where}: another coordinator ran this study while the server was gone, so this one ends;"
+                    " look at it with `sweep status`"
+                )
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def _open(self) -> psycopg.Connection:
+        connection = self._connect()
+        connection.autocommit = True
+        return connection
+
+    def _leave_mark(self, connection: psycopg.Connection) -> None:
+        name = sql.Identifier(self._schema)
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
+        # a holder whose machine is gone is noticed within half a minute, and its lock is free
+        for setting in ("tcp_keepalives_idle TO 10", "tcp_keepalives_interval TO 5", "tcp_keepalives_count TO 3"):
+            with contextlib.suppress(psycopg.errors.InvalidParameterValue):
+                connection.execute(sql.SQL("SET " + setting))
+        self._mark = json.dumps({**asdict(name_holder()), "token": uuid.uuid4().hex})
+        connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, sql.Literal(self._mark)))
+
+
+def find_advisory_holder(connect: Connect, *, schema: str) -> Holder | None:
+    """Who holds a study on a PostgreSQL server now, or None where nobody does."""
+    with contextlib.closing(connect()) as connection:
+        connection.autocommit = True
+        is_held = connection.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND (classid::bigint << 32) | objid::bigint = %s",
+            (_key(schema),),
+        ).fetchone()
+        if not is_held or not is_held[0]:
+            return None
+        return _read_holder(connection, schema) or Holder(0, "unknown", "unknown")
+
+
+def _key(schema: str) -> int:
+    """The number of a study's advisory lock, positive and below 2**63."""
+    return int.from_bytes(hashlib.sha256(f"sweep {schema}".encode()).digest()[:8]) >> 1
+
+
+def _try_lock(connection: psycopg.Connection, schema: str) -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_key(schema),)).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _read_mark(connection: psycopg.Connection, schema: str) -> str | None:
+    row = connection.execute(
+        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", (schema,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _read_holder(connection: psycopg.Connection, schema: str) -> Holder | None:
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        found = json.loads(_read_mark(connection, schema) or "")
+        return Holder(found["pid"], found["host"], found["since"])
+    return None
+
+
+def _is_alive(connection: psycopg.Connection) -> bool:
+    """Whether a connection that is not waiting for an answer is open: one that ended has an end of file to read."""
+    if connection.closed:
+        return False
+    readable, _, _ = select.select([connection.fileno()], [], [], 0)
+    if not readable:
+        return True
+    try:  # there is something to read: a notice of a living server, or its end
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -1,0 +1,247 @@
+"""Opening a study on a PostgreSQL server: where it lies there, and connections that outlive a restart of the server."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+import psycopg
+import sqlalchemy
+from optuna.storages import RDBStorage
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from sweep.errors import StorageError
+from sweep.storage.failures import explain_failures
+from sweep.storage.repetition import PatientStorage, repeat
+
+DRIVER = "postgresql+psycopg://"
+"""All that SQLAlchemy is told; address and password stay in the function that connects."""
+
+PATIENCE_S = 90.0
+"""Seconds for which a server that was reached before is waited for: a restart of a minute, and some more."""
+
+POLL_S = 0.5
+
+_ALIVE = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""libpq's settings under which a server that went away without a word is noticed within half a minute."""
+
+
+@dataclass(frozen=True)
+class PostgresAddress:
+    """A database on a PostgreSQL server.
+
+    Attributes:
+        parameters: libpq's connection parameters, a password perhaps among them: not for showing.
+    """
+
+    parameters: Mapping[str, str] = field(repr=False)
+
+    def __str__(self) -> str:
+        """The address without its password, as it may be shown."""
+        given = self.parameters
+        user = f"{given['user']}@" if "user" in given else ""
+        port = f":{given['port']}" if "port" in given else ""
+        return f"postgresql://{user}{given.get('host', '')}{port}/{given.get('dbname', '')}"
+
+    @property
+    def has_password(self) -> bool:
+        """Whether the address itself holds a password."""
+        return "password" in self.parameters
+
+
+def parse_address(url: str) -> PostgresAddress | None:
+    """A ``postgresql://`` address, or None where that is not what it is.
+
+    Nothing of a wrong address is shown, since nobody knows which part of it is the password.
+    """
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+        return None
+    try:
+        found = conninfo_to_dict(f"postgresql://{rest}")
+    except psycopg.ProgrammingError:
+        return None
+    parameters = {name: str(value) for name, value in found.items()}
+    # an odd sign that was not written as %XX can have made a piece of the password into a host or a port
+    if "@" in parameters.get("host", "") or not re.fullmatch(r"[\d,]*", parameters.get("port", "")):
+        return None
+    return PostgresAddress(parameters)
+
+
+def name_schema(study: str) -> str:
+    """The PostgreSQL schema of a study's tables, so that one database holds many studies; at most 63 letters."""
+    plain = re.sub(r"[^a-z0-9]+", "_", study.lower()).strip("_")[:40]
+    digest = hashlib.sha256(study.encode()).hexdigest()[:8]
+    return f"sweep_{plain}" if plain == study else f"sweep_{plain}_{digest}"
+
+
+def name_application() -> str:
+    """How this process is named in the server's list of its connections."""
+    return f"sweep {os.getpid()} {socket.gethostname()}"[:63]
+
+
+class Connector:
+    """Makes connections to one study's schema; a server that was reached once is waited for when it is gone.
+
+    Args:
+        address: The database.
+        schema: Schema of the study.
+        read_only: Whether the server shall refuse every write.
+        tell: Told, in a line, that the server is gone and that it is back.
+        is_ended: Asked while waiting: whether nobody wants to wait any longer.
+        patience_s: Seconds for which a server that was reached before is waited for.
+    """
+
+    def __init__(
+        self,
+        address: PostgresAddress,
+        *,
+        schema: str,
+        read_only: bool,
+        tell: Callable[[str], None],
+        is_ended: Callable[[], bool],
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._address = address
+        self._schema = schema
+        self._read_only = read_only
+        self._tell = tell
+        self._patience_s = patience_s
+        self._is_ended = is_ended
+        self._was_reached = False
+
+    def __call__(self) -> psycopg.Connection:
+        """A connection that is ready for use.
+
+        Raises:
+            StorageError: If the server refuses, or cannot be reached, for longer than it is waited for.
+        """
+        began = time.monotonic()
+        deadline = began + (self._patience_s if self._was_reached else 0.0)
+        waited = False
+        while True:
+            try:
+                connection = self._connect()
+                break
+            except psycopg.OperationalError as error:
+                if time.monotonic() >= deadline or self._is_ended():
+                    raise self._unreachable(error, time.monotonic() - began) from error
+                if not waited:
+                    waited = True
+                    self._tell(f"{self._address} is gone; waiting for it, up to {self._patience_s:.0f} s")
+            time.sleep(POLL_S)
+        self._was_reached = True
+        if waited:
+            self._tell(f"{self._address} is back after {time.monotonic() - began:.0f} s")
+        return connection
+
+    def _connect(self) -> psycopg.Connection:
+        """Connects and settles; a server that dies in the middle of it counts as one that was not reached."""
+        text = make_conninfo("", **{**_ALIVE, **self._address.parameters, "application_name": name_application()})
+        connection = psycopg.connect(text, autocommit=True)
+        try:
+            connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(self._schema)))
+            # what is acknowledged is on the disk, whatever the server's own setting
+            connection.execute("SET synchronous_commit TO on")
+            if self._read_only:
+                connection.execute("SET default_transaction_read_only TO on")
+        except psycopg.Error:
+            connection.close()
+            raise
+        connection.autocommit = False
+        return connection
+
+    def _unreachable(self, error: psycopg.OperationalError, seconds: float) -> StorageError:
+        reason = " ".join(str(error).split())
+        password = self._address.parameters.get("password")
+        if password:
+            reason = reason.replace(password, "***")
+        after = f" for {seconds:.0f} s; what was committed stands, and the same command goes on" if seconds >= 1 else ""
+        return StorageError(f"{self._address}: cannot be reached{after}: {reason}")
+
+
+def open_postgres(connect: Connector, *, where: object, guard: Callable[[], None] | None = None) -> RDBStorage:
+    """Opens a study's schema for its coordinator, the only writer; makes its tables if they are not there.
+
+    Args:
+        connect: Makes the connections.
+        where: The database, as it is shown.
+        guard: Called at the beginning of every transaction: raises where this process may not write any more.
+
+    Returns:
+        Optuna's storage on it; our own tables use its engine.
+
+    Raises:
+        StorageError: If it cannot be opened.
+    """
+    storage = _open(connect, where, PatientStorage)
+    if guard is not None:
+        sqlalchemy.event.listen(storage.engine, "begin", lambda _: guard())
+    return storage
+
+
+def open_postgres_read_only(connect: Connector, *, where: object) -> RDBStorage:
+    """Opens a study's schema for reading alone, each statement by itself.
+
+    Raises:
+        StorageError: If there is no study, or it cannot be opened.
+    """
+    if not has_study(connect, where=where):
+        raise StorageError(f"{where}: there is no study here yet; start it with `sweep run`")
+    return _open(connect, where, RDBStorage, isolation_level="AUTOCOMMIT", skip_table_creation=True)
+
+
+def has_study(connect: Connector, *, where: object) -> bool:
+    """Whether a study's tables are there.
+
+    Raises:
+        StorageError: If the server cannot be asked.
+    """
+    with _explain_psycopg(where), contextlib.closing(connect()) as connection:
+        found = connection.execute("SELECT to_regclass('studies'), to_regclass('version_info')").fetchone()
+    return found is not None and None not in found
+
+
+def _open(connect: Connector, where: object, kind: type[RDBStorage], **settings: Any) -> RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
+    engine = {"creator": connect, "pool_pre_ping": True, "pool_size": 2}
+    skip = settings.pop("skip_table_creation", False)
+
+    def open_once() -> RDBStorage:  # which makes only what is not there yet
+        return kind(
+            DRIVER, engine_kwargs={**engine, **settings}, skip_table_creation=skip, skip_compatibility_check=True
+        )
+
+    with explain_failures(where):
+        storage = repeat(open_once)
+        try:
+            # not above, where its connection would stay open
+            repeat(storage._version_manager.check_table_schema_compatibility)
+        except RuntimeError as error:  # Optuna's word for a database of another version
+            storage.engine.dispose()
+            raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
+    return storage
+
+
+@contextlib.contextmanager
+def _explain_psycopg(where: object) -> Any:
+    try:
+        yield
+    except psycopg.Error as error:
+        raise StorageError(f"{where}: {' '.join(str(error).split())}") from error

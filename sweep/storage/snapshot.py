@@ -1,0 +1,82 @@
+"""Snapshot: a copy of a SQLite file to read at leisure, so that a reader keeps its writer waiting for a moment alone.
+
+With a rollback journal a writer cannot commit while anybody reads, and a dashboard or a report may read for seconds.
+They read a copy, which SQLite's backup makes in one go, in as long as it takes to copy the pages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+import weakref
+from pathlib import Path
+
+REST = 20.0
+"""Times the duration of a copy that pass before the next one, so that copying takes no more than a twentieth."""
+
+
+class Snapshot:
+    """The newest copy of a SQLite file, in a private folder that goes with this object.
+
+    Args:
+        url: The file, as a ``file:`` address for SQLite; it is opened for reading alone.
+        file: The file.
+        refresh_s: Seconds after which a file that has changed is copied again; never, where infinite.
+        timeout_s: Seconds for which a writer in the middle of its commit is waited for.
+    """
+
+    def __init__(self, url: str, file: Path, *, refresh_s: float = math.inf, timeout_s: float) -> None:
+        self._url = url
+        self._file = file
+        self._refresh_s = refresh_s
+        self._timeout_s = timeout_s
+        self._folder = Path(tempfile.mkdtemp(prefix="sweep-"))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._guard = threading.Lock()
+        self._copies = 0
+        self._taken = -math.inf
+        self._rest_s = 0.0
+        self._seen: tuple[int, int] | None = None
+        self._copy()
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection to a copy that is recent enough, for reading alone."""
+        with self._guard:
+            due = self._taken + max(self._refresh_s, self._rest_s)
+            if time.monotonic() >= due and self._look() != self._seen:
+                self._copy()
+            address = f"{self._newest.as_uri()}?mode=ro&immutable=1"
+            return sqlite3.connect(address, uri=True, check_same_thread=False)
+
+    def close(self) -> None:
+        """Removes the copies."""
+        self._finalizer()
+
+    @property
+    def _newest(self) -> Path:
+        return self._folder / f"{self._copies}.db"
+
+    def _look(self) -> tuple[int, int]:
+        """What of the file changes with every commit."""
+        found = self._file.stat()
+        return found.st_mtime_ns, found.st_size
+
+    def _copy(self) -> None:
+        before = self._newest
+        began = time.monotonic()
+        seen = self._look()  # before the copy: what is committed meanwhile is copied the next time
+        source = sqlite3.connect(self._url, uri=True, timeout=self._timeout_s, check_same_thread=False)
+        target = self._folder / f"{self._copies + 1}.db"
+        with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
+            copy.execute("PRAGMA synchronous = OFF")  # a copy that a crash damages is thrown away with its reader
+            source.backup(copy)
+        self._copies += 1
+        self._seen = seen
+        self._taken = time.monotonic()
+        self._rest_s = REST * (self._taken - began)
+        before.unlink(missing_ok=True)  # who has it open reads on

@@ -1,0 +1,269 @@
+"""What holds of a study's database wherever it is: SQLite with either journal, and PostgreSQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import sqlalchemy
+from ledgers import DISTRIBUTIONS, VALUES, begin_study, begin_trial, end_trial, make_evaluation, make_report
+from optuna.exceptions import StorageInternalError
+from postgres import PostgresServer
+from processes import end_group, start_script, wait_until
+from scripted import Recorder
+
+from sweep.coordinator.jobs import StopSignal
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.run import run_study
+from sweep.errors import StorageError, StudyLockedError
+from sweep.launch import InlineLauncher
+from sweep.plan import StudyPlan, plan_study
+from sweep.run_folder import RunFolder
+from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace, Waiting, hold_study
+from sweep.storage.records import StudyRecord, load_record
+from sweep.testing import write_toy_study
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(params=["rollback journal", "write-ahead log", "PostgreSQL"])
+def make_place(request: pytest.FixtureRequest) -> Callable[[RunFolder, str], StudyPlace]:
+    """Makes a place for a study of a name; it is one kind of storage in all of a test."""
+    number = next(NUMBERS)
+
+    def make(folder: RunFolder, name: str) -> StudyPlace:
+        if request.param == "PostgreSQL":
+            server: PostgresServer = request.getfixturevalue("postgres")
+            return PostgresPlace(server.address(), f"{name} {number}", folder)
+        return SqlitePlace(folder, "wal" if request.param == "write-ahead log" else "delete")
+
+    return make
+
+
+@pytest.fixture
+def place(make_place: Callable[[RunFolder, str], StudyPlace], memory_folder: Path) -> StudyPlace:
+    """A place without a study."""
+    return make_place(RunFolder(memory_folder), "toy")
+
+
+@pytest.fixture
+def ledger(place: StudyPlace) -> Iterator[Ledger]:
+    """The writer of a study that has begun."""
+    with hold_study(place, waiting=Waiting()) as held:
+        ledger = Ledger(held.storage, "toy")
+        begin_study(ledger)
+        yield ledger
+
+
+def read(place: StudyPlace) -> StudyRecord:
+    storage = place.open_read_only()
+    try:
+        return load_record(storage, EvaluationTable(storage.engine, writable=False))
+    finally:
+        storage.engine.dispose()
+
+
+def test_a_study_that_has_not_begun_is_none_and_reading_it_makes_none(place: StudyPlace, memory_folder: Path) -> None:
+    assert not place.exists()
+    with pytest.raises(StorageError, match=r"\A.*: there is no study here yet; start it with `sweep run`\Z"):
+        place.open_read_only()
+    assert not place.exists()
+    assert place.find_holder() is None
+    assert list(memory_folder.iterdir()) == []
+
+
+def test_what_is_committed_is_seen_by_who_reads_alone(ledger: Ledger, place: StudyPlace) -> None:
+    number = begin_trial(ledger)
+    for progress, ndcg in [(100, 0.625), (500, 0.75), (1000, 0.25)]:
+        ledger.commit(number, make_report(progress, ndcg))
+        assert [row.ndcg for row in read(place).trials[0].rows][-1] == ndcg
+    running = begin_trial(ledger)
+    end_trial(ledger, number, 0.75)
+    record = read(place)
+    assert place.exists()
+    assert record == ledger.record()
+    assert (record.baseline, record.counted) == (0.5, 1)
+    assert [trial.state for trial in record.trials] == ["complete", "running"]
+    assert record.trials[number].value == 0.75
+    assert record.trials[running].rows == ()
+    assert ledger.study.trials[number].params == VALUES
+    assert ledger.study.trials[number].intermediate_values == {0: 0.5, 100: 0.625, 500: 0.75, 1000: 0.25}
+
+
+def test_the_values_of_each_query_come_back_to_the_bit(ledger: Ledger, place: StudyPlace) -> None:
+    number = begin_trial(ledger)
+    values = np.array([0.1, np.nan, 1 / 3, 0.0, 1.0], dtype=np.float32)
+    measured = dataclasses.replace(make_evaluation(0.0), per_query=values)
+    ledger.commit(number, dataclasses.replace(make_report(100, 0.0), evaluation=measured))
+    storage = place.open_read_only()
+    points, found = EvaluationTable(storage.engine, writable=False).per_query(number)
+    storage.engine.dispose()
+    assert points == [100]
+    assert found.dtype == np.float32
+    assert found[0].tobytes() == values.tobytes()
+
+
+def test_a_second_measurement_at_one_progress_is_refused(ledger: Ledger) -> None:
+    number = begin_trial(ledger)
+    ledger.commit(number, make_report(100, 0.5))
+    with pytest.raises(ValueError, match=f"trial {number} has a measurement at 100"):
+        ledger.table.add(number, make_report(100, 0.75))
+    assert [row.ndcg for row in ledger.table.rows(number)] == [0.5]
+
+
+def test_a_coordinator_that_comes_later_finds_everything(place: StudyPlace) -> None:
+    with hold_study(place, waiting=Waiting()) as held:
+        first = Ledger(held.storage, "toy")
+        begin_study(first)
+        number = begin_trial(first)
+        first.commit(number, make_report(100, 0.75))
+        left = first.record()
+    with hold_study(place, waiting=Waiting()) as held:
+        second = Ledger(held.storage, "toy")
+        assert second.has_begun()
+        assert second.record() == left
+        (adopted,) = second.adopt_trials(distributions=DISTRIBUTIONS, baseline=0.5)
+        assert adopted.number == number
+        second.commit(number, make_report(200, 0.25))
+        end_trial(second, number, 0.75)
+        assert begin_trial(second) == number + 1
+    assert [trial.state for trial in read(place).trials] == ["complete", "running"]
+
+
+def test_reading_alone_cannot_write(ledger: Ledger, place: StudyPlace) -> None:
+    storage = place.open_read_only()
+    reader = optuna.load_study(study_name="toy", storage=storage)
+    with pytest.raises(StorageInternalError, match="exception is raised during the commit"):
+        reader.set_user_attr("key", "value")
+    with pytest.raises(sqlalchemy.exc.DBAPIError, match=r"read-?only"), storage.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM evaluations")
+    storage.engine.dispose()
+    assert "key" not in ledger.study.user_attrs
+    assert len(ledger.table.rows(UNTRAINED)) == 1
+
+
+def test_a_reader_in_the_middle_of_its_reading_keeps_no_writer_waiting(ledger: Ledger, place: StudyPlace) -> None:
+    number = begin_trial(ledger)
+    storage = place.open_read_only()
+    with storage.engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT * FROM evaluations")
+        assert found.fetchone() is not None
+        ledger.commit(number, make_report(100, 0.75))
+    storage.engine.dispose()
+    assert [row.ndcg for row in read(place).trials[number].rows] == [0.75]
+
+
+@pytest.mark.parametrize("version", ["sweep", "optuna"])
+def test_a_database_of_a_newer_version_is_one_line_and_stays_as_it_is(place: StudyPlace, version: str) -> None:
+    with hold_study(place, waiting=Waiting()) as held:
+        begin_study(Ledger(held.storage, "toy"))
+        with held.storage.engine.begin() as connection:
+            if version == "sweep":
+                connection.exec_driver_sql("UPDATE sweep_schema SET version = 99")
+            else:
+                connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'v99.0.0'")
+    with pytest.raises(StorageError, match=r"\A.*version.*(upgrade|updating).*\Z"):
+        read(place)
+    with (
+        hold_study(place, waiting=Waiting()) as held,
+        pytest.raises(StorageError, match=r"\A.*version.*(upgrade|updating).*\Z"),
+    ):
+        Ledger(held.storage, "toy")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from sweep.run_folder import RunFolder
+from sweep.storage.place import PostgresPlace, SqlitePlace, Waiting, hold_study
+from sweep.storage.postgresql import parse_address
+
+url, name, folder = sys.argv[1:]
+folder = RunFolder(Path(folder))
+place = PostgresPlace(parse_address(url), name, folder) if url else SqlitePlace(folder)
+with hold_study(place, waiting=Waiting()):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(place: StudyPlace, request: pytest.FixtureRequest, memory_folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the study."""
+    words = ["", ""]
+    if isinstance(place, PostgresPlace):
+        words = [request.getfixturevalue("postgres").url, place.study]
+    process = start_script(
+        HOLD, [*words, str(memory_folder)], folder=memory_folder, errors=memory_folder / "errors.txt"
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n", (memory_folder / "errors.txt").read_text()
+    yield process
+    end_group(process.pid)
+    process.communicate()
+
+
+def test_a_study_has_one_coordinator_and_who_comes_second_is_told_who_it_is(
+    holder: subprocess.Popen[str], place: StudyPlace
+) -> None:
+    found = place.find_holder()
+    assert found is not None
+    assert (found.pid, found.host) == (holder.pid, socket.gethostname())
+    expected = f"being run by process {holder.pid} on {socket.gethostname()} since 20.*stop that one first$"
+    with pytest.raises(StudyLockedError, match=expected), hold_study(place, waiting=Waiting()):
+        pass
+    assert place.find_holder() == found
+
+
+def test_a_study_is_free_once_its_coordinator_was_killed(holder: subprocess.Popen[str], place: StudyPlace) -> None:
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    assert wait_until(lambda: place.find_holder() is None)
+    with hold_study(place, waiting=Waiting()):
+        found = place.find_holder()
+        assert found is not None
+        assert found.pid == os.getpid()
+    assert place.find_holder() is None
+
+
+@pytest.fixture
+def plan(make_place: Callable[[RunFolder, str], StudyPlace], memory_folder: Path) -> StudyPlan:
+    """A scripted study of three trials."""
+    plan = plan_study(write_toy_study(memory_folder / "a study", script={}, budget={"trials": 3}))
+    return dataclasses.replace(plan, place=make_place(plan.run_folder, "toy"))
+
+
+def run(plan: StudyPlan) -> tuple[StudyRecord, Recorder]:
+    recorder = Recorder()
+    with StopSignal() as stop:
+        record = run_study(plan, watcher=recorder, stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+    return record, recorder
+
+
+def test_a_whole_study_runs_and_a_second_run_of_it_finds_nothing_to_do(plan: StudyPlan) -> None:
+    record, _ = run(plan)
+    assert [trial.state in ("complete", "pruned") for trial in record.trials] == [True] * 3
+    assert all(trial.rows for trial in record.trials)
+    again, recorder = run(plan)
+    assert (again, recorder.events) == (record, [])
+    assert read(plan.place) == record
+
+
+def test_the_curves_of_a_study_are_the_same_wherever_it_is_kept(plan: StudyPlan, memory_folder: Path) -> None:
+    elsewhere = dataclasses.replace(plan, place=SqlitePlace(RunFolder(memory_folder / "elsewhere"), "delete"))
+    (memory_folder / "elsewhere").mkdir()
+    curves = [
+        [(trial.params, [(row.progress, row.ndcg) for row in trial.rows]) for trial in run(one)[0].trials]
+        for one in (plan, elsewhere)
+    ]
+    assert curves[0] == curves[1]

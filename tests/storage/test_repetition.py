@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from ledgers import BASELINE, DISTRIBUTIONS, begin_study, begin_trial, end_trial, make_report
+from postgres import PostgresServer
+from sqlalchemy.exc import OperationalError
+
+from sweep.coordinator.ledger import Ledger
+from sweep.run_folder import RunFolder
+from sweep.storage.place import PostgresPlace, Waiting, hold_study
+from sweep.storage.postgresql import Connector, open_postgres
+from sweep.storage.records import StudyRecord
+from sweep.storage.repetition import ATTEMPTS, repeat
+
+NUMBERS = itertools.count()
+
+
+def lost(*, invalidated: bool = True) -> OperationalError:
+    error = psycopg.OperationalError("the connection is gone")
+    return OperationalError("SELECT 1", {}, error, connection_invalidated=invalidated)
+
+
+def fail(times: int, error: Exception) -> Iterator[Any]:
+    return itertools.chain([error] * times, itertools.repeat("done"))
+
+
+def call(outcomes: Iterator[Any]) -> Any:
+    outcome = next(outcomes)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+@pytest.mark.parametrize("times", [0, 1, ATTEMPTS - 1])
+def test_a_call_is_made_again_while_its_connection_is_lost(times: int) -> None:
+    outcomes = fail(times, lost())
+    assert repeat(lambda: call(outcomes)) == "done"
+
+
+def test_a_server_that_drops_every_connection_is_given_up() -> None:
+    outcomes = fail(ATTEMPTS, lost())
+    with pytest.raises(OperationalError, match="the connection is gone"):
+        repeat(lambda: call(outcomes))
+
+
+def test_what_fails_for_another_reason_is_not_made_again() -> None:
+    outcomes = fail(1, lost(invalidated=False))
+    with pytest.raises(OperationalError, match="the connection is gone"):
+        repeat(lambda: call(outcomes))
+    assert next(outcomes) == "done"
+
+
+def test_a_write_that_may_stand_already_is_made_again_in_another_way() -> None:
+    outcomes = fail(2, lost())
+    assert repeat(lambda: call(outcomes), again=lambda: f"{call(outcomes)} at last") == "done at last"
+
+
+class LosingConnector(Connector):
+    """Connects, and loses one connection: at a study's ``fatal``-th commit, before it or before its answer."""
+
+    commits = 0
+    fatal: int | None = None
+    is_committed = False
+
+    def __init__(self, place: PostgresPlace) -> None:
+        super().__init__(
+            place.address, schema=place.schema, read_only=False, tell=lambda _: None, is_ended=lambda: False
+        )
+        self.made: list[psycopg.Connection] = []
+
+    def _connect(self) -> psycopg.Connection:
+        connection = super()._connect()
+        self.made.append(connection)
+        commit = connection.commit
+
+        def commit_and_lose() -> None:
+            self.commits += 1
+            if self.commits != self.fatal:
+                return commit()
+            if self.is_committed:
+                commit()
+            connection.close()
+            raise psycopg.OperationalError("the connection is gone")
+
+        connection.commit = commit_and_lose  # type: ignore[method-assign]
+        return connection
+
+
+def write_study(connect: Connector, place: PostgresPlace) -> tuple[StudyRecord, list[Any]]:
+    """A whole small study: begun, two trials, one finished and one adopted; what Optuna and we hold of it."""
+    storage = open_postgres(connect, where=place)
+    ledger = Ledger(storage, "toy")
+    begin_study(ledger)
+    for ndcg in (0.75, 0.25):
+        number = begin_trial(ledger)
+        ledger.commit(number, make_report(100, ndcg))
+        ledger.note(number, device="cpu")
+    end_trial(ledger, 0, 0.75)
+    ledger = Ledger(storage, "toy")
+    ledger.adopt_trials(distributions=DISTRIBUTIONS, baseline=BASELINE)
+    ledger.commit(1, make_report(500, 0.5))
+    ledger.end_trial(1, value=None, pruned=True, remark="")
+    found = (
+        ledger.record(),
+        [
+            (trial.number, trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs)
+            for trial in ledger.study.get_trials()
+        ],
+    )
+    storage.engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("is_committed", [False, True], ids=["before the commit", "before its answer"])
+def test_a_study_is_the_same_whichever_commit_loses_its_connection(
+    postgres: PostgresServer, tmp_path: Path, is_committed: bool
+) -> None:
+    def write(fatal: int | None) -> tuple[tuple[StudyRecord, list[Any]], int]:
+        place = PostgresPlace(postgres.address(), f"losing {next(NUMBERS)}", RunFolder(tmp_path))
+        with hold_study(place, waiting=Waiting()):
+            connect = LosingConnector(place)
+            connect.fatal, connect.is_committed = fatal, is_committed
+            found = write_study(connect, place)
+            for connection in connect.made:
+                connection.close()
+            return found, connect.commits
+
+    whole, commits = write(None)
+    assert len(whole[1]) == 2
+    for fatal in range(1 + 4 * is_committed, commits + 1, 9):  # all of them take minutes
+        assert write(fatal)[0] == whole, fatal
