@@ -8,16 +8,15 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-from processes import end_group, living, start_script, wait_until
+from processes import end_group
+from runs import Start, check_gone, read_until, workers
 from scripted import check_finished, open_study, points, rewrite, run, set_script
 
 from sweep.messages import Cosines, Evaluation, Report
@@ -27,63 +26,6 @@ from sweep.storage.evaluations import EvaluationTable
 from sweep.storage.records import StudyRecord
 from sweep.testing import write_toy_study
 
-RUN = """
-import sys
-import optuna
-from sweep.coordinator.jobs import StopSignal
-from sweep.coordinator.run import run_study
-from sweep.errors import SweepError
-from sweep.plan import plan_study
-
-class Printer:
-    def show(self, event):
-        print(event.kind, event.trial, event.text, flush=True)
-    def refresh(self, sweep):
-        pass
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-plan = plan_study(sys.argv[1])
-try:
-    with StopSignal() as stop:
-        run_study(plan, watcher=Printer(), stop=stop, jobs="sweep.testing")
-except SweepError as error:
-    print("error", None, error, flush=True)
-    sys.exit(error.exit_code)
-"""
-
-Start = Callable[[Path], "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Runs a study in a process of its own; what it prints in error is a failure of the test."""
-    started: list[subprocess.Popen[str]] = []
-    errors = tmp_path / "errors.txt"
-
-    def start_one(file: Path) -> subprocess.Popen[str]:
-        started.append(start_script(RUN, [str(file)], folder=tmp_path, errors=errors))
-        return started[-1]
-
-    yield start_one
-    for process in started:
-        end_group(process.pid)
-        process.communicate()
-
-
-def read_until(process: subprocess.Popen[str], *kinds: str) -> list[str]:
-    """The lines up to the first event of one of the kinds, or to the end."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.split()[0] in kinds:
-            break
-    return lines
-
-
-def check_gone(process: subprocess.Popen[str]) -> None:
-    assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
-
 
 def finish(start: Start, file: Path) -> StudyRecord:
     """Runs a study to its end."""
@@ -92,13 +34,6 @@ def finish(start: Start, file: Path) -> StudyRecord:
     assert process.returncode == 0, (out, (file.parent.parent / "errors.txt").read_text())
     check_gone(process)
     return check_finished(file)
-
-
-def workers(group: int) -> list[int]:
-    """The processes of a run that the fork server made."""
-    listed = subprocess.run(["ps", "-A", "-o", "pgid=,ppid=,pid="], capture_output=True, text=True, check=True)
-    rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
-    return [pid for pgid, parent, pid in rows if pgid == group and parent != group and pid != group]
 
 
 def write_study(tmp_path: Path, *, step_s: float = 0.02, trials: int = 4, **tables: Any) -> Path:

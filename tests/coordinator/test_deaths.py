@@ -1,0 +1,200 @@
+"""Trials that die, fall silent, or are stopped and thaw; runs that are asked to end from everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import end_group, living, start_script, wait_until
+from runs import RUN, Start, check_gone, read_until, workers
+from scripted import JOBS, check_finished, open_study, points, run, set_script
+
+from sweep.coordinator.interruptions import MAX_AWAKE_S, Clock
+from sweep.launch import LocalLauncher
+from sweep.testing import write_toy_study
+
+
+def write_study(tmp_path: Path, *, trials: int = 2, script: dict[str, Any] | None = None, **tables: Any) -> Path:
+    usual = {"space": {"batch_size": 8, "data_format": "query-document"}, "stopping": {"drop_off": False}}
+    script = {"step_s": 0.02, **(script or {})}
+    return write_toy_study(tmp_path / "study", script=script, budget={"trials": trials}, **{**usual, **tables})
+
+
+# ---- silence
+
+
+def test_a_trial_that_says_nothing_for_too_long_is_killed_and_goes_on(tmp_path: Path) -> None:
+    script = {"die": {"1": "SIGSTOP"}, "step_s": 0.0}
+    file = write_study(tmp_path, trials=3, script=script, workers={"stall_s": 3.0})
+    _, recorder = run(file, launcher=LocalLauncher((JOBS,)))
+    record = check_finished(file)
+    [text] = recorder.texts("retry")
+    assert text.startswith("reported nothing for 3 s, so it was killed; goes on from step ")
+    assert not text.endswith(" 0")
+    assert record.trials[1].attributes["interruptions"] == 1
+    assert {trial.state for trial in record.trials} == {"complete"}
+
+
+def test_a_trial_that_is_always_silent_fails_and_counts(tmp_path: Path) -> None:
+    script = {"die": {"0": "SIGSTOP"}, "die_step": 1, "die_always": True, "step_s": 0.0}
+    file = write_study(tmp_path, script=script, workers={"stall_s": 2.5})
+    run(file, launcher=LocalLauncher((JOBS,)))
+    failed, whole = check_finished(file).trials
+    assert failed.attributes["error"] == "reported nothing for 2.5 s, so it was killed, 3 times without progress"
+    assert whole.state == "complete"
+
+
+def test_steps_are_a_sign_of_life_between_reports(tmp_path: Path) -> None:
+    file = write_study(
+        tmp_path, trials=1, script={"step_s": 0.15}, workers={"stall_s": 4.0}, evaluation={"grid": [1.0]}
+    )
+    _, recorder = run(file, launcher=LocalLauncher((JOBS,)))  # 40 steps of 0.15 s and one report
+    assert recorder.texts("retry") == []
+    check_finished(file)
+
+
+def test_time_in_which_the_coordinator_itself_was_stopped_is_no_silence_of_its_trials() -> None:
+    clock = Clock(100.0)
+    assert clock.tick(101.0) == 1.0
+    assert clock.tick(4000.0) == 1.0 + MAX_AWAKE_S
+    assert clock.tick(4000.5) == 1.5 + MAX_AWAKE_S
+
+
+# ---- causes
+
+
+def test_a_failure_is_told_and_kept_with_its_last_log_lines(tmp_path: Path) -> None:
+    file = write_study(tmp_path, trials=2, script={"fail": [1], "step_s": 0.0})
+    _, recorder = run(file, launcher=LocalLauncher((JOBS,)))
+    lines = check_finished(file).trials[1].attributes["last_log_lines"]
+    assert lines[-1] == "RuntimeError: scripted failure"
+    assert any("raise RuntimeError" in line for line in lines)
+    [text] = [text for text in recorder.texts("end") if text.startswith("failed")]
+    assert text.endswith("; its last words: RuntimeError: scripted failure")
+
+
+def test_a_micro_batch_is_halved_at_the_checkpoint_and_the_trial_goes_on_from_there(tmp_path: Path) -> None:
+    file = write_study(tmp_path, trials=2, script={"exhaust": 2, "step_s": 0.0}, checkpoints={"every_s": 0.001})
+    _, recorder = run(file)
+    assert [event.numbers["micro_batch"] for event in recorder.events if event.kind == "retry"] == [4, 2]
+    assert [trial.attributes["micro_batch"] for trial in check_finished(file).trials] == [2, 2]
+
+
+def test_checkpoints_come_between_evaluations_too(tmp_path: Path) -> None:
+    script = {"die": {"0": "SIGKILL"}, "die_step": 39, "step_s": 0.02}
+    file = write_study(tmp_path, trials=1, script=script, evaluation={"grid": [1.0]}, checkpoints={"every_s": 0.05})
+    _, recorder = run(file, launcher=LocalLauncher((JOBS,)))
+    [retry] = [event for event in recorder.events if event.kind == "retry"]
+    assert 0 < retry.numbers["step"] < 39
+    check_finished(file)
+
+
+# ---- an older attempt
+
+
+def test_an_attempt_that_was_stopped_and_thaws_is_not_there_any_more(tmp_path: Path, start: Start) -> None:
+    history = tmp_path / "history.jsonl"
+    file = write_study(tmp_path, trials=1, script={"history": str(history), "step_s": 0.05})
+    process = start(file)
+    read_until(process, "evaluate")
+    [older] = workers(process.pid)
+    os.killpg(process.pid, signal.SIGSTOP)
+    os.kill(process.pid, signal.SIGKILL)  # the fork server is stopped too, so nobody ends the trial's process
+    process.wait()
+    assert older in workers(process.pid) or any(f" {older} " in f" {line} " for line in living(process.pid))
+    _, recorder = run(file, launcher=LocalLauncher((JOBS,)))
+    assert recorder.texts("warning") == [f"ended process {older}, an older attempt that was still alive"]
+    record = check_finished(file)
+    assert record.trials[0].attributes["attempt"] == 2
+    os.killpg(process.pid, signal.SIGCONT)
+    check_gone(process)
+    events = [json.loads(line) for line in history.read_text().splitlines()]
+    first_of_the_newer = next(place for place, event in enumerate(events) if event["attempt"] == 2)
+    assert {event["attempt"] for event in events[first_of_the_newer:]} == {2}
+
+
+# ---- signals
+
+
+def test_a_step_that_takes_too_long_is_abandoned_and_its_last_checkpoint_counts(tmp_path: Path, start: Start) -> None:
+    file = write_study(tmp_path, trials=1, script={"step_s": 0.02})
+    process = start(file, pause_s=0.5)
+    read_until(process, "evaluate")
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    set_script(file, step_s=600)
+    process = start(file, pause_s=0.5)
+    read_until(process, "start")
+    os.kill(process.pid, signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "ended before it could save; its last checkpoint counts" in out
+    assert "error None interrupted; run the same command again to go on" in out
+    check_gone(process)
+    set_script(file)
+    _, recorder = run(file)
+    [text] = recorder.texts("adopt")
+    assert text.endswith("(it was paused)")
+    assert " step 0 " not in text
+    check_finished(file)
+
+
+def start_from_a_script(tmp_path: Path, file: Path, *, before: str) -> subprocess.Popen[str]:
+    """Runs a study as a background job of a shell script, where SIGINT is ignored from the start."""
+    command = shlex.join([sys.executable, "-c", RUN, str(file), "20"])
+    line = f"{before} {command} > out.txt 2>&1 & echo $!; wait"
+    code = "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]])"
+    return start_script(code, [line], folder=tmp_path, errors=tmp_path / "errors.txt")
+
+
+@pytest.mark.parametrize(
+    ("before", "number"), [("", signal.SIGINT), ("nohup", signal.SIGINT), ("nohup", signal.SIGTERM)]
+)
+def test_a_run_in_the_background_of_a_script_obeys_a_signal_to_itself_alone(
+    tmp_path: Path, before: str, number: int
+) -> None:
+    file = write_study(tmp_path, trials=1, script={"step_s": 0.05})
+    process = start_from_a_script(tmp_path, file, before=before)
+    try:
+        assert process.stdout is not None
+        coordinator = int(process.stdout.readline())
+        out = tmp_path / "out.txt"
+        assert wait_until(lambda: out.exists() and "\nevaluate" in out.read_text())
+        os.kill(coordinator, number)
+        process.communicate(timeout=60)
+        assert "saved at step" in out.read_text()
+        assert "error None interrupted; run the same command again to go on" in out.read_text()
+        check_gone(process)
+    finally:
+        end_group(process.pid)
+    record = open_study(file)[2]
+    assert record.trials[0].state == "running"
+    assert points(record.trials[0])
+    set_script(file)
+    run(file)
+    check_finished(file)
+
+
+def test_a_signal_to_everybody_before_the_trials_are_ready_loses_nothing(tmp_path: Path, start: Start) -> None:
+    file = write_study(tmp_path, trials=2)
+    for delay_s in (0.0, 0.05, 0.2):
+        process = start(file)
+        read_until(process, "start")
+        time.sleep(delay_s)
+        os.killpg(process.pid, signal.SIGTERM)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == 143, out
+        check_gone(process)
+    set_script(file)
+    run(file)
+    record = check_finished(file)
+    assert [trial.attributes.get("interruptions", 0) for trial in record.trials] == [0, 0]
+    assert (tmp_path / "errors.txt").read_text() == ""
