@@ -7,6 +7,7 @@ The scripted jobs keep the promise of the real ones (reports, verdicts, checkpoi
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -175,8 +176,8 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     once to the trial's own process at ``die_step``, or each time with ``die_always``; ``diverge``, trials whose values
     are not finite from the second evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the
     largest batch that fits at any micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``,
-    the memory it reports; ``history``, a file that takes a line of JSON when a trial begins, reports, is answered and
-    ends.
+    the memory it reports; ``full``, whether the disk is full; ``history``, a file that takes a line of JSON when a
+    trial begins, reports, is answered and ends.
     """
     script = json.loads((task.folder / task.spec.model.base / SCRIPT).read_text())
     folder = RunFolder(task.run_folder)
@@ -261,6 +262,8 @@ def _scripted_memory(task: Assignment, script: Mapping[str, Any]) -> int:
 def _scripted_mishap(task: Assignment, script: Mapping[str, Any], step: int, due: Mapping[int, int]) -> None:
     if task.trial in script.get("fail", []) and step >= script.get("fail_step", 0):
         raise RuntimeError(script.get("failure", "scripted failure"))
+    if script.get("full"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     number = script.get("die", {}).get(str(task.trial))
     if number is not None and step == script.get("die_step", max(due) // 2):
         marker = RunFolder(task.run_folder).trial(task.trial) / "died"

@@ -29,6 +29,7 @@ from sweep.launch import Died, Launcher, Message
 from sweep.messages import Failure, Report, TrialResult
 from sweep.plan import StudyPlan
 from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.records import STUDY_ENDED
 from sweep.worker import Done, Job, Started
 
 POLL_S = 0.2
@@ -353,7 +354,7 @@ class Coordinator:
     def _end_early(self, trial: RunningTrial) -> None:
         """Ends a trial for the study's budget, where its own curve gave no other reason."""
         if trial.stop_reason is None:
-            trial.stop_reason = f"budget: {self._meter.describe_end()}"
+            trial.stop_reason = f"{STUDY_ENDED}: {self._meter.describe_end()}"
         self._endings.end(trial)
 
     def _view(self) -> SweepView:

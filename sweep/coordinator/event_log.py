@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.coordinator.events import Event, SweepView, Watcher
-from sweep.logs import open_log, put_aside
+from sweep.logs import MAX_BYTES, open_log, put_aside
 
 
 def format_event(event: Event) -> str:
@@ -34,11 +34,13 @@ class EventLog:
     Args:
         file: The log.
         watcher: Is told of everything as well.
+        max_bytes: Size at which the log is put aside.
     """
 
-    def __init__(self, file: Path, watcher: Watcher) -> None:
+    def __init__(self, file: Path, watcher: Watcher, *, max_bytes: int = MAX_BYTES) -> None:
         self._file = file
         self._watcher = watcher
+        self._max_bytes = max_bytes
 
     def show(self, event: Event) -> None:
         """Writes an event down and hands it on."""
@@ -54,7 +56,7 @@ class EventLog:
         """Appends a whole line in one write, so that a crash leaves no half of one but the last."""
         if not self._file.parent.parent.is_dir():
             return
-        put_aside(self._file)
+        put_aside(self._file, max_bytes=self._max_bytes)
         descriptor = open_log(self._file)
         try:
             os.write(descriptor, line.encode())

@@ -30,6 +30,9 @@ HISTORY = "history"
 SPEC_NOW = "spec_now"
 """Names of the study's user attributes."""
 
+STUDY_ENDED = "study ended"
+"""How the reason for stopping a run begins that ended with its study: nothing of its own curve was the cause."""
+
 
 @dataclass(frozen=True)
 class Peak:
@@ -152,7 +155,13 @@ def find_peak(rows: Sequence[EvaluationRow]) -> Peak | None:
 
 def count_saved(trials: Sequence[TrialRecord]) -> tuple[int, float]:
     """Training pairs that stopping has saved, and their share of what the trials that ended would have seen."""
-    ended = [trial for trial in trials if trial.state in ("complete", "pruned") and trial.rows]
+    ended = [
+        trial
+        for trial in trials
+        if trial.state in ("complete", "pruned")
+        and trial.rows
+        and not (trial.stop_reason or "").startswith(STUDY_ENDED)
+    ]
     saved = sum(trial.planned_examples - trial.examples for trial in ended if trial.stop_reason)
     planned = sum(trial.planned_examples for trial in ended)
     return saved, saved / planned if planned else 0.0

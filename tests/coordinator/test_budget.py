@@ -10,6 +10,7 @@ from scripted import open_study, rewrite, run
 from sweep.coordinator.budget import SPENT, Spent, describe_end, find_end
 from sweep.spec import BudgetSpec
 from sweep.status import describe_standing, read_standing
+from sweep.storage.records import count_saved
 from sweep.testing import write_toy_study
 
 BUDGET = BudgetSpec(trials=4, examples=100, wall_clock_h=1.0, device_hours=2.0, target=0.8)
@@ -49,8 +50,9 @@ def test_a_target_that_is_reached_ends_the_study_with_what_every_trial_has(tmp_p
     assert trial.state == "complete"
     assert trial.peak is not None
     assert 0.6 <= trial.peak.ndcg < 0.7
-    assert (trial.stop_reason or "").startswith("budget: the target of 0.6 is reached: 0.6")
+    assert (trial.stop_reason or "").startswith("study ended: the target of 0.6 is reached: 0.6")
     assert recorder.texts("budget") == [f"the target of 0.6 is reached: {trial.peak.ndcg:.4f}"]
+    assert count_saved(record.trials) == (0, 0.0)  # it was not its own curve that stopped it
     standing = read_standing(file)
     assert standing.state == "finished"
     assert describe_standing(standing)["budget"] == {"trials": 6, "finished": 1, "ended_by": "target"}

@@ -135,3 +135,29 @@ def test_the_rest_may_change_and_old_trials_stand(file: Path, change: str) -> No
     if change == "start points":
         assert record.trials[2].params is not None
         assert record.trials[2].params.learning_rate == 2e-5
+
+
+def test_what_changed_is_written_into_the_history_of_the_study_once(file: Path) -> None:
+    rewrite(file, "trials = 2", "trials = 3")
+    rewrite(file, "low = 1e-05, high = 0.0001", "low = 1e-06, high = 0.001")
+    _, recorder = run(file)
+    rewrite(file, "trials = 3", "trials = 4")
+    run(file)
+    history = check_finished(file).attributes["history"]
+    assert [(entry["key"], entry["old"], entry["new"]) for entry in history] == [
+        ("budget.trials", 2, 3),
+        ("space.learning_rate.high", 1e-4, 1e-3),
+        ("space.learning_rate.low", 1e-5, 1e-6),
+        ("budget.trials", 3, 4),
+    ]
+    assert all(entry["time"].startswith("20") for entry in history)
+    assert recorder.texts("change") == [
+        "budget.trials: 2 is now 3",
+        "space.learning_rate.high: 0.0001 is now 0.001",
+        "space.learning_rate.low: 1e-05 is now 1e-06",
+    ]
+
+
+def test_a_file_that_did_not_change_has_no_history(file: Path) -> None:
+    run(file)
+    assert "history" not in check_finished(file).attributes

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripted import check_finished, rewrite, run
+from scripted import check_finished, rewrite, run, set_script
 
 from sweep.coordinator.jobs import JobFailedError, StopSignal
 from sweep.coordinator.run import run_study
-from sweep.coordinator.slots import Slot, find_slots
-from sweep.errors import DeviceError, ModelError, StudyLockedError, SweepError
-from sweep.launch import InlineLauncher
+from sweep.coordinator.slots import Slot, check_room, find_slots
+from sweep.errors import DeviceError, ModelError, StorageError, StudyLockedError, SweepError
+from sweep.launch import InlineLauncher, LocalLauncher
 from sweep.plan import plan_study
 from sweep.spec import WorkersSpec
 from sweep.storage.lock import StudyLock
@@ -112,7 +113,84 @@ def test_a_device_that_is_not_there_is_an_error_that_names_those_that_are(
         slots(launcher, tmp_path, devices=[0])
 
 
+def test_the_cpu_can_take_several_trials_with_a_share_of_its_threads_each(
+    launcher: InlineLauncher, tmp_path: Path
+) -> None:
+    found = slots(launcher, tmp_path, devices="cpu:2")
+    assert [slot.name for slot in found] == ["cpu/1", "cpu/2"]
+    assert {(slot.place, slot.share) for slot in found} == {("cpu", 0.5)}
+    assert {slot.threads for slot in found} == {max(1, (os.cpu_count() or 1) // 2)}
+    assert len(slots(launcher, tmp_path, devices="cpu", trials_per_device=3)) == 3
+    assert [slot.threads for slot in slots(launcher, tmp_path, devices="cpu")] == [None]
+
+
+def test_several_trials_a_device_take_every_device_once_before_any_twice(
+    launcher: InlineLauncher, nvidia: Path
+) -> None:
+    found = slots(launcher, nvidia, jobs="three_devices", trials_per_device=2)
+    assert [slot.name for slot in found] == ["cuda:0/1", "cuda:1/1", "cuda:2/1", "cuda:0/2", "cuda:1/2", "cuda:2/2"]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["0", "1", "2", "0", "1", "2"]
+    assert {slot.share for slot in found} == {0.5}
+
+
+def test_each_mig_instance_is_asked_for_alone_since_one_process_can_use_but_one(
+    nvidia: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b")
+    launcher = LocalLauncher(("sweep.testing",))
+    try:
+        found = find_slots(
+            WorkersSpec(), launcher, stop=StopSignal(), body="mig_devices:list_devices", device_files=nvidia
+        )
+    finally:
+        launcher.close()
+    assert [(slot.name, slot.label, slot.uuid) for slot in found] == [
+        ("cuda:0", "instance MIG-a, 10 GiB", "MIG-a"),
+        ("cuda:1", "instance MIG-b, 10 GiB", "MIG-b"),
+    ]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["MIG-a", "MIG-b"]
+
+
+def test_more_trials_at_once_than_memory_can_hold_are_refused_with_the_estimate() -> None:
+    shares = [Slot(f"cpu/{share}", "CPU, 2 cores", memory_gib=7.9) for share in range(2)]
+    check_room(shares[:1], 2**30)
+    with pytest.raises(
+        DeviceError,
+        match=r"2 trials at once on CPU, 2 cores take at least 8\.0 GiB \(4\.00 GiB each .*\), and it has 7\.9 GiB; at"
+        r' most 1 fit: set workers\.devices = "cpu:N" to that or less',
+    ) as refused:
+        check_room(shares, 2**30)
+    assert refused.value.exit_code == 2
+    check_room([Slot("cuda:0", "a card of unknown memory", place="cuda:0")], 2**40)
+
+
 # ---- bad starts leave nothing
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={})
+    (tmp_path / "toy").write_text("a file in the way")
+    with pytest.raises(StorageError, match=r"\A.*toy.*\Z") as refused:
+        run(file)
+    assert refused.value.exit_code == 2
+    assert (tmp_path / "toy").read_text() == "a file in the way"
+
+
+def test_a_trial_that_finds_the_disk_full_ends_the_run_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={}, budget={"trials": 2})
+    run(file)
+    rewrite(file, "trials = 2", "trials = 4")
+    set_script(file, full=True)
+    with pytest.raises(
+        StorageError, match=r"trial 2 could not write: OSError: \[Errno 28\] No space .*; nothing is lost: make room"
+    ) as stopped:
+        run(file)
+    assert stopped.value.exit_code == 2
+    set_script(file)
+    run(file)
+    record = check_finished(file)
+    assert len(record.trials) == 4
+    assert record.trials[2].attributes.get("interruptions", 0) == 0
 
 
 def test_a_study_on_a_device_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
