@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0; 2 for what a user can act on; 1 for a study that was ended because its trials kept failing;
         128 plus the signal's number where a signal ended it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no letter for a name still shows the rest
     options = _make_parser().parse_args(arguments)
     try:
         options.command(options)

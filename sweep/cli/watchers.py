@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.text import Text
 
+from sweep.cli.foot import Foot, measure
 from sweep.coordinator.event_log import format_event
 from sweep.coordinator.events import Event, RunningView, SweepView
 from sweep.progress import WHOLE
@@ -23,6 +24,9 @@ STATE_S = 25.0
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-=+*#@"
+COLUMNS = {"trial": 0, "done": 0, "NDCG@10": 0, "curve": 60, "verdict": 80, "what": 120, "device": 150}
+"""What is shown of a running trial, and the columns that a terminal has to have for it."""
+
 STYLES = {"end": "bold", "warning": "yellow", "retry": "yellow", "pause": "yellow"}
 
 
@@ -78,30 +82,28 @@ class LiveWatcher:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._slots: dict[str, str] = {}
+        self._foot = Foot(self._console)
 
     def __enter__(self) -> Self:
-        """Begins to draw."""
-        self._live.start()
+        """Needs nothing."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Ends drawing and leaves the terminal as it was."""
-        self._live.stop()
+        self._foot.erase()
 
     def show(self, event: Event) -> None:
         """Prints an event above the state; an evaluation shows in the state alone, and what it replaced in the log."""
         if event.kind not in ("evaluate", "replace"):
             line = f"{datetime.now():%H:%M:%S}  {describe_event(event)}"
-            self._console.print(Text(line, style=STYLES.get(event.kind, "dim")))
+            self._foot.print(Text(line, style=STYLES.get(event.kind, "dim")))
 
     def refresh(self, sweep: SweepView) -> None:
         """Draws the state."""
         bars = BARS if self._console.encoding.lower().startswith("utf") else ASCII_BARS
-        self._live.update(Group(Text(describe_sweep(sweep), style="bold"), _running_table(sweep, bars)))
+        self._foot.draw(list_state(sweep, measure(self._console).width, bars))
 
 
 def _print_line(line: str) -> None:
@@ -109,8 +111,9 @@ def _print_line(line: str) -> None:
 
 
 def describe_event(event: Event) -> str:
-    """An event as a line."""
-    return event.text if event.trial is None else f"trial {event.trial}  {event.kind}: {event.text}"
+    """An event as a line, without what a terminal would take for a command."""
+    line = event.text if event.trial is None else f"trial {event.trial}  {event.kind}: {event.text}"
+    return "".join(letter if letter.isprintable() else " " for letter in line)
 
 
 def describe_sweep(sweep: SweepView) -> str:
@@ -144,23 +147,31 @@ def sparkline(curve: Sequence[tuple[int, float]], bars: str = BARS) -> str:
     return "".join(bars[round((value - low) * scale)] if math.isfinite(value) else "!" for value in values)
 
 
-def _running_table(sweep: SweepView, bars: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), expand=False)
-    for heading in ("device", "trial", "what", "done", "NDCG@10", "", "verdict"):
-        table.add_column(heading, no_wrap=heading != "what", overflow="ellipsis")
-    for trial in sweep.running:
-        name = sweep.slots.get(trial.slot, trial.slot)
-        now = trial.curve[-1][1]
-        table.add_row(
-            name if len(sweep.slots) == 1 else f"{trial.slot} {name}",
-            str(trial.trial),
-            _short_params(trial),
-            f"{trial.progress / WHOLE:.0%}",
-            f"{now:.4f}" if math.isfinite(now) else "not finite",
-            sparkline(trial.curve, bars),
-            trial.verdict,
-        )
-    return table
+def list_state(sweep: SweepView, width: int, bars: str = BARS) -> list[str]:
+    """The state of a sweep as lines for a terminal of a width: the fewer columns, the less of each trial is shown."""
+    rows = [_cells(trial, sweep, bars) for trial in sweep.running]
+    shown = [heading for heading, least in COLUMNS.items() if width >= least]
+    table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows] if rows else []
+    widths = {heading: max(cell_len(row[heading]) for row in table) for heading in shown} if table else {}
+    lines = ["  ".join(set_cell_size(row[heading], widths[heading]) for heading in shown).rstrip() for row in table]
+    return [*_wrap(describe_sweep(sweep), width - 1), *lines]
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(20, width)) or [""]
+
+
+def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
+    name, now = sweep.slots.get(trial.slot, trial.slot), trial.curve[-1][1]
+    return {
+        "trial": str(trial.trial),
+        "done": f"{trial.progress / WHOLE:.0%}",
+        "NDCG@10": f"{now:.4f}" if math.isfinite(now) else "not finite",
+        "curve": sparkline(trial.curve, bars),
+        "verdict": trial.verdict,
+        "what": _short_params(trial),
+        "device": name if len(sweep.slots) == 1 else f"{trial.slot} {name}",
+    }
 
 
 def _short_params(trial: RunningView) -> str:

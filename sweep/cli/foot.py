@@ -1,0 +1,101 @@
+"""Foot: lines at the foot of a terminal that are drawn anew in place, whatever becomes of the terminal meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Sequence
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleDimensions
+from rich.text import Text
+
+REMEMBERED = 200
+"""Lines above the foot that are known again after a resize; no terminal is higher."""
+
+
+class Foot:
+    """Lines at the foot of a terminal, below those that are printed once.
+
+    A terminal that is resized breaks lines anew, at a moment that nobody is told exactly, so nobody can count which
+    rows are to be erased. Its screen is then cleared, and what belongs there is printed again.
+
+    Args:
+        console: The terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lines: list[str] = []
+        self._above: deque[Text] = deque(maxlen=REMEMBERED)
+        self._size: ConsoleDimensions | None = None
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Draws lines in place of those before: the first in bold, each cut to the width, as many as there is room."""
+        size = measure(self._console)
+        shown = [cut(line, size.width - 1) for line in lines[: max(1, size.height - 1)]]
+        if shown == self._lines and size == self._size:
+            return
+        self.erase(room=len(shown))
+        self._write(shown)
+
+    def print(self, text: Text) -> None:
+        """Prints a line above the foot."""
+        lines = self._lines
+        self.erase(room=len(lines))
+        self._console.print(text)
+        self._above.append(text)
+        self._write(lines)
+
+    def erase(self, *, room: int = 0) -> None:
+        """Erases the lines, and leaves the cursor where they began.
+
+        Args:
+            room: Rows that will be drawn next, for which the lines above make room where the screen is cleared.
+        """
+        size = measure(self._console)
+        if self._size not in (None, size):
+            self._console.file.write("\x1b[H\x1b[2J")
+            for text in self._last(size, room):
+                self._console.print(text)
+        elif self._lines:
+            # row by row: what is erased as a whole, some terminals put into their history
+            self._console.file.write("\r\x1b[2K" + "\x1b[1A\x1b[2K" * (len(self._lines) - 1))
+        self._console.file.flush()
+        self._lines, self._size = [], size
+
+    def _last(self, size: ConsoleDimensions, room: int) -> list[Text]:
+        """The last lines above the foot that a screen of a size has room for."""
+        left = size.height - room - 1
+        fitting: list[Text] = []
+        for text in reversed(self._above):
+            left -= count_rows(text.plain, size.width)
+            if left < 0:
+                break
+            fitting.insert(0, text)
+        return fitting
+
+    def _write(self, lines: list[str]) -> None:
+        for place, line in enumerate(lines):
+            text = Text(line, style="bold" if place == 0 else "")
+            end = "" if place == len(lines) - 1 else "\n"
+            self._console.print(text, end=end, no_wrap=True, overflow="ignore", crop=False)
+        self._lines = lines
+
+
+def measure(console: Console) -> ConsoleDimensions:
+    """The size that a terminal has now; COLUMNS and LINES, which Rich would believe, are of when a shell set them."""
+    with contextlib.suppress(OSError, ValueError):  # no terminal, or no file at all
+        console.size = ConsoleDimensions(*os.get_terminal_size(console.file.fileno()))
+    return console.size
+
+
+def count_rows(line: str, width: int) -> int:
+    """Rows that a line takes on a terminal of a width; one that is empty takes one too."""
+    return max(1, -(-cell_len(line) // max(1, width)))
+
+
+def cut(line: str, width: int) -> str:
+    """A line that takes at most ``width`` columns; Korean and Chinese letters take two each."""
+    return line if cell_len(line) <= width else set_cell_size(line, max(0, width)).rstrip()
