@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report dashboard test test-gpu check bench setup setup-dev clean venv
+.PHONY: help sweep status report dashboard test test-gpu check pictures bench setup setup-dev clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ check: setup-dev ## Check format, lint, types and the direction of imports
 	.venv/bin/ruff check sweep tests
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+pictures: setup-dev ## Make the README's pictures out of the finished study STUDY; needs Chromium and its driver
+	@PYTHONPATH=tests .venv/bin/python tests/pictures.py "$(STUDY)"
 
 bench: setup ## Measure what the engine costs besides training
 	@.venv/bin/python tests/bench/overhead.py $(ARGS)
