@@ -274,7 +274,7 @@ class DropOffSpec(_Table):
     grace: float = Field(default=0.02, ge=0.0, le=1.0, description="Progress after the warm-up without a stop.")
     forecast: bool = Field(
         default=True,
-        description="Whether to stop a run, too, that is past its peak and will not beat it by the margin.",
+        description="Whether a run is stopped once it has no way back to its peak, instead of once its fall is proved.",
     )
 
 

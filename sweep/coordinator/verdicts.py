@@ -65,14 +65,13 @@ def decide(
     words = _describe_standing(fall)
     if progress[-1] >= WHOLE:
         return Verdict(), words
-    if fall.fallen:
-        reason = _describe_fall(fall, stopping.drop_off.margin)
-        return Verdict(stop=True, reason=reason, numbers=asdict(fall)), words
-    if stopping.drop_off.forecast and not leads:
-        outlook = Forecast(**settings).explain(points, per_query, not_before=warmup_end, scheduler=scheduler)
-        if outlook.settled:
-            return Verdict(stop=True, reason=_describe_outlook(outlook), numbers=asdict(outlook)), words
-    return Verdict(), words
+    proof = _describe_fall(fall, stopping.drop_off.margin) if fall.fallen else None
+    if not stopping.drop_off.forecast:
+        return Verdict(stop=fall.fallen, reason=proof, numbers=asdict(fall) if proof else {}), words
+    outlook = Forecast(**settings).explain(points, per_query, not_before=warmup_end, scheduler=scheduler)
+    if not outlook.settled or (leads and not fall.fallen):
+        return Verdict(), f"{words}; it may come back" if fall.fallen else words
+    return Verdict(stop=True, reason=proof or _describe_outlook(outlook), numbers=asdict(outlook) | asdict(fall)), words
 
 
 def _describe_standing(fall: Fall) -> str:

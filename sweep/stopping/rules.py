@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 FloatArray = NDArray[np.floating]
 Float64Array = NDArray[np.float64]
@@ -46,6 +46,7 @@ class Fall:
         interval: Of that difference, at the level of this look: all comparisons of all looks hold together.
         threshold: Standard errors by which the difference has to exceed the margin.
         excess: Standard errors by which it does.
+        level: The smallest alpha at which that is enough.
         looks: Measurements so far, this one included.
         can_stop: Whether the warm-up and the grace are over.
     """
@@ -59,6 +60,7 @@ class Fall:
     interval: tuple[float, float]
     threshold: float
     excess: float
+    level: float
     looks: int
     can_stop: bool
 
@@ -122,10 +124,12 @@ class DropOff(CurveRule):
         """The first measurement of a whole run that says stop, or None: what asking after each look would give."""
         means, covariance, queries = summarize(progress, per_query)
         points = np.asarray(progress, dtype=np.float64)
-        for looks in range(2, len(means) + 1):
-            part = covariance[:looks, :looks]
-            if self.judge(points[:looks], means[:looks], part, queries - 1, not_before).fallen:
-                return looks - 1
+        for last in range(1, len(means)):
+            if means[:last].max() - means[last] <= self.margin:  # no difference exceeds the margin
+                continue
+            part = covariance[: last + 1, : last + 1]
+            if self.judge(points[: last + 1], means[: last + 1], part, queries - 1, not_before).fallen:
+                return last
         return None
 
     def judge(
@@ -141,13 +145,17 @@ class DropOff(CurveRule):
             not_before: Progress at which the warm-up ends.
         """
         peak = int(np.argmax(means))
-        allowance = self._spend(progress, not_before)
+        share = self._spend(progress, not_before)
         differences = means[:-1] - means[-1]  # (T - 1,)
         errors = _standard_errors(covariance)
         excess = _divide(differences - self.margin, errors)
         against = int(np.argmax(excess)) if len(excess) else 0
+        strongest = float(excess[against]) if len(excess) else -math.inf
         comparisons = _count_effective(covariance) if len(excess) else 1.0
-        threshold = float(-stdtrit(freedom, allowance / comparisons)) if freedom and allowance > 0.0 else math.inf
+        threshold, level = math.inf, math.inf
+        if freedom and share > 0.0:
+            threshold = float(-stdtrit(freedom, self.alpha * share / comparisons))
+            level = float(stdtr(freedom, -strongest)) * comparisons / share
         difference = float(differences[against]) if len(excess) else 0.0
         error = float(errors[against]) if len(excess) else math.inf
         width = threshold * error if error > 0.0 else 0.0
@@ -160,19 +168,20 @@ class DropOff(CurveRule):
             standard_error=error,
             interval=(difference - width, difference + width),
             threshold=threshold,
-            excess=float(excess[against]) if len(excess) else -math.inf,
+            excess=strongest,
+            level=level,
             looks=len(means),
             can_stop=bool(progress[-1] >= not_before + self.grace),
         )
 
     def _spend(self, progress: Float64Array, not_before: float) -> float:
-        """The chance of a false stop that the last look may spend: what has come due since the last one that could."""
+        """The share of alpha that the last look may spend: what has come due since the last one that could stop."""
         now, start = float(progress[-1]), not_before + self.grace
         if now < start or not_before >= 1.0:
             return 0.0
         before = float(progress[-2]) if len(progress) > 1 and progress[-2] >= start else not_before
-        share = [math.sqrt(min(1.0, max(0.0, (point - not_before) / (1.0 - not_before)))) for point in (before, now)]
-        return self.alpha * (share[1] - share[0])
+        due = [math.sqrt(min(1.0, max(0.0, (point - not_before) / (1.0 - not_before)))) for point in (before, now)]
+        return due[1] - due[0]
 
 
 def summarize(progress: FloatArray, per_query: FloatArray) -> tuple[Float64Array, Float64Array, int]:

@@ -22,6 +22,10 @@ def curve(*means: float) -> np.ndarray:
     return (np.array(means)[:, None] + noise - noise.mean(axis=1, keepdims=True)).astype(np.float32)
 
 
+PROVED = StoppingSpec(drop_off=DropOffSpec(forecast=False))
+"""Stops a run once its fall is proved, whether it may come back or not."""
+
+
 def verdict(
     progress: list[int], *means: float, warmup_end: float = 0.0, stopping: StoppingSpec | None = None
 ) -> Verdict:
@@ -49,13 +53,13 @@ def verdict(
     ],
 )
 def test_a_run_is_stopped_for_drop_off(progress: list[int], means: list[float], warmup_end: float, stops: bool) -> None:
-    found = verdict(progress, *means, warmup_end=warmup_end)
+    found = verdict(progress, *means, warmup_end=warmup_end, stopping=PROVED)
     assert found.stop == stops
     assert (found.reason or "").startswith("drop-off: ") == stops
 
 
 def test_the_reason_says_from_where_to_where_and_beyond_what() -> None:
-    reason = verdict([0, 100, 200], 0.5, 0.6, 0.5).reason
+    reason = verdict([0, 100, 200], 0.5, 0.6, 0.5, stopping=PROVED).reason
     assert reason is not None
     assert reason.startswith("drop-off: 0.5000 is 0.1000 below the peak at 10.0%, beyond the margin of 0.01 by ")
 
@@ -65,31 +69,43 @@ def test_without_a_drop_off_rule_every_finite_run_goes_on() -> None:
     assert verdict([0, 100, 200], 0.5, 0.9, 0.1, stopping=stopping) == Verdict()
 
 
-@pytest.mark.parametrize("settings", [{"margin": 0.2, "forecast": False}, {"grace": 0.3}])
+@pytest.mark.parametrize("settings", [{"margin": 0.2}, {"grace": 0.3}])
 def test_margin_and_grace_of_the_study_are_obeyed(settings: dict[str, float]) -> None:
-    stopping = StoppingSpec(drop_off=DropOffSpec(**settings))
-    assert verdict([0, 100, 200], 0.5, 0.6, 0.5).stop
+    stopping = StoppingSpec(drop_off=DropOffSpec(**settings, forecast=False))
+    assert verdict([0, 100, 200], 0.5, 0.6, 0.5, stopping=PROVED).stop
     assert not verdict([0, 100, 200], 0.5, 0.6, 0.5, stopping=stopping).stop
 
 
-FLAT = ([0, 200, 400, 600, 700], [0.5, 0.6, 0.598, 0.597, 0.596])
+FLAT = ([0, 200, 400, 600, 700], [0.58, 0.6, 0.598, 0.597, 0.596])
+FALLEN = ([0, 200, 400, 600, 700], [0.58, 0.6, 0.56, 0.5, 0.45])
 
 
-def test_a_run_past_its_peak_is_stopped_where_it_will_not_beat_it_again() -> None:
-    progress, means = FLAT
-    reason = verdict(progress, *means).reason
+def test_a_run_past_its_peak_is_stopped_where_it_has_no_way_back() -> None:
+    reason = verdict(FLAT[0], *FLAT[1]).reason
     assert reason is not None
     assert reason.startswith("forecast: from 0.5960 it will reach 0.")
     assert reason.endswith("and 0.6100 would be needed to beat its peak of 0.6000 at 20.0% by the margin")
-    assert not verdict(progress, *means, stopping=StoppingSpec(drop_off=DropOffSpec(forecast=False))).stop
-    assert not verdict([*progress[:-1], 1000], *means).stop
+    assert not verdict(FLAT[0], *FLAT[1], stopping=PROVED).stop
+    assert not verdict([*FLAT[0][:-1], 1000], *FLAT[1]).stop
 
 
-def test_the_run_that_leads_is_not_given_up_on_a_forecast() -> None:
-    progress, means = FLAT
-    fallen = curve(*means[:-1], 0.4)
-    assert not decide(StoppingSpec(), progress=progress, per_query=curve(*means), warmup_end=0.0, leads=True)[0].stop
-    assert decide(StoppingSpec(), progress=progress, per_query=fallen, warmup_end=0.0, leads=True)[0].stop
+def test_a_run_that_has_fallen_goes_on_while_it_may_come_back() -> None:
+    fell_early = ([0, 100, 200], [0.5, 0.6, 0.5])
+    found, words = decide(StoppingSpec(), progress=fell_early[0], per_query=curve(*fell_early[1]), warmup_end=0.0)
+    assert not found.stop
+    assert words.endswith("; it may come back")
+    found = verdict(FALLEN[0], *FALLEN[1])
+    assert (found.reason or "").startswith("drop-off: ")
+    assert {"highest", "needed", "difference", "standard_error", "interval", "looks"} <= set(found.numbers)
+
+
+def test_the_run_that_leads_is_not_given_up_on_a_forecast_alone() -> None:
+    def stops(progress: list[int], means: list[float]) -> bool:
+        found, _ = decide(StoppingSpec(), progress=progress, per_query=curve(*means), warmup_end=0.0, leads=True)
+        return found.stop
+
+    assert not stops(*FLAT)
+    assert stops(*FALLEN)
 
 
 @pytest.mark.parametrize("stopping", [StoppingSpec(), StoppingSpec(drop_off=False)])

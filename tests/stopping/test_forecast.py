@@ -22,12 +22,14 @@ def measure(*means: float) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("means", "settled"),
     [
-        pytest.param([0.5, 0.6, 0.6, 0.59, 0.58, 0.57], True, id="falls"),
-        pytest.param([0.5, 0.6, 0.602, 0.601, 0.601, 0.6], True, id="a plateau past its peak"),
+        pytest.param([0.58, 0.6, 0.6, 0.58, 0.57, 0.56], True, id="falls"),
+        pytest.param([0.595, 0.6, 0.602, 0.601, 0.601, 0.6], True, id="a plateau past its peak"),
         pytest.param([0.5, 0.52, 0.54, 0.56, 0.58, 0.6], False, id="rises: at its peak"),
         pytest.param([0.5, 0.52, 0.54, 0.56, 0.58, 0.579], False, id="rises, and only looks worse by noise"),
         pytest.param([0.6, 0.5, 0.52, 0.54, 0.56, 0.59], False, id="comes back fast enough"),
         pytest.param([0.6, 0.4, 0.4, 0.41, 0.41, 0.42], True, id="comes back too slowly"),
+        pytest.param([0.5, 0.7, 0.69, 0.68, 0.67, 0.66], False, id="falls, but rose fast once, and may again"),
+        pytest.param([0.5, 0.7, 0.6, 0.5, 0.4, 0.3], True, id="has fallen too far for that"),
         pytest.param([0.6, 0.5], False, id="too few measurements"),
     ],
 )
@@ -44,7 +46,7 @@ def test_the_same_curve_has_further_to_go_where_more_of_the_rate_is_left() -> No
     assert linear.highest < constant.highest
 
 
-def test_the_line_is_that_through_the_last_quarter_of_the_spent_rate() -> None:
+def test_the_gain_of_now_is_that_over_the_last_quarter_of_the_spent_rate() -> None:
     progress = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
     per_query = np.repeat([[0.6], [0.5], [0.5], [0.5], [0.51], [0.52]], 4, axis=1)  # no noise at all
     outlook = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
@@ -55,15 +57,23 @@ def test_the_line_is_that_through_the_last_quarter_of_the_spent_rate() -> None:
     assert outlook.settled
 
 
+def test_the_fastest_gain_so_far_may_come_again() -> None:
+    progress = np.array([0.0, 0.05, 0.2, 0.3, 0.4, 0.5])
+    per_query = np.repeat([[0.5], [0.52], [0.53], [0.53], [0.52], [0.51]], 4, axis=1)
+    outlook = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    # 0.02 in the first 0.05, which counts for 0.1: 0.2 for the whole rate, of which half is left
+    assert outlook.highest == pytest.approx(0.51 + 0.2 * 0.5)
+
+
 @pytest.mark.parametrize(("now", "settled"), [(0.6, True), (0.3, False)])
 def test_warmup_and_grace_cannot_stop(now: float, settled: bool) -> None:
-    _, per_query = measure(0.5, 0.6, 0.5, 0.45, 0.4)
+    _, per_query = measure(0.58, 0.6, 0.5, 0.45, 0.4)
     progress = np.linspace(0.0, now, 5)
     assert Forecast(grace=0.02).settled(progress, per_query, not_before=0.3) is settled
 
 
 def test_asking_after_each_measurement_gives_the_first_stop() -> None:
-    progress, per_query = measure(0.5, 0.6, 0.62, 0.61, 0.6, 0.58)
+    progress, per_query = measure(0.58, 0.6, 0.62, 0.6, 0.58, 0.55)
     forecast = Forecast()
     each = [forecast.settled(progress[:looks], per_query[:looks]) for looks in range(1, len(progress) + 1)]
     assert forecast.first_stop(progress, per_query) == each.index(True)

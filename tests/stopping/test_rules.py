@@ -107,6 +107,7 @@ def test_the_numbers_are_those_of_the_strongest_paired_test(per_query: np.ndarra
     if math.isfinite(fall.excess):
         assert fall.difference - margin == pytest.approx(fall.excess * fall.standard_error, abs=1e-9)
     assert fall.fallen == (fall.excess > fall.threshold)
+    assert fall.fallen == (fall.level < alpha) or fall.level == pytest.approx(alpha)
     if fall.fallen:
         assert fall.interval[0] > margin
 
