@@ -19,10 +19,10 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report dashboard test test-gpu check pictures bench setup setup-dev clean venv
+.PHONY: help sweep status report dashboard test test-gpu check pictures bench bench-stopping curves setup setup-dev clean venv
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
 
 sweep: setup ## Run the study STUDY, or go on with it, and show its leaderboard
 	@.venv/bin/sweep run "$(STUDY)"
@@ -53,6 +53,12 @@ pictures: setup-dev ## Make the README's pictures out of the finished study STUD
 
 bench: setup ## Measure what the engine costs besides training
 	@.venv/bin/python tests/bench/overhead.py $(ARGS)
+
+bench-stopping: setup ## Measure the stopping rules on simulated and on recorded runs (hours; ARGS="--parts bank" less)
+	@.venv/bin/python tests/bench/stopping.py $(ARGS)
+
+curves: setup ## Record real runs for the stopping rules to be measured on (hours)
+	@.venv/bin/python tests/bench/curves.py $(ARGS)
 
 # The stamps are looked at by a second make, because `venv` may have removed them after the first one looked.
 setup: venv ## Make .venv, or bring it up to date; the other targets do so themselves

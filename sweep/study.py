@@ -22,10 +22,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sweep.params import Params
 from sweep.progress import warmup_end
 from sweep.status import Standing, open_reading
+from sweep.stopping.recorded import RecordedRun
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.records import FINISHED, StudyRecord, TrialRecord
 from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
 from sweep.storage.trials import RunRow, TrialRow, TrialTable, find_end
 
@@ -106,6 +108,30 @@ class Study:
         numbers = [UNTRAINED, *(trial.number for trial in self.record.trials if trial.rows)]
         with open_reading(self.file) as reading:
             return {number: reading.table.per_query(number) for number in numbers}
+
+    def recorded_runs(self) -> list[RecordedRun]:
+        """The measured trials that have ended, for replay: the untrained model's measurement first."""
+        untrained = self.per_query.get(UNTRAINED)
+        if untrained is None:
+            return []
+        return [
+            self._recorded_run(trial, trial.params, untrained[1][:1])
+            for trial in self.record.trials
+            if trial.state in FINISHED and trial.rows and trial.params
+        ]
+
+    def _recorded_run(self, trial: TrialRecord, params: Params, untrained: NDArray[np.float32]) -> RecordedRun:
+        points, per_query = self.per_query[trial.number]
+        return RecordedRun(
+            name=f"{self.name}-{trial.number}",
+            group=self.name,
+            progress=np.array([0, *points]),
+            per_query=np.concatenate([untrained, per_query]),
+            warmup_end=warmup_end(params.warmup_ratio, int(trial.attributes["steps"])),
+            scheduler=params.scheduler,
+            examples=trial.planned_examples,
+            params=params.as_dict(),
+        )
 
     def _trial_values(self, trial: TrialRecord) -> dict[str, Any]:
         params, peak, best = trial.params, trial.peak, self.record.best

@@ -41,7 +41,7 @@ def print_leaderboard(standing: Standing, *, study: Path) -> None:
     unmeasured = [trial for trial in record.trials if trial not in ranked]
     rows = [_row(trial, standing) for trial in [*ranked, *unmeasured]]
     print()
-    _print_table(HEADINGS, rows)
+    print_table(HEADINGS, rows)
     saved, fraction = count_saved(record.trials)
     seconds = sum(trial.rows[-1].seconds for trial in record.trials if trial.rows)
     judging = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
@@ -118,7 +118,8 @@ def _shortened(text: str) -> str:
     return printable if len(printable) <= REASON_WIDTH else printable[: REASON_WIDTH - 3] + "..."
 
 
-def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows of text in columns as wide as they need."""
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
     for row in (headings, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

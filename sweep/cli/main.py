@@ -69,6 +69,15 @@ def _make_parser() -> argparse.ArgumentParser:
     report = _add(commands, "report", _report, "write what happened in a study as one HTML file")
     report.add_argument("--output", metavar="FILE", help="where it is written (default: in the study's folder)")
 
+    replay = _add(commands, "replay", _replay, "replay recorded runs under stopping rules, without training")
+    replay.add_argument("--margin", type=float, default=0.01, help="as in the study file (default: %(default)s)")
+    replay.add_argument("--alpha", type=float, default=0.05, help="the same (default: %(default)s)")
+    replay.add_argument("--grace", type=float, default=0.02, help="the same (default: %(default)s)")
+    replay.add_argument("--queries", type=int, metavar="N", help="judge on N of the queries, held against all of them")
+    replay.add_argument("--orders", type=int, default=10, metavar="N", help="orders of the runs (default: %(default)s)")
+    replay.add_argument("--figure", metavar="FILE", help="draw the best found against the budget, as HTML")
+    replay.add_argument("--json", action="store_true", help="print for a machine")
+
     check = _add(commands, "check", _check, "validate a study file and show what a run would do and cost")
     check.add_argument("--no-measure", action="store_true", help="do not measure this machine's speed (seconds)")
 
@@ -80,7 +89,8 @@ def _make_parser() -> argparse.ArgumentParser:
 
 def _add(commands: argparse._SubParsersAction, name: str, command: object, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
-    parser.add_argument("study", metavar="STUDY", help="study file")
+    bank = ", or a bank of recorded runs (.npz)" if name == "replay" else ""
+    parser.add_argument("study", metavar="STUDY", help=f"study file{bank}")
     parser.add_argument(
         "--storage",
         metavar="URL",
@@ -106,6 +116,25 @@ def _report(options: argparse.Namespace) -> None:
     from sweep.cli.report import write_report
 
     print(f"The report lies at {write_report(options.study, output=options.output, storage=options.storage)}")
+
+
+def _replay(options: argparse.Namespace) -> None:
+    from sweep.cli.replay import print_replay
+    from sweep.stopping import DropOff
+
+    try:
+        rule = DropOff(margin=options.margin, alpha=options.alpha, grace=options.grace)
+    except ValueError as error:
+        raise SweepError(f"replay: {error}") from error
+    print_replay(
+        options.study,
+        rule=rule,
+        queries=options.queries,
+        orders=options.orders,
+        figure=options.figure,
+        as_json=options.json,
+        storage=options.storage,
+    )
 
 
 def _check(options: argparse.Namespace) -> None:

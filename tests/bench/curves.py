@@ -2,8 +2,8 @@
 
 Each pair of an encoder and a training seed is an ordinary study with the drop-off rule switched off, whose points are
 all given: a Latin hypercube over the space, denser at high learning rates, where runs fall. So the recorder goes on
-where it was interrupted, as any study does, and adds to the bank what has ended since. Run it with ``make curves``; on
-two cores it takes hours.
+where it was interrupted, as any study does; a study whose runs the bank holds is left out, and what has ended since is
+added. Run it with ``make curves``; on two cores it takes hours.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from sweep.stopping.recorded import load_bank, save_bank
+from sweep.study import open_study
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "studies" / "curves"
+BANK = ROOT / "tests" / "bench" / "curves.npz"
 ENCODERS = {"layers-0-5": [0, 5], "layers-0-1-4-5": [0, 1, 4, 5]}
-SEEDS = {"layers-0-5": (0, 1, 2, 3, 4), "layers-0-1-4-5": (0, 1, 2)}
+SEEDS = {"layers-0-5": (0, 1, 2, 3, 4, 5), "layers-0-1-4-5": (0, 1)}
 POINTS = 8
 """Runs of one encoder with one seed."""
 
@@ -45,7 +49,8 @@ collection = "package:aws-cli"
 split = {{ dev = 0.2, test = 0.0, seed = 0 }}
 
 [evaluation]
-max_documents = 900
+max_documents = 600
+max_queries = 600
 grid = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
 
 [budget]
@@ -108,16 +113,28 @@ def write_study(folder: Path, *, encoder: str, seed: int) -> Path:
     return file
 
 
+def add_to_bank(file: Path, bank: Path) -> None:
+    """Adds the runs of a study that have ended to the bank."""
+    known = {run.name: run for run in load_bank(bank)} if bank.exists() else {}
+    known |= {run.name: run for run in open_study(file).recorded_runs() if run.is_whole}
+    save_bank(bank, [known[name] for name in sorted(known)])
+
+
 def main() -> None:
     """Runs what is left to run, study by study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the studies run")
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("--bank", type=Path, default=BANK, help="the file that their runs are added to")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
     for encoder, seeds in SEEDS.items():
         for seed in seeds:
-            file = write_study(folder, encoder=encoder, seed=seed)
+            file = write_study(options.folder, encoder=encoder, seed=seed)
+            held = {run.group for run in load_bank(options.bank)} if options.bank.exists() else set()
+            if file.stem in held and not file.with_suffix("").exists():
+                continue
             subprocess.run([sys.executable, "-m", "sweep", "run", str(file), "--plain"], cwd=ROOT, check=True)
+            add_to_bank(file, options.bank)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,110 @@
+"""The command ``replay``: recorded runs once more under stopping rules, without training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweep.cli.leaderboard import print_table
+from sweep.errors import SweepError
+from sweep.report.replayed import write_replay
+from sweep.stopping.recorded import RecordedRun, load_bank
+from sweep.stopping.replay import SHARES, Replayed, replay_runs
+from sweep.stopping.rules import DropOff
+from sweep.study import open_study
+
+HEADINGS = (
+    *("rule", "fallen stopped", "of their budget", "healthy stopped", "wrong", "most lost", "budget"),
+    *("best at 25%", "at 50%", "at its end"),
+)
+
+
+def print_replay(
+    source: str,
+    *,
+    rule: DropOff,
+    queries: int | None,
+    orders: int,
+    figure: str | None,
+    as_json: bool,
+    storage: str | None,
+) -> None:
+    """Prints what each rule would have saved and cost on recorded runs.
+
+    Args:
+        source: A study file, or a bank of recorded runs.
+        rule: Margin, alpha and grace of our rules.
+        queries: Judge on so many of the queries alone, held against all of them.
+        orders: Orders of the runs that the figures are means over.
+        figure: Where the best NDCG@10 found against the budget is drawn, as HTML.
+        as_json: Whether to print for a machine.
+        storage: Address of the study's database, where it is not beside the file.
+
+    Raises:
+        SweepError: If the source cannot be read or holds no whole run, or the figure cannot be written.
+    """
+    if orders < 1:
+        raise SweepError(f"--orders must be at least 1, got {orders}")
+    if queries is not None and queries < 2:
+        raise SweepError(f"--queries must be at least 2, got {queries}")
+    runs, cut = load_runs(source, storage=storage)
+    replayed = replay_runs(runs, rule, queries=queries, orders=orders)
+    if figure is not None:
+        write_replay(Path(figure), replayed, title=f"{Path(source).name}: best NDCG@10 found")
+    if as_json:
+        print(json.dumps({"version": 1, "runs": len(runs), "rules": [describe_replayed(found) for found in replayed]}))
+        return
+    print_table(HEADINGS, [_row(found) for found in replayed])
+    left_out = f" {cut} runs were stopped while they were recorded, and are left out." if cut else ""
+    print(f"\n{len(runs)} whole runs; means over {orders} orders in which they come.{left_out}")
+    print(f"fallen: ends more than {rule.margin:g} below its peak.")
+    print("wrong: was stopped, and would later have beaten its peak by more than that.")
+    if figure is not None:
+        print(f"Figure: {figure}")
+
+
+def load_runs(source: str, *, storage: str | None = None) -> tuple[list[RecordedRun], int]:
+    """The whole runs of a study or of a bank, and how many were left out because they were stopped.
+
+    Raises:
+        SweepError: If the source cannot be read, or holds no whole run.
+    """
+    if source.endswith(".npz"):
+        runs, cut = load_bank(Path(source)), 0
+    else:
+        found = open_study(source, storage=storage).recorded_runs()
+        runs = [run for run in found if run.is_whole]
+        cut = len(found) - len(runs)
+    if not runs:
+        raise SweepError(f"{source}: holds no run that went to its end; record some with `drop_off = false`")
+    return runs, cut
+
+
+def describe_replayed(found: Replayed) -> dict[str, Any]:
+    """A rule's figures by name, as plain values."""
+    first = found.outcomes[0]
+    names = ("fallen_stopped", "fallen_budget", "healthy_stopped", "wrong", "lost", "budget", "best")
+    means = {name: found.mean(name) for name in names}
+    figures = {name: value if np.isfinite(value) else None for name, value in means.items()}
+    best = dict(zip(map(str, SHARES), found.best.mean(axis=0).tolist(), strict=True))
+    return {"rule": found.rule, "fallen": first.fallen, "healthy": first.healthy, **figures, "best_at": best}
+
+
+def _row(found: Replayed) -> Sequence[str]:
+    first, best = found.outcomes[0], found.best.mean(axis=0)
+    quarter, half = (best[SHARES.index(next(share for share in SHARES if share >= at))] for at in (0.25, 0.5))
+    fallen_budget = found.mean("fallen_budget")
+    return (
+        found.rule,
+        f"{found.mean('fallen_stopped'):.1f} of {first.fallen}",
+        f"{fallen_budget:.0%}" if np.isfinite(fallen_budget) else "-",
+        f"{found.mean('healthy_stopped'):.1f} of {first.healthy}",
+        f"{found.mean('wrong'):.1f}",
+        f"{max(outcome.lost for outcome in found.outcomes):.3f}",
+        f"{found.mean('budget'):.0%}",
+        *(f"{value:.4f}" for value in (quarter, half, best[-1])),
+    )

@@ -1,0 +1,58 @@
+"""The figure of a replay: the best NDCG@10 found against the budget spent, by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sweep.errors import SweepError
+from sweep.report.charts import GRID, INK, Panel
+from sweep.report.figures import make_figure
+from sweep.stopping.replay import SHARES, Replayed
+
+COLOURS = ("#D55E00", "#E69F00", "#888888", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#A6761D")
+
+
+def write_replay(file: Path, replayed: Sequence[Replayed], *, title: str) -> None:
+    """Writes the figure as one HTML file that needs no network.
+
+    Raises:
+        SweepError: If it cannot be written.
+    """
+    figure = make_figure(draw_replay(replayed, title=title), title=title)
+    try:
+        file.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
+    except OSError as error:
+        raise SweepError(
+            f"{file}: the figure cannot be written: {error.strerror}; name another with --figure"
+        ) from error
+
+
+def draw_replay(replayed: Sequence[Replayed], *, title: str) -> Panel:
+    """One line a rule, the mean over the orders; in its hover text the 95 % interval of that mean."""
+    traces = []
+    for found, colour in zip(replayed, COLOURS, strict=True):
+        means = found.best.mean(axis=0)
+        spread = found.best.std(axis=0, ddof=1) if len(found.best) > 1 else np.zeros_like(means)
+        half = 1.96 * spread / np.sqrt(len(found.best))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": found.rule,
+                "x": [100.0 * share for share in SHARES],
+                "y": means.tolist(),
+                "customdata": half.tolist(),
+                "hovertemplate": "%{y:.4f} ± %{customdata:.4f} at %{x:.0f} %",
+                "line": {"color": colour, "width": 3 if found is replayed[0] else 2},
+            }
+        )
+    axis = {"color": INK, "gridcolor": GRID}
+    layout = {
+        "xaxis": {**axis, "title": {"text": "training pairs spent, % of those of all runs"}},
+        "yaxis": {**axis, "title": {"text": "best NDCG@10 found"}},
+        "font": {"color": INK},
+    }
+    return Panel(title=title, traces=traces, layout=layout)

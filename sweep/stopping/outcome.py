@@ -1,0 +1,93 @@
+"""Outcome: what stopping recorded runs would have saved and cost, counted on the whole runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.progress import WHOLE
+from sweep.stopping.recorded import RecordedRun
+
+Stops = list[int]
+"""For each run, in the order in which the runs were replayed, the place of its last measurement."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a rule did to recorded runs.
+
+    Attributes:
+        fallen: Runs that end more than the margin below their peak.
+        fallen_stopped: How many of them were stopped before their end.
+        healthy: All others.
+        healthy_stopped: How many of those were stopped before their end.
+        wrong: Stopped runs, of either kind, that would later have beaten their peak by more than the margin.
+        lost: The most by which a stopped run would have beaten its peak.
+        budget: Training pairs used, as a share of those of all runs.
+        fallen_budget: The same for the fallen runs alone; NaN where there is none.
+        best: Highest peak found.
+    """
+
+    fallen: int
+    fallen_stopped: int
+    healthy: int
+    healthy_stopped: int
+    wrong: int
+    lost: float
+    budget: float
+    fallen_budget: float
+    best: float
+
+
+def has_fallen(run: RecordedRun, *, margin: float) -> bool:
+    """Whether a whole run ends more than the margin below its peak."""
+    return bool(run.means[-1] < run.means.max() - margin)
+
+
+def judge_stops(runs: Sequence[RecordedRun], stops: Stops, *, whole: Sequence[RecordedRun], margin: float) -> Outcome:
+    """Counts what stops saved and cost.
+
+    Args:
+        runs: The runs as the rule saw them.
+        stops: Where it stopped each.
+        whole: The same runs, judged on all queries: the truth that is held against the stops.
+        margin: What does not matter of a fall or a gain.
+    """
+    fallen = [has_fallen(run, margin=margin) for run in whole]
+    stopped = [stop < len(run.progress) - 1 for run, stop in zip(runs, stops, strict=True)]
+    gains = [
+        float(run.means.max() - run.means[: stop + 1].max()) if early else 0.0
+        for run, stop, early in zip(whole, stops, stopped, strict=True)
+    ]
+    used = np.array([run.progress[stop] / WHOLE * run.examples for run, stop in zip(runs, stops, strict=True)])
+    planned = np.array([run.examples for run in runs], dtype=np.float64)
+    is_fallen = np.array(fallen)
+    return Outcome(
+        fallen=int(is_fallen.sum()),
+        fallen_stopped=sum(early for early, fell in zip(stopped, fallen, strict=True) if fell),
+        healthy=int((~is_fallen).sum()),
+        healthy_stopped=sum(early for early, fell in zip(stopped, fallen, strict=True) if not fell),
+        wrong=sum(gain > margin for gain in gains),
+        lost=max(gains, default=0.0),
+        budget=float(used.sum() / planned.sum()),
+        fallen_budget=float(used[is_fallen].sum() / planned[is_fallen].sum()) if is_fallen.any() else float("nan"),
+        best=max(float(run.means[1 : stop + 1].max()) for run, stop in zip(whole, stops, strict=True)),
+    )
+
+
+def trace_best(runs: Sequence[RecordedRun], stops: Stops) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The best NDCG@10 found against the budget spent, one run after the other.
+
+    Returns:
+        (N,) training pairs used after each measurement of each run, and (N,) the highest peak until then.
+    """
+    spent, values, before = [], [], 0.0
+    for run, stop in zip(runs, stops, strict=True):
+        share = run.progress[1 : stop + 1] / WHOLE * run.examples
+        spent.append(before + share)
+        values.append(run.means[1 : stop + 1])
+        before += float(share[-1]) if len(share) else 0.0
+    return np.concatenate(spent), np.maximum.accumulate(np.concatenate(values))

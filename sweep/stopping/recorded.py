@@ -1,0 +1,102 @@
+"""RecordedRun: a training run that went to its end, with the NDCG@10 of every query; and files of many of them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.errors import SweepError
+from sweep.progress import WHOLE
+
+BANK_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRun:
+    """A run as it was measured.
+
+    Attributes:
+        name: What tells it from the others: its study and its number.
+        group: What runs of one judged set share: only their values can be compared with each other.
+        progress: (T,) progress of each measurement in thousandths, ascending, the untrained model's first.
+        per_query: (T, Q) NDCG@10 of each query.
+        warmup_end: Progress in [0, 1] at which the learning rate has risen.
+        scheduler: Course of the learning rate after that.
+        examples: Training pairs of the whole run.
+        params: Its settings by name.
+    """
+
+    name: str
+    group: str
+    progress: NDArray[np.int64]
+    per_query: NDArray[np.float32]
+    warmup_end: float
+    scheduler: str
+    examples: int
+    params: Mapping[str, Any]
+
+    @cached_property
+    def means(self) -> NDArray[np.float64]:
+        """(T,) mean NDCG@10 of each measurement; what is not finite counts as 0."""
+        finite = np.where(np.isfinite(self.per_query), self.per_query, 0.0)
+        means: NDArray[np.float64] = finite.mean(axis=1, dtype=np.float64)
+        return means
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was measured to its end."""
+        return bool(self.progress[-1] >= WHOLE)
+
+    def on_queries(self, chosen: NDArray[np.int64]) -> RecordedRun:
+        """The same run, judged on some of its queries alone."""
+        return replace(self, per_query=self.per_query[:, chosen])
+
+
+def save_bank(file: Path, runs: Sequence[RecordedRun]) -> None:
+    """Writes runs into one compressed file, their values in half precision; whole or not at all."""
+    partial = file.with_name(file.name + ".partial")
+    names = [field.name for field in fields(RecordedRun) if field.name not in ("progress", "per_query")]
+    described = [{name: getattr(run, name) for name in names} for run in runs]
+    arrays: dict[str, Any] = {}
+    for place, run in enumerate(runs):
+        arrays[f"progress_{place}"] = run.progress.astype(np.int16)
+        arrays[f"per_query_{place}"] = run.per_query.astype(np.float16)
+    header = np.frombuffer(json.dumps({"version": BANK_VERSION, "runs": described}).encode(), dtype=np.uint8)
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, header=header, **arrays)
+    partial.replace(file)
+
+
+def load_bank(file: Path) -> list[RecordedRun]:
+    """Reads the runs of a bank's file.
+
+    Raises:
+        SweepError: If it cannot be read, is no bank, or of a newer version.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            header = json.loads(arrays["header"].tobytes())
+            if header["version"] > BANK_VERSION:
+                raise SweepError(
+                    f"{file}: is a bank of version {header['version']}, and {BANK_VERSION} is known: upgrade"
+                )
+            return [
+                RecordedRun(
+                    **described,
+                    progress=arrays[f"progress_{place}"].astype(np.int64),
+                    per_query=arrays[f"per_query_{place}"].astype(np.float32),
+                )
+                for place, described in enumerate(header["runs"])
+            ]
+    except OSError as error:
+        raise SweepError(f"{file}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise SweepError(f"{file}: is no bank of recorded runs") from error

@@ -1,0 +1,235 @@
+"""Replay: recorded runs once more under a stopping rule, without training.
+
+A rule is asked after each measurement, as while a study runs, and knows what was measured until then: of the run
+itself, and of the runs before it in the order.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    SuccessiveHalvingPruner,
+    WilcoxonPruner,
+)
+from optuna.trial import TrialState, create_trial
+
+from sweep.progress import WHOLE
+from sweep.stopping.forecast import Forecast
+from sweep.stopping.outcome import Outcome, Stops, judge_stops, trace_best
+from sweep.stopping.recorded import RecordedRun
+from sweep.stopping.rules import CurveRule, DropOff
+
+SHARES = tuple(np.round(np.linspace(0.02, 1.0, 50), 2).tolist())
+"""Shares of the budget of all runs at which the best NDCG@10 found is traced."""
+
+Rule = Callable[[Sequence[RecordedRun]], Stops]
+"""What a rule is, as replay sees it: runs in their order in, their stops out."""
+
+FORECAST = "drop-off, by forecast"
+"""Name of the rule that studies run under by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """A rule on recorded runs, in several orders.
+
+    Attributes:
+        rule: Its name.
+        outcomes: What it did, for each of O orders.
+        best: (O, 50) highest NDCG@10 found at each of `SHARES` of the budget of all runs.
+    """
+
+    rule: str
+    outcomes: Sequence[Outcome]
+    best: NDArray[np.float64]
+
+    def mean(self, figure: str) -> float:
+        """The mean of a figure of the outcomes over the orders."""
+        return float(np.mean([getattr(outcome, figure) for outcome in self.outcomes]))
+
+
+def replay_runs(
+    runs: Sequence[RecordedRun], settings: CurveRule, *, queries: int | None = None, orders: int = 20, seed: int = 0
+) -> list[Replayed]:
+    """Recorded runs under our rules and under Optuna's pruners.
+
+    Args:
+        runs: Whole runs.
+        settings: Margin, alpha and grace of our rules.
+        queries: Judge on so many of the queries alone, others for each order; held against all of them.
+        orders: Random orders in which the runs come.
+        seed: Seed of the orders and of the choice of queries.
+
+    Returns:
+        One for each rule, ours first.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # some of Optuna's pruners are
+        return _replay_orders(runs, settings, queries=queries, orders=orders, random=np.random.default_rng(seed))
+
+
+def _replay_orders(
+    runs: Sequence[RecordedRun],
+    settings: CurveRule,
+    *,
+    queries: int | None,
+    orders: int,
+    random: np.random.Generator,
+) -> list[Replayed]:
+    outcomes: dict[str, list[Outcome]] = {}
+    traces: dict[str, list[NDArray[np.float64]]] = {}
+    known: dict[str, CurveVerdicts] = {}
+    for _ in range(orders):
+        whole = [runs[place] for place in random.permutation(len(runs))]
+        seen, known = (whole, known) if queries is None else (_sample_queries(whole, queries, random), {})
+        for name, rule in make_rules(settings, seen, known).items():
+            stops = rule(seen)
+            outcomes.setdefault(name, []).append(judge_stops(seen, stops, whole=whole, margin=settings.margin))
+            spent, best = trace_best(whole, stops)
+            reached = np.searchsorted(spent, np.array(SHARES) * sum(run.examples for run in whole), side="right")
+            traces.setdefault(name, []).append(best[np.maximum(reached, 1) - 1])
+    return [Replayed(rule=name, outcomes=found, best=np.array(traces[name])) for name, found in outcomes.items()]
+
+
+def _sample_queries(runs: Sequence[RecordedRun], queries: int, random: np.random.Generator) -> list[RecordedRun]:
+    """The runs judged on some of their queries: the same ones for all runs of a group."""
+    chosen: dict[str, NDArray[np.int64]] = {}
+    for run in runs:
+        held = run.per_query.shape[1]
+        if run.group not in chosen:
+            chosen[run.group] = np.sort(random.choice(held, min(queries, held), replace=False))
+    return [run.on_queries(chosen[run.group]) for run in runs]
+
+
+def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str, CurveVerdicts]) -> Mapping[str, Rule]:
+    """Our rules and Optuna's pruners by name, with the settings that their users would choose for these runs.
+
+    Args:
+        settings: Margin, alpha and grace of ours.
+        runs: The runs; their first measurement is the least resource of Optuna's.
+        known: Verdicts of ours on these very runs, by name; those that are missing are added.
+    """
+    verdicts = known
+    verdicts.update({run.name: judge_curve(run, settings) for run in runs if run.name not in known})
+    first = int(min(run.progress[1] for run in runs))
+    return {
+        FORECAST: lambda runs: stop_by_curve(runs, verdicts, forecast=True),
+        "drop-off, proved": lambda runs: stop_by_curve(runs, verdicts, forecast=False),
+        "Nop": lambda runs: stop_by_pruner(runs, NopPruner()),
+        "Patient(None, 3, 0.01)": lambda runs: stop_by_pruner(runs, PatientPruner(None, patience=3, min_delta=0.01)),
+        "Median": lambda runs: stop_by_pruner(runs, MedianPruner()),
+        "SuccessiveHalving": lambda runs: stop_by_pruner(
+            runs, SuccessiveHalvingPruner(min_resource=first, reduction_factor=4)
+        ),
+        "Hyperband": lambda runs: stop_by_pruner(
+            runs, HyperbandPruner(min_resource=first, max_resource=WHOLE, reduction_factor=3)
+        ),
+        "Wilcoxon": stop_by_wilcoxon,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveVerdicts:
+    """Our two verdicts on each measurement of a run.
+
+    Attributes:
+        fallen: (T,) whether it has fallen.
+        settled: (T,) whether it has no way back.
+    """
+
+    fallen: Sequence[bool]
+    settled: Sequence[bool]
+
+
+def judge_curve(run: RecordedRun, settings: CurveRule) -> CurveVerdicts:
+    """Both verdicts on every measurement of a run."""
+    own = {"margin": settings.margin, "alpha": settings.alpha, "grace": settings.grace}
+    drop_off, forecast = DropOff(**own), Forecast(**own)
+    looks = [(run.progress[: place + 1] / WHOLE, run.per_query[: place + 1]) for place in range(len(run.progress))]
+    return CurveVerdicts(
+        fallen=[drop_off.fallen(points, values, run.warmup_end) for points, values in looks],
+        settled=[
+            forecast.settled(points, values, not_before=run.warmup_end, scheduler=run.scheduler)
+            for points, values in looks
+        ],
+    )
+
+
+def stop_by_curve(runs: Sequence[RecordedRun], verdicts: Mapping[str, CurveVerdicts], *, forecast: bool) -> Stops:
+    """The stops of our verdicts, as the coordinator obeys them.
+
+    Args:
+        runs: The runs in their order.
+        verdicts: The verdicts on each, by name.
+        forecast: Whether a run is stopped once it has no way back, the one that leads only where it has fallen, too;
+            else once it has fallen.
+    """
+    stops: Stops = []
+    best = -np.inf
+    for run in runs:
+        found, last, peak = verdicts[run.name], len(run.progress) - 1, -np.inf
+        for place in range(1, last + 1):
+            peak = max(peak, float(run.means[place]))
+            fallen, settled = found.fallen[place], found.settled[place]
+            if place == last or (settled and (fallen or peak <= best) if forecast else fallen):
+                stops.append(place)
+                break
+        best = max(best, peak)
+    return stops
+
+
+def stop_by_pruner(runs: Sequence[RecordedRun], pruner: BasePruner) -> Stops:
+    """The stops of a pruner of Optuna's, which is shown the runs one after the other in a study of its own."""
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    return [_prune(study, run) for run in runs]
+
+
+def _prune(study: optuna.Study, run: RecordedRun) -> int:
+    trial, last = study.ask(), len(run.progress) - 1
+    for place in range(1, last + 1):
+        trial.report(float(run.means[place]), int(run.progress[place]))
+        if place < last and trial.should_prune():
+            study.tell(trial, state=TrialState.PRUNED)
+            return place
+    study.tell(trial, float(run.means[1:].max()))
+    return last
+
+
+def stop_by_wilcoxon(runs: Sequence[RecordedRun], p_threshold: float = 0.1) -> Stops:
+    """The stops of Optuna's WilcoxonPruner, which compares the queries of a run with those of the best model so far.
+
+    It is made for trials that measure one instance after the other; here each measurement of a run is such a trial,
+    whose instances are the queries.
+    """
+    pruner = WilcoxonPruner(p_threshold=p_threshold)
+    stops: Stops = []
+    best: dict[str, tuple[float, np.ndarray]] = {}  # by group: the highest peak and its queries
+    for run in runs:
+        last, rival = len(run.progress) - 1, best.get(run.group)
+        worse = (place for place in range(1, last) if rival and _is_worse(run, place, rival[1], pruner))
+        stops.append(next(worse, last))
+        place = 1 + int(np.argmax(run.means[1 : stops[-1] + 1]))
+        if rival is None or run.means[place] > rival[0]:
+            best[run.group] = float(run.means[place]), run.per_query[place]
+    return stops
+
+
+def _is_worse(run: RecordedRun, place: int, theirs: np.ndarray, pruner: WilcoxonPruner) -> bool:
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    values = dict(enumerate(theirs.tolist()))
+    study.add_trial(create_trial(value=float(theirs.mean()), intermediate_values=values))
+    ours = dict(enumerate(run.per_query[place].tolist()))
+    return pruner.prune(study, create_trial(state=TrialState.RUNNING, intermediate_values=ours))
