@@ -59,7 +59,8 @@ class StudyChangedError(SweepError):
     def __init__(self, file: Path | str, *, key: str, old: object, new: object) -> None:
         super().__init__(
             f"{file}: {key} was {old!r} when this study began and is {new!r} now: its trials could no longer be"
-            f" compared; put the old value back, or give the file another name to begin a new study"
+            f" compared; put the old value back, or give the file another name to begin a new study (`sweep fork` takes"
+            " over the trials that still fit)"
         )
         self.key = key
         self.old = old

@@ -58,7 +58,6 @@ def _make_parser() -> argparse.ArgumentParser:
     run = _add(commands, "run", _run, "run a study, or go on with it, until its budget is spent")
     run.add_argument("--trials", type=int, metavar="N", help="budget of trials in place of the file's")
     run.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
-
     run.add_argument(
         "--log", choices=("text", "json"), default="text", help="json prints the coordinator's log and nothing else"
     )
@@ -80,6 +79,9 @@ def _make_parser() -> argparse.ArgumentParser:
 
     check = _add(commands, "check", _check, "validate a study file and show what a run would do and cost")
     check.add_argument("--no-measure", action="store_true", help="do not measure this machine's speed (seconds)")
+
+    fork = _add(commands, "fork", _fork, "make a new study that takes over the trials of STUDY that still fit")
+    fork.add_argument("new", metavar="NEW", help="study file of the new study")
 
     dashboard = _add(commands, "dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only")
     dashboard.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
@@ -141,6 +143,12 @@ def _check(options: argparse.Namespace) -> None:
     from sweep.cli.check import check
 
     check(options.study, measure=not options.no_measure, storage=options.storage)
+
+
+def _fork(options: argparse.Namespace) -> None:
+    from sweep.cli.fork import fork
+
+    fork(options.study, options.new, storage=options.storage)
 
 
 def _dashboard(options: argparse.Namespace) -> None:

@@ -92,7 +92,7 @@ def check_unchanged(
         raise StorageError(f"{file}: its study was begun by another version of this program") from error
     old, new = began.model_dump(mode="json"), spec.model_dump(mode="json")
     for key in SETTLED:
-        for leaf, before, after in _differences(key, _lookup(old, key), _lookup(new, key)):
+        for leaf, before, after in find_differences(key, old, new):
             raise StudyChangedError(file, key=leaf, old=before, new=after)
     scales = SearchSpace(began.space).distributions, SearchSpace(spec.space).distributions
     for name, distribution in scales[0].items():
@@ -105,6 +105,11 @@ def check_unchanged(
     ):
         if attributes[attribute] != now:
             raise StudyChangedError(file, key=f"{key} (its content)", old=attributes[attribute][:12], new=now[:12])
+
+
+def find_differences(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The leaves below a key in which two study files differ: (key, old, new)."""
+    return _differences(key, _lookup(old, key), _lookup(new, key))
 
 
 def _lookup(tables: Any, key: str) -> Any:

@@ -70,11 +70,15 @@ class Ledger:
         """Writes down what a study began with; a crash in between leaves a study without its last attribute."""
         if self.table.judgement(UNTRAINED, "dev") is None:
             self.table.add_judgement(UNTRAINED, "dev", baseline)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # the dashboard shows this name
-            self._study.set_metric_names([METRIC_NAME])
+        self.name_metric()
         for name, value in attributes.items():
             self._study.set_user_attr(name, value)
+
+    def name_metric(self) -> None:
+        """Names the study's value; the dashboard shows the name."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self._study.set_metric_names([METRIC_NAME])
 
     def has_begun(self) -> bool:
         """Whether the study's beginning was written down whole."""

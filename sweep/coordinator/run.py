@@ -180,9 +180,11 @@ class _StudyRun:
             return None
         check_name(plan.file, held.storage, plan.spec)
         ledger = Ledger(held.storage, plan.spec.name)
-        if not ledger.has_begun():
-            return None
         record = ledger.record()
+        if not ledger.has_begun():
+            if record.trials:
+                raise StorageError(f"{plan.place}: a fork into this study was cut off; delete it, and fork again")
+            return None
         check_unchanged(
             plan.file,
             record.attributes,

@@ -1,0 +1,175 @@
+"""fork_study: a new study that takes over the trials of another that can still be compared with its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, create_trial
+
+from sweep.coordinator.changes import SETTLED, describe_beginning, find_differences
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.limits import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS
+from sweep.errors import StorageError, StudyFileError
+from sweep.plan import StudyPlan
+from sweep.run_folder import claim_folder
+from sweep.space import SearchSpace, holds
+from sweep.storage.copying import copy_rows
+from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.place import Waiting, hold_study
+from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, StudyRecord, load_record
+from sweep.training.checkpoint import verify
+
+FORKED_FROM = "forked_from"
+"""Study attribute with the other study's name; and a trial's, with its number there."""
+
+COMPARABLE = tuple(key for key in SETTLED if key not in ("space.data_format", "space.scheduler"))
+"""What two studies must share for any trial of one to be compared with those of the other."""
+
+_TAKEN_ATTRIBUTES = (LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS, "parameters")
+
+
+@dataclass(frozen=True)
+class Fork:
+    """What a new study took over.
+
+    Attributes:
+        taken: The new number of each trial that was taken, by its old one.
+        left: Finished trials that were left, because their settings are none of the new space.
+        unfinished: Trials that had not ended, had failed or did not count.
+    """
+
+    taken: Mapping[int, int]
+    left: Sequence[int]
+    unfinished: Sequence[int]
+
+
+def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
+    """Makes a new study out of another one's trials; the other is only read.
+
+    Args:
+        old: The study to take trials from.
+        new: The new one, which must not have begun.
+
+    Returns:
+        What it took.
+
+    Raises:
+        SweepError: If the two cannot be compared, or the new one has begun. Then nothing is left of it.
+    """
+    if new.place.exists() or new.run_folder.path.exists():
+        raise StorageError(f"{new.run_folder.path}: there is a study already; give the new one another file name")
+    storage = old.place.open_read_only()
+    try:
+        table = EvaluationTable(storage.engine, writable=False)
+        record = load_record(storage, table)
+        _check_comparable(old, new, record.attributes)
+        verify(old.run_folder.base_model)
+        study = optuna.load_study(study_name=record.name, storage=storage)
+        fork = plan_fork(record, study.get_trials(deepcopy=False), new.space)
+        if len(fork.taken) > new.spec.budget.trials:
+            problem = f"{new.spec.budget.trials} is below the {len(fork.taken)} trials that {old.file.name} hands over"
+            raise StudyFileError(new.file, f"{problem}: raise it", key="budget.trials")
+        claim_folder(new.run_folder.path)
+        try:
+            with hold_study(new.place, waiting=Waiting()) as held:
+                ledger = Ledger(held.storage, new.spec.name)
+                copy_rows(storage.engine, held.storage.engine, {UNTRAINED: UNTRAINED, **fork.taken})
+                _copy_trials(study, ledger, fork, new.space)
+                _copy_models(old, new, fork)
+                _begin(ledger, record, new)
+        except BaseException as error:  # a fork is whole or not there, whatever cut it off
+            shutil.rmtree(new.run_folder.path, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise StorageError(f"{error.filename or new.run_folder.path}: {error.strerror or error}") from error
+            raise
+    finally:
+        storage.engine.dispose()
+    return fork
+
+
+def plan_fork(record: StudyRecord, trials: Sequence[FrozenTrial], space: SearchSpace) -> Fork:
+    """Which trials of a study a new one takes: those that ended well, count, and lie in the new one's space.
+
+    Args:
+        record: The study.
+        trials: Its trials as Optuna has them, by number.
+        space: The new study's space.
+    """
+    taken: dict[int, int] = {}
+    left, unfinished = [], []
+    for trial in record.trials:
+        if trial.state not in ("complete", "pruned") or trial.is_excused:
+            unfinished.append(trial.number)
+        elif _fits(trials[trial.number].params, space):
+            taken[trial.number] = len(taken)
+        else:
+            left.append(trial.number)
+    return Fork(taken, left, unfinished)
+
+
+def _fits(values: Mapping[str, Any], space: SearchSpace) -> bool:
+    distributions = space.distributions
+    if values.keys() != distributions.keys():
+        return False
+    inside = all(holds(distributions[name], value) for name, value in values.items())
+    return inside and space.accepts(space.params(values))
+
+
+def _check_comparable(old: StudyPlan, new: StudyPlan, attributes: Mapping[str, Any]) -> None:
+    """Refuses a new study none of whose trials could be compared with those of the other."""
+    before, after = old.spec.model_dump(mode="json"), new.spec.model_dump(mode="json")
+    differences = [found for key in COMPARABLE for found in find_differences(key, before, after)]
+    for key, attribute, now in (
+        ("model.base (its content)", BASE_MODEL, new.revision),
+        ("data.collection (its content)", COLLECTION_HASH, new.collection.content_hash),
+    ):
+        if attributes.get(attribute) != now:
+            differences.append((key, str(attributes.get(attribute))[:12], now[:12]))
+    for key, was, now in differences:
+        raise StudyFileError(
+            new.file,
+            f"is {now!r} and was {was!r} in {old.file.name}: none of its trials can be compared, so there is nothing to"
+            " take over; run this file as a study of its own",
+            key=key,
+        )
+
+
+def _copy_trials(study: optuna.Study, ledger: Ledger, fork: Fork, space: SearchSpace) -> None:
+    starts = [space.start_values(start) for start in space.spec.start]
+    for trial in study.get_trials(deepcopy=False):
+        if trial.number not in fork.taken:
+            continue
+        attributes = {name: value for name, value in trial.user_attrs.items() if name not in ("start", "rerun_of")}
+        if attributes.get("start_values") in starts:
+            attributes["start"] = starts.index(attributes["start_values"])
+        ledger.study.add_trial(
+            create_trial(
+                state=trial.state,
+                values=trial.values,
+                params=trial.params,
+                distributions=space.distributions,
+                user_attrs={**attributes, FORKED_FROM: trial.number},
+                intermediate_values=trial.intermediate_values,
+            )
+        )
+
+
+def _copy_models(old: StudyPlan, new: StudyPlan, fork: Fork) -> None:
+    """Copies the base model, and the peak models of trials that were taken, as far as they are kept."""
+    shutil.copytree(old.run_folder.base_model, new.run_folder.base_model)
+    for before, after in fork.taken.items():
+        for model in old.run_folder.peak_models(before):
+            shutil.copytree(model, new.run_folder.trial(after) / model.name)
+
+
+def _begin(ledger: Ledger, record: StudyRecord, new: StudyPlan) -> None:
+    """Writes down what the new study begins with; the study file's content comes last, and only then has it begun."""
+    taken = {name: record.attributes[name] for name in _TAKEN_ATTRIBUTES if name in record.attributes}
+    began = describe_beginning(new.spec, revision=new.revision, collection_hash=new.collection.content_hash)
+    ledger.name_metric()
+    for name, value in {**taken, FORKED_FROM: record.name, **began}.items():
+        ledger.set_attribute(name, value)

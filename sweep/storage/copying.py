@@ -1,0 +1,35 @@
+"""Rows of our tables, copied from one study's database into another's under other numbers of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import sqlalchemy
+from sqlalchemy import select
+
+from sweep.storage.schema import EVALUATIONS, RUNS, TRIALS, has_columns
+
+
+def copy_rows(source: sqlalchemy.Engine, target: sqlalchemy.Engine, numbers: Mapping[int, int]) -> None:
+    """Copies what was measured of some trials on the dev split, how they ended and where they ran, in one transaction.
+
+    What was judged on the test split stays: it is read once in a study's life.
+
+    Args:
+        source: The engine of the database to read, of this or an older version.
+        target: The engine of the database to write, which has our tables and none of these rows.
+        numbers: The new number of each trial to copy, by its old one.
+    """
+    with source.connect() as reading, target.begin() as writing:
+        for table in (EVALUATIONS, TRIALS, RUNS):
+            known = has_columns(source, table)
+            if not known:  # a version that did not have the table
+                continue
+            query = select(*(column for column in table.columns if column.name in known)).where(
+                table.c.trial.in_(numbers)
+            )
+            if table is EVALUATIONS:
+                query = query.where(table.c.split == "dev")
+            rows = [{**row, "trial": numbers[row["trial"]]} for row in reading.execute(query).mappings()]
+            if rows:
+                writing.execute(table.insert(), rows)
