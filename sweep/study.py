@@ -180,10 +180,12 @@ def open_study(file: Path | str, *, storage: str | None = None) -> Study:
     """
     with open_reading(file, storage=storage) as reading:
         trials = TrialTable(reading.storage.engine)
-        return Study(
+        standing = reading.standing()
+        known = {UNTRAINED, *(trial.number for trial in standing.record.trials)}
+        return Study(  # one statement after another: of a trial that has begun in the meantime nothing is seen
             file=Path(file),
-            standing=reading.standing(),
-            runs=trials.runs(),
-            ends={row.trial: row for row in trials.rows()},
-            figures=reading.table.figures(),
+            standing=standing,
+            runs=[row for row in trials.runs() if row.trial in known],
+            ends={row.trial: row for row in trials.rows() if row.trial in known},
+            figures=[row for row in reading.table.figures() if row["trial"] in known],
         )
