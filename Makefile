@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report dashboard test test-gpu check pictures bench bench-stopping curves setup setup-dev clean venv
+.PHONY: help sweep status report dashboard test test-gpu check chaos pictures bench bench-stopping curves setup setup-dev clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ check: setup-dev ## Check format, lint, types and the direction of imports
 
 pictures: setup-dev ## Make the README's pictures out of the finished study STUDY; needs Chromium and its driver
 	@PYTHONPATH=tests .venv/bin/python tests/pictures.py "$(STUDY)"
+
+chaos: setup-dev ## Kill, stop, lock and starve running sweeps; see that nothing is lost (ARGS="--kills 1000")
+	@.venv/bin/python tests/chaos/run.py $(ARGS)
 
 bench: setup ## Measure what the engine costs besides training
 	@.venv/bin/python tests/bench/overhead.py $(ARGS)

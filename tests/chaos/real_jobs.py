@@ -1,0 +1,45 @@
+"""The real jobs of a sweep, with a trial that appends to a history what it is answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+from sweep.messages import Assignment, Channel, Report, TrialResult, Verdict
+from sweep.trial import judge_models, list_devices, prepare_study
+from sweep.trial import run_trial as run_real_trial
+
+__all__ = ["HISTORY", "judge_models", "list_devices", "prepare_study", "run_trial"]
+
+HISTORY = "CHAOS_HISTORY"
+"""Environment variable that names the file."""
+
+
+class RecordingChannel:
+    """A trial's line to its coordinator, of which a history is kept."""
+
+    def __init__(self, task: Assignment, channel: Channel) -> None:
+        self._task = task
+        self._channel = channel
+
+    def report(self, report: Report) -> Verdict:
+        verdict = self._channel.report(report)
+        note(self._task, "answered", progress=report.progress, ndcg=report.evaluation.ndcg)
+        return verdict
+
+    def is_pausing(self) -> bool:
+        return self._channel.is_pausing()
+
+
+def run_trial(task: Assignment, channel: Channel) -> TrialResult:
+    note(task, "begin")
+    return run_real_trial(task, RecordingChannel(task, channel))
+
+
+def note(task: Assignment, event: str, **numbers: Any) -> None:
+    entry = {"time": time.time(), "event": event, "trial": task.trial, "pid": os.getpid(), **numbers}
+    descriptor = os.open(os.environ[HISTORY], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(descriptor, (json.dumps(entry) + "\n").encode())
+    os.close(descriptor)
