@@ -6,6 +6,7 @@ itself, and of the runs before it in the order.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -168,7 +169,9 @@ def judge_curve(run: RecordedRun, settings: CurveRule) -> CurveVerdicts:
     )
 
 
-def stop_by_curve(runs: Sequence[RecordedRun], verdicts: Mapping[str, CurveVerdicts], *, forecast: bool) -> Stops:
+def stop_by_curve(
+    runs: Sequence[RecordedRun], verdicts: Mapping[str, CurveVerdicts], *, forecast: bool, best: float = -math.inf
+) -> Stops:
     """The stops of our verdicts, as the coordinator obeys them.
 
     Args:
@@ -176,9 +179,9 @@ def stop_by_curve(runs: Sequence[RecordedRun], verdicts: Mapping[str, CurveVerdi
         verdicts: The verdicts on each, by name.
         forecast: Whether a run is stopped once it has no way back, the one that leads only where it has fallen, too;
             else once it has fallen.
+        best: The highest peak of the runs before these.
     """
     stops: Stops = []
-    best = -np.inf
     for run in runs:
         found, last, peak = verdicts[run.name], len(run.progress) - 1, -np.inf
         for place in range(1, last + 1):

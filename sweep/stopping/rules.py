@@ -217,7 +217,7 @@ def _divide(differences: Float64Array, errors: Float64Array) -> Float64Array:
 def _count_effective(covariance: Float64Array) -> float:
     """How many independent comparisons those of the last look with each earlier one amount to, at least 1."""
     joint = covariance[:-1, :-1] - covariance[:-1, -1:] - covariance[-1:, :-1] + covariance[-1, -1]
-    scale = np.sqrt(np.diagonal(joint))
+    scale = np.sqrt(np.maximum(np.diagonal(joint), 0.0))
     known = scale > ROUNDING
     if not known.any():
         return 1.0

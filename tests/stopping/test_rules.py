@@ -140,6 +140,12 @@ def test_what_all_looks_spend_is_at_most_alpha(points: list[float], not_before: 
     assert spent <= 0.05 + 1e-9
 
 
+def test_looks_that_are_equal_but_for_rounding_give_no_warning() -> None:
+    row = np.random.default_rng(3).random(50).astype(np.float32)
+    per_query = np.vstack([row, row, row + np.float32(1e-7), row])
+    assert not DropOff().fallen(np.linspace(0.0, 1.0, 4), per_query)
+
+
 def test_looks_that_tell_the_same_ask_for_less_than_looks_that_differ() -> None:
     progress = np.linspace(0.0, 1.0, 20)
     alike = np.vstack([np.tile(SPREAD[:1], (19, 1)), SPREAD[1:2]])
