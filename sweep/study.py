@@ -85,9 +85,16 @@ class Study:
         of it. ``ended_by`` is ``budget`` where it went to its end, ``error``, or the rule that stopped it;
         ``stop_numbers`` is a dict with the numbers behind that. What does not exist is missing (NaN or NA).
         """
-        rows = [self._trial_values(trial) for trial in self.record.trials]
-        frame = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
-        return frame.astype(dict(TRIAL_COLUMNS))
+        return self._trial_frame.copy()
+
+    @cached_property
+    def _trial_frame(self) -> pd.DataFrame:
+        best = self.record.best
+        rows = [
+            {**self._trial_values(trial), "is_best": best is not None and trial.number == best.number}
+            for trial in self.record.trials
+        ]
+        return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)).astype(dict(TRIAL_COLUMNS))
 
     def evaluations(self) -> pd.DataFrame:
         """One row an evaluation of a trial on the dev split, by trial and progress (in thousandths).
@@ -134,7 +141,7 @@ class Study:
         )
 
     def _trial_values(self, trial: TrialRecord) -> dict[str, Any]:
-        params, peak, best = trial.params, trial.peak, self.record.best
+        params, peak = trial.params, trial.peak
         last = trial.rows[-1] if trial.rows else None
         end = self.ends.get(trial.number)
         steps = trial.attributes.get("steps")
@@ -160,7 +167,6 @@ class Study:
             "planned_examples": trial.planned_examples,
             "seconds": last.seconds if last else None,
             "evaluation_seconds": last.evaluation_seconds if last else None,
-            "is_best": best is not None and best.number == trial.number,
             "is_excused": trial.is_excused,
         }
 

@@ -158,12 +158,12 @@ def _render_findings(findings: Sequence[Finding]) -> str:
     for one in findings:
         numbers = []
         if one.effect is not None:
-            between = f" (95 % interval {one.interval[0]:+.3g} to {one.interval[1]:+.3g})" if one.interval else ""
+            between = f" (interval {one.interval[0]:+.3g} to {one.interval[1]:+.3g})" if one.interval else ""
             numbers.append(f"effect {one.effect:+.3g}{between}")
         if one.trials:
             numbers.append(f"trials {', '.join(map(str, one.trials))}")
         steps = f"<pre><code>{escape(one.next_steps)}</code></pre>"
-        after = f"<details><summary>What would settle it</summary>{steps}</details>" if one.next_steps else ""
+        after = f"<details><summary>What to do next</summary>{steps}</details>" if one.next_steps else ""
         kind = one.verdict.replace(" ", "-")
         parts.append(
             f"<div class='verdict {html.escape(kind)}'><p>{escape(one.cause)} ({escape(one.scope)}):"

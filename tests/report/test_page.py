@@ -112,8 +112,8 @@ def test_the_answer_comes_first_then_the_diagnosis_then_figures_then_every_trial
     assert places == sorted(places)
     text = " ".join(Outline(page).text.split())
     assert "learning rate too high (title-content): supported" in text
-    assert "effect -0.1 (95 % interval -0.2 to -0.05); trials 0, 2" in text
-    assert text.count("What would settle it") == 1
+    assert "effect -0.1 (interval -0.2 to -0.05); trials 0, 2" in text
+    assert text.count("What to do next") == 1
     rows = re.findall(r"<tr( class=best)?><td class=number data-value='([\d.]+)'>", page)
     assert sorted(float(number) for _, number in rows) == list(range(12))
     assert [number for best, number in rows if best] == ["1.0"]
