@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sweep.cli.watchers import format_time
 from sweep.coordinator.jobs import StopSignal, run_job
-from sweep.coordinator.slots import Slot, find_slots
+from sweep.coordinator.run import JOBS, find_fitting_slots
+from sweep.coordinator.slots import Slot
 from sweep.data import count_shared_documents
 from sweep.launch import LocalLauncher
 from sweep.messages import Assignment
@@ -17,7 +18,6 @@ from sweep.plan import StudyPlan, plan_study
 from sweep.spec import DropOffSpec, FloatRange
 from sweep.worker import Job
 
-JOBS = "sweep.trial"
 MEASURED_STEPS = 4
 
 
@@ -34,7 +34,7 @@ def check(study: str, *, measure: bool, storage: str | None) -> None:
         _print_all(_describe_trials(plan))
         launcher = LocalLauncher((JOBS,))
         try:
-            slots = find_slots(plan.spec.workers, launcher, stop=stop, body=f"{JOBS}:list_devices")
+            slots = find_fitting_slots(plan, launcher, stop=stop)
             print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots))
             _print_all(_describe_cost(plan, _measure(plan, launcher, slots[0], stop) if measure else None, len(slots)))
         finally:

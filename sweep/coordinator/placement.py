@@ -102,9 +102,11 @@ class Placement:
             self._left_since[slot.place] = time.monotonic()
 
     def _needed_gib(self, slot: Slot, trial: RunningTrial) -> float | None:
-        return self._limits.needed_gib(
+        """What a trial's like has used; on a CPU, whose memory can be swapped, one without a like is let in."""
+        found = self._limits.needed_gib(
             slot.label, batch_size=trial.params.batch_size, micro_batch=self.held_to(trial, slot)
         )
+        return 0.0 if found is None and slot.device == "cpu" else found
 
     def _has_returned(self, slot: Slot) -> bool:
         """Whether a device that no trial of ours holds has its memory back; after a while it is taken as it is."""

@@ -71,10 +71,26 @@ def run_study(
     log = EventLog(plan.run_folder.coordinator_log, watcher)
     try:
         return _StudyRun(plan, own, log, stop, jobs, read_used_gib, pause_s, exhibit).run()
+    except BrokenPipeError:  # whoever read what is printed has seen enough, which is no fault of a file
+        raise
     except OSError as error:
         raise StorageError(_describe_os_error(plan, error)) from error
     finally:
         own.close()
+
+
+def find_fitting_slots(plan: StudyPlan, launcher: Launcher, *, stop: StopSignal, jobs: str = JOBS) -> list[Slot]:
+    """The slots of a study, where their trials fit the memory and the disk by the least that they take.
+
+    Raises:
+        DeviceError: If they do not, or a device is not there.
+    """
+    slots = find_slots(plan.spec.workers, launcher, stop=stop, body=f"{jobs}:list_devices")
+    base = plan.run_folder.base_model if plan.run_folder.base_model.is_dir() else plan.base_model
+    if base != plan.base_model or plan.spec.model.keep_layers is None:  # what is cut away needs no room
+        check_room(slots, count_weight_bytes(base))
+        check_disk(plan.spec.checkpoints, slots=len(slots), model_bytes=folder_bytes(base))
+    return slots
 
 
 @dataclass(frozen=True)
@@ -148,14 +164,7 @@ class _StudyRun:
         return ledger.record()
 
     def _find_slots(self) -> list[Slot]:
-        """The slots, where their trials fit the memory and the disk by the least that they take."""
-        plan = self.plan
-        slots = find_slots(plan.spec.workers, self.launcher, stop=self.stop, body=f"{self.jobs}:list_devices")
-        base = plan.run_folder.base_model if plan.run_folder.base_model.is_dir() else plan.base_model
-        if base != plan.base_model or plan.spec.model.keep_layers is None:  # what is cut away needs no room
-            check_room(slots, count_weight_bytes(base))
-            check_disk(plan.spec.checkpoints, slots=len(slots), model_bytes=folder_bytes(base))
-        return slots
+        return find_fitting_slots(self.plan, self.launcher, stop=self.stop, jobs=self.jobs)
 
     def _note_changes(self, ledger: Ledger) -> None:
         """Writes down what changed in the study file since the last run."""
