@@ -166,6 +166,7 @@ class Report:
         learning_rate: Rate of the optimizer step before the evaluation.
         gradient_norm: Norm of the gradient at that step, before it was clipped; None where it is not finite.
         memory_gib: Most memory of the device that the process has held so far; of the machine, on a CPU.
+        false_negatives: Share of the trial's anchors whose batch holds a near-equal of their own positive.
     """
 
     progress: int
@@ -179,6 +180,7 @@ class Report:
     learning_rate: float | None = None
     gradient_norm: float | None = None
     memory_gib: float | None = None
+    false_negatives: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

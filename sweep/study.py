@@ -38,6 +38,7 @@ TRIAL_COLUMNS: Mapping[str, str] = {
     **{"learning_rate": "float64", "effective_learning_rate": "float64", "warmup_ratio": "float64"},
     **{"warmup_end": "float64", "batch_size": "Int64", "data_format": "str", "scale": "float64", "scheduler": "str"},
     **{"steps": "Int64", "micro_batch": "Int64", "seed": "Int64", "device": "str", "restarts": "Int64"},
+    **{"false_negatives": "float64"},
     **{"progress": "Int64", "examples": "Int64", "planned_examples": "Int64"},
     **{"seconds": "float64", "evaluation_seconds": "float64", "is_best": "bool", "is_excused": "bool"},
 }
@@ -160,7 +161,7 @@ class Study:
             "error": trial.attributes.get("error"),
             "warmup_end": warmup_end(params.warmup_ratio, steps) if params and steps else math.nan,
             "steps": steps,
-            **{name: trial.attributes.get(name) for name in ("micro_batch", "seed", "device")},
+            **{name: trial.attributes.get(name) for name in ("micro_batch", "seed", "device", "false_negatives")},
             "restarts": trial.attributes.get("interruptions", 0),
             "progress": trial.progress,
             "examples": trial.examples,

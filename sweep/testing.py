@@ -318,6 +318,7 @@ def _report(
         loss=1.0 / step,
         learning_rate=task.params.effective_learning_rate * (1.0 - progress / WHOLE),
         gradient_norm=2.0 / step,
+        false_negatives=task.params.batch_size / 1000,
     )
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from sweep.data import Columns, load_collection, make_columns, plan_held_out, plan_judged, plan_order
 from sweep.data.collection import Collection, Split
+from sweep.data.negatives import measure_false_negatives
 from sweep.messages import (
     Assignment,
     Channel,
@@ -148,6 +149,7 @@ class _TrialRun:
         task = self.task
         columns: Columns = make_columns(collection, task.params.data_format, document=task.spec.data.document)
         order = plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=task.spec.seed)
+        self.false_negatives = measure_false_negatives(columns, order)
         folder = RunFolder(task.run_folder)
         return FitPlan(
             params=task.params,
@@ -196,6 +198,7 @@ class _TrialRun:
                 learning_rate=course.learning_rate,
                 gradient_norm=course.gradient_norm,
                 memory_gib=peak_memory_gib(task.device),
+                false_negatives=self.false_negatives,
             )
         )
         if verdict.stop:

@@ -68,6 +68,7 @@ def test_every_trial_is_a_row_with_how_it_went_and_how_it_ended(study: Study) ->
     assert frame["is_best"].tolist() == [True, False, False, False]
     assert frame["warmup_end"].tolist() == pytest.approx([0.1, 0.1, 0.1, 0.1])
     assert frame["restarts"].tolist() == [0, 0, 0, 0]
+    assert frame["false_negatives"].tolist() == pytest.approx([0.004, 0.004, math.nan, 0.016], nan_ok=True)
     whole, stopped, failed, _ = frame.itertuples()
     assert whole.value == whole.peak == whole.last == pytest.approx(0.8, abs=0.01)
     assert (whole.retention, whole.progress, whole.examples) == (1.0, 1000, 320)

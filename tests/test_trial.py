@@ -336,6 +336,7 @@ def test_a_rate_so_high_that_weights_are_lost_is_reported_as_not_a_number(assign
     assert np.isnan(last.evaluation.per_query).all()
     assert math.isnan(last.evaluation.positives.mean)
     assert last.loss is None
+    assert last.false_negatives == 0.0  # no two texts of the toy collection are near-equal
     progress = [report.progress for report in channel.reports if not math.isnan(report.evaluation.ndcg)]
     kept = [int(path.name[5:]) for path in RunFolder(task.run_folder).peak_models(task.trial)]
     assert set(kept) <= set(progress)

@@ -75,6 +75,8 @@ class Reports:
         )
         if trial.micro_batch != report.micro_batch:
             self._ledger.note(trial.number, micro_batch=report.micro_batch)
+        if len(trial.progress) == 1:  # its first report: the share follows from the plan and never changes
+            self._ledger.note(trial.number, false_negatives=report.false_negatives)
         self._ledger.commit(trial.number, report)
         trial.add(report)
         if trial.slot:
