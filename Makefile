@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report dashboard test test-gpu check chaos pictures bench bench-stopping curves setup setup-dev clean venv
+.PHONY: help sweep status report diagnose dashboard test test-gpu check chaos pictures bench bench-diagnosis bench-stopping curves setup setup-dev clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ report: setup ## Write what happened in the study as one HTML file
 
 dashboard: setup ## Serve the study's dashboard on this machine
 	@.venv/bin/sweep dashboard "$(STUDY)"
+
+diagnose: setup ## Say which causes made the study's runs fall
+	@.venv/bin/sweep diagnose "$(STUDY)"
 
 test: setup-dev ## Run the tests; those marked gpu are skipped where there is no CUDA device
 	@.venv/bin/python -m pytest $(ARGS)
@@ -62,6 +65,9 @@ bench-stopping: setup ## Measure the stopping rules on simulated and on recorded
 
 curves: setup ## Record real runs for the stopping rules to be measured on (hours)
 	@.venv/bin/python tests/bench/curves.py $(ARGS)
+
+bench-diagnosis: setup ## Count on simulated studies how often the diagnosis is wrong, and how often it finds a cause
+	@.venv/bin/python tests/bench/diagnosis.py $(ARGS)
 
 # The stamps are looked at by a second make, because `venv` may have removed them after the first one looked.
 setup: venv ## Make .venv, or bring it up to date; the other targets do so themselves

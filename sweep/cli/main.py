@@ -82,6 +82,9 @@ def _make_parser() -> argparse.ArgumentParser:
 
     fork = _add(commands, "fork", _fork, "make a new study that takes over the trials of STUDY that still fit")
     fork.add_argument("new", metavar="NEW", help="study file of the new study")
+    diagnose = _add(commands, "diagnose", _diagnose, "say which causes made runs fall, and what would settle the rest")
+    diagnose.add_argument("--next", action="store_true", help="print what to do next about every cause as well")
+    diagnose.add_argument("--json", action="store_true", help="print the machine's view")
 
     dashboard = _add(commands, "dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only")
     dashboard.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
@@ -149,6 +152,12 @@ def _fork(options: argparse.Namespace) -> None:
     from sweep.cli.fork import fork
 
     fork(options.study, options.new, storage=options.storage)
+
+
+def _diagnose(options: argparse.Namespace) -> None:
+    from sweep.cli.diagnose import print_diagnosis
+
+    print_diagnosis(options.study, as_json=options.json, with_next=options.next, storage=options.storage)
 
 
 def _dashboard(options: argparse.Namespace) -> None:

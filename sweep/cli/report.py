@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from sweep.errors import SweepError
+from sweep.report.diagnosis import diagnose
 from sweep.report.page import render_page
 from sweep.run_folder import RunFolder
 from sweep.study import open_study
@@ -27,7 +28,7 @@ def write_report(study: str, *, output: str | None = None, storage: str | None =
     """
     opened = open_study(study, storage=storage)
     file = Path(output) if output else RunFolder.beside(study).report
-    page = render_page(opened, [])
+    page = render_page(opened, diagnose(opened))
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         partial.write_text(page, encoding="utf-8")

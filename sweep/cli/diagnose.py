@@ -1,0 +1,78 @@
+"""The command ``diagnose``: which of the suspected causes made the runs of a study fall."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sweep.cli.leaderboard import print_table
+from sweep.report.diagnosis import Verdict, diagnose
+from sweep.study import open_study
+
+DIAGNOSIS_VERSION = 1
+"""Version of the machine's view; additions keep it."""
+
+HEADINGS = ("cause", "scope", "verdict", "effect", "interval (ends at 95 %, all together)", "trials")
+
+
+def print_diagnosis(study: str, *, as_json: bool, with_next: bool, storage: str | None = None) -> None:
+    """Prints the verdict on every suspected cause, for a person or for a machine.
+
+    Raises:
+        SweepError: If the study has not begun or cannot be read.
+    """
+    opened = open_study(study, storage=storage)
+    verdicts = diagnose(opened)
+    if as_json:
+        described = {"version": DIAGNOSIS_VERSION, "study": opened.name, "verdicts": [asdict(one) for one in verdicts]}
+        print(json.dumps(described, allow_nan=False, indent=2))
+        return
+    if not verdicts:
+        print(f"{opened.name}: no run has ended yet, so there is nothing to diagnose.")
+        return
+    print(f"{opened.name}: why runs fell")
+    print()
+    print_table(HEADINGS, [_row(verdict) for verdict in verdicts])
+    print()
+    for verdict in verdicts:
+        if verdict.effect is not None or verdict.verdict == "supported":
+            print(f"- {verdict.sentence}")
+            if verdict.verdict == "supported":
+                print(f"  {verdict.next_steps}")
+    print()
+    print("An effect is NDCG@10 that is lost; for overfitting, the rise of the validation loss (its logarithm).")
+    if with_next:
+        _print_next(verdicts)
+    elif any(verdict.verdict == "cannot tell" for verdict in verdicts):
+        print("What cannot be told: --next prints the trials that would settle it.")
+
+
+def _row(verdict: Verdict) -> list[str]:
+    interval = verdict.interval
+    return [
+        verdict.cause,
+        verdict.scope,
+        verdict.verdict,
+        "-" if verdict.effect is None else f"{verdict.effect:+.3f}",
+        "-" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}",
+        _numbers(verdict.trials),
+    ]
+
+
+def _print_next(verdicts: Sequence[Verdict]) -> None:
+    for verdict in verdicts:
+        print()
+        print(f"# {verdict.cause} ({verdict.scope}): {verdict.verdict}")
+        print(verdict.next_steps)
+
+
+def _numbers(trials: Sequence[int]) -> str:
+    """Numbers of trials, neighbours drawn together: `0-3, 7`."""
+    parts: list[list[int]] = []
+    for number in sorted(trials):
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in parts) or "-"

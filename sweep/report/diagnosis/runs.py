@@ -1,0 +1,168 @@
+"""RunOutcome: what the diagnosis knows of a run that has ended, in plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.params import Params
+from sweep.progress import WHOLE, value_at
+
+STILL = 0.5
+"""Share of the standard error of a run's distance from the untrained model that its fall has as noise at the least, so
+that a run which ended at its peak is no measurement without noise."""
+
+LEAST_NOISE = 0.001
+"""Smallest standard error of an outcome: a run that changed no query's NDCG was still measured once only."""
+
+
+COMMON = (150, 300, 600, WHOLE)
+"""Progress in thousandths at which runs are compared: on the way, where fewer have been stopped yet, and at the end."""
+
+Stop = Literal["fallen", "settled"]
+"""Why a run was stopped: it had fallen, or it would not beat its peak by the margin, whether or not it falls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What a run had come to at a common progress; what it held last is carried forward where it was stopped before.
+
+    Attributes:
+        peak: Highest NDCG@10 so far, the untrained model's included.
+        peak_progress: Where that was, in thousandths; 0 for the untrained model.
+        held: NDCG@10 last measured.
+        held_noise: Standard error over queries of its difference from the untrained model.
+        fall_noise: Standard error over queries of its difference from the peak.
+        most: Most NDCG@10 that it can have held at the common progress. A run that was not stopped before held what
+            was measured; one that had fallen is taken to have stayed where it was, or lower; one that was stopped
+            because it would not beat its peak may have come back to it, and the margin above.
+        is_stopped: Whether the run had been stopped before.
+    """
+
+    peak: float
+    peak_progress: int
+    held: float
+    held_noise: float
+    fall_noise: float
+    most: float
+    is_stopped: bool = False
+
+    @property
+    def fall(self) -> float:
+        """NDCG@10 lost since the peak, at least 0."""
+        return self.peak - self.held
+
+    @property
+    def least_fall(self) -> float:
+        """Least NDCG@10 that it can have lost at the common progress, at least 0."""
+        return max(0.0, self.peak - self.most)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """A run that has ended.
+
+    Attributes:
+        trial: Its number.
+        params: Its settings.
+        warmup_end: Progress in [0, 1] at which its warm-up ended.
+        share: Share of its anchors with a false negative in their batch, or None where it was not recorded.
+        reached: What it had come to at each progress of `COMMON`.
+        losses: (loss at the peak, loss at the end) on held-out pairs of its own format; None where not measured.
+    """
+
+    trial: int
+    params: Params
+    warmup_end: float
+    share: float | None
+    reached: tuple[Reached, ...]
+    losses: tuple[float, float] | None = None
+
+    @property
+    def end(self) -> Reached:
+        """What it came to in the end."""
+        return self.reached[-1]
+
+    @property
+    def rate(self) -> float:
+        """The effective learning rate at batch 64 that fits its batch as well, by the square-root rule."""
+        return self.params.effective_learning_rate * math.sqrt(64 / self.params.batch_size)
+
+
+def measure_run(
+    trial: int,
+    params: Params,
+    *,
+    progress: Sequence[int],
+    per_query: NDArray[np.floating],
+    warmup_end: float,
+    stop: Stop | None,
+    margin: float = 0.0,
+    share: float | None = None,
+    losses: Sequence[float | None] = (),
+) -> RunOutcome | None:
+    """What became of a run.
+
+    Args:
+        trial: Its number.
+        params: Its settings.
+        progress: (T,) thousandths, ascending, 0 for the untrained model first.
+        per_query: (T, Q) NDCG of each query; rows that are not finite (the run diverged) are left out, and what the
+            last finite one holds is carried forward.
+        warmup_end: Progress in [0, 1] at which its warm-up ended.
+        stop: Why it was stopped before its budget was spent; None where it was not.
+        margin: Gain over its peak that a run may make which was stopped because it would make none.
+        share: Share of anchors with a false negative in their batch.
+        losses: (T,) validation loss in its own format, None where there is none.
+
+    Returns:
+        The outcome, or None where nothing was measured after the untrained model.
+    """
+    finite = np.isfinite(per_query).all(axis=1)
+    values = per_query[finite].astype(np.float64)
+    points = [point for point, kept in zip(progress, finite, strict=True) if kept]
+    if len(points) < 2:
+        return None
+    reached = tuple(_reach(points, values, common, stop=stop, margin=margin) for common in COMMON)
+    own = [loss for loss, kept in zip(losses, finite, strict=True) if kept] if losses else []
+    first = max(points.index(reached[-1].peak_progress), 1)  # the untrained model's loss is not measured
+    at_peak, at_end = (own[first], own[-1]) if own else (None, None)
+    return RunOutcome(
+        trial=trial,
+        params=params,
+        warmup_end=warmup_end,
+        share=share,
+        reached=reached,
+        losses=None if at_peak is None or at_end is None else (at_peak, at_end),
+    )
+
+
+def _reach(
+    points: Sequence[int], values: NDArray[np.float64], common: int, *, stop: Stop | None, margin: float
+) -> Reached:
+    """What a run of the measurements (T,) and (T, Q) had come to at a common progress."""
+    last = value_at([(point, place) for place, point in enumerate(points)], common)
+    end = 0 if last is None else int(last)
+    means = values[: end + 1].mean(axis=1)
+    top = int(np.argmax(means))
+    moved = _paired_error(values[0], values[end])
+    is_stopped = stop is not None and points[-1] < common
+    return Reached(
+        peak=float(means[top]),
+        peak_progress=points[top],
+        held=float(means[end]),
+        held_noise=max(moved, LEAST_NOISE),
+        fall_noise=max(math.hypot(_paired_error(values[top], values[end]), STILL * moved), LEAST_NOISE),
+        most=float(means[top]) + margin if is_stopped and stop == "settled" else float(means[end]),
+        is_stopped=is_stopped,
+    )
+
+
+def _paired_error(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Standard error over queries of the mean difference; 0 for a single query."""
+    return float(np.std(one - other, ddof=1) / math.sqrt(len(one))) if len(one) > 1 else 0.0

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench.diagnosis import SPACE, Planted, simulate
+from scipy import stats
+from scripted import run as run_scripted
+
+from sweep import open_study
+from sweep.cli import main
+from sweep.coordinator import verdicts as coordinator
+from sweep.params import Params
+from sweep.report.diagnosis import Verdict, diagnose
+from sweep.report.diagnosis.causes import (
+    CAUSES,
+    FORMAT,
+    NEGATIVES,
+    OVERALL,
+    OVERFITTING,
+    SCALE,
+    TOO_HIGH,
+    TOO_LOW,
+    WARMUP,
+)
+from sweep.report.diagnosis.overfitting import measure_rise
+from sweep.report.diagnosis.runs import COMMON, Reached, RunOutcome
+from sweep.report.diagnosis.verdicts import FORECAST, decide, diagnose_runs
+from sweep.space import SearchSpace
+from sweep.spec import FloatRange, SpaceSpec, load_study
+from sweep.testing import write_toy_study
+
+FORMATS = ("title-content", "query-document")
+QUICKSTART = SpaceSpec()
+
+
+def outcome(
+    trial: int,
+    data_format: str,
+    rate: float,
+    *,
+    fall: float = 0.0,
+    held: float = 0.75,
+    stopped: bool = False,
+    losses: tuple[float, float] | None = None,
+    **settings: float,
+) -> RunOutcome:
+    params = Params(
+        learning_rate=rate,
+        effective_learning_rate=rate,
+        warmup_ratio=settings.get("warmup_ratio", 0.1),
+        batch_size=int(settings.get("batch_size", 64)),
+        data_format=data_format,
+        scale=settings.get("scale", 20.0),
+        scheduler="linear",
+    )
+    return RunOutcome(
+        trial=trial,
+        params=params,
+        warmup_end=params.warmup_ratio,
+        share=settings.get("share", 0.001),
+        reached=(
+            *(
+                Reached(
+                    peak=held + fall,
+                    peak_progress=300,
+                    held=held + fall,
+                    held_noise=0.008,
+                    fall_noise=0.004,
+                    most=held + fall,
+                )
+                for _ in COMMON[:-1]
+            ),
+            Reached(
+                peak=held + fall,
+                peak_progress=300,
+                held=held,
+                held_noise=0.009,
+                fall_noise=0.005,
+                most=held,
+                is_stopped=stopped,
+            ),
+        ),
+        losses=losses,
+    )
+
+
+TWO_BY_TWO = [
+    outcome(0, "title-content", 5e-5, held=0.747),
+    outcome(1, "query-document", 5e-5, held=0.815),
+    outcome(2, "title-content", 5.6e-4, held=0.717, fall=0.032, stopped=True),
+    outcome(3, "query-document", 5.6e-4, held=0.890),
+]
+"""The quickstart's start trials as they came out with seed 0."""
+
+
+def by_cause(verdicts: list[Verdict]) -> dict[tuple[str, str], Verdict]:
+    return {(one.cause, one.scope): one for one in verdicts}
+
+
+def test_the_quickstarts_start_trials_tell_the_format_and_the_rate_for_titles() -> None:
+    found = by_cause(diagnose_runs(TWO_BY_TWO, space=QUICKSTART))
+    supported = {place for place, one in found.items() if one.verdict == "supported"}
+    assert {(FORMAT, OVERALL), (TOO_HIGH, "title-content")} <= supported
+    assert supported <= {(FORMAT, OVERALL), (TOO_HIGH, "title-content"), (TOO_HIGH, OVERALL)}
+    too_high = found[TOO_HIGH, "title-content"]
+    assert too_high.effect == pytest.approx(0.032, abs=0.005)
+    assert too_high.trials == (0, 2)
+    assert "too high for title-content" in too_high.sentence
+    assert "1 of the 2 runs had been stopped before" in too_high.sentence
+
+
+def test_an_effect_in_one_format_alone_is_named_as_an_interaction() -> None:
+    found = by_cause(diagnose_runs(TWO_BY_TWO, space=QUICKSTART))
+    sentence = found[TOO_HIGH, OVERALL].sentence
+    assert "An interaction: supported for title-content, cannot tell for query-document." in sentence
+
+
+def test_every_cause_gets_a_verdict_and_rate_warm_up_and_scale_one_in_each_format() -> None:
+    verdicts = diagnose_runs(TWO_BY_TWO, space=QUICKSTART)
+    scopes = {cause: [one.scope for one in verdicts if one.cause == cause] for cause in CAUSES}
+    for cause in (TOO_HIGH, TOO_LOW, WARMUP, SCALE):
+        assert scopes[cause] == [OVERALL, *FORMATS]
+    for cause in (FORMAT, NEGATIVES, OVERFITTING):
+        assert scopes[cause] == [OVERALL]
+
+
+def test_what_was_never_varied_cannot_be_told_and_says_so() -> None:
+    found = by_cause(diagnose_runs(TWO_BY_TWO, space=QUICKSTART))
+    scale = found[SCALE, OVERALL]
+    assert (scale.verdict, scale.effect, scale.interval) == ("cannot tell", None, None)
+    assert "every scale that was tried is about 20" in scale.sentence
+    assert "Make space.scale a range" in scale.next_steps
+    assert found[TOO_LOW, OVERALL].verdict == "cannot tell"
+
+
+def test_a_share_of_false_negatives_that_is_next_to_none_is_no_cause() -> None:
+    negatives = by_cause(diagnose_runs(TWO_BY_TWO, space=QUICKSTART))[NEGATIVES, OVERALL]
+    assert negatives.verdict == "not supported"
+    unknown = [replace(run, share=None) for run in TWO_BY_TWO]
+    negatives = by_cause(diagnose_runs(unknown, space=QUICKSTART))[NEGATIVES, OVERALL]
+    assert negatives.verdict == "cannot tell"
+    assert "was not recorded" in negatives.sentence
+
+
+def test_a_study_of_one_format_is_judged_as_a_whole() -> None:
+    space = SpaceSpec(data_format="title-content")
+    runs = [run for run in TWO_BY_TWO if run.params.data_format == "title-content"]
+    found = by_cause(diagnose_runs(runs, space=space))
+    assert {scope for _, scope in found} == {OVERALL}
+    assert "only title-content was tried" in found[FORMAT, OVERALL].sentence
+    assert "Make space.data_format a list" in found[FORMAT, OVERALL].next_steps
+
+
+def test_a_study_without_a_run_that_ended_has_no_verdict() -> None:
+    assert diagnose_runs([], space=QUICKSTART) == []
+
+
+def test_the_coordinators_word_for_a_forecast_is_known() -> None:
+    assert coordinator.FORECAST == FORECAST
+
+
+def test_one_run_tells_nothing() -> None:
+    verdicts = diagnose_runs(TWO_BY_TWO[:1], space=QUICKSTART)
+    assert {one.verdict for one in verdicts if one.cause != NEGATIVES} == {"cannot tell"}
+
+
+def test_a_scale_that_is_too_low_supports_the_cause_as_well() -> None:
+    space = SpaceSpec(scale=FloatRange(low=20.0, high=100.0, log=True))
+    runs = [
+        outcome(trial, FORMATS[trial % 2], 1e-4 * (1 + trial), scale=20.0 if trial < 6 else 100.0,
+                fall=0.1 if trial < 6 else 0.0, batch_size=64)
+        for trial in range(12)
+    ]  # fmt: skip
+    runs = [replace(run, params=replace(run.params, learning_rate=2e-4, effective_learning_rate=2e-4)) for run in runs]
+    scale = by_cause(diagnose_runs(runs, space=space))[SCALE, OVERALL]
+    assert scale.verdict == "supported"
+    assert scale.effect is not None
+    assert scale.effect < -0.05
+    assert scale.sentence.startswith("A low loss scale makes runs fall")
+    assert scale.next_steps == "Keep space.scale near 100."
+
+
+@pytest.mark.parametrize(
+    ("effect", "interval", "either_way", "answer"),
+    [
+        (0.05, (0.02, 0.09), False, "supported"),
+        (0.05, (-0.01, 0.09), False, "cannot tell"),
+        (0.005, (0.001, 0.009), False, "not supported"),  # there, and too small to matter
+        (0.005, (0.001, 0.02), False, "cannot tell"),
+        (0.0, (-0.009, 0.009), False, "not supported"),
+        (0.0, (-0.05, 0.05), False, "cannot tell"),
+        (-0.05, (-0.09, -0.02), False, "not supported"),
+        (-0.05, (-0.09, -0.02), True, "supported"),
+        (0.0, (-0.05, 0.005), True, "cannot tell"),
+    ],
+)
+def test_the_interval_decides(effect: float, interval: tuple[float, float], either_way: bool, answer: str) -> None:
+    assert decide(effect, interval, matters=0.01, either_way=either_way) == answer
+
+
+def test_the_rise_of_the_loss_has_the_t_interval_over_the_runs_that_fell() -> None:
+    rises = [0.05, 0.08, 0.02, 0.06]
+    runs = [outcome(trial, FORMATS[0], 1e-4, fall=0.05, losses=(2.0, 2.0 * math.exp(rise)))
+            for trial, rise in enumerate(rises)]  # fmt: skip
+    runs.append(outcome(9, FORMATS[0], 1e-4, fall=0.0, losses=(2.0, 4.0)))
+    rise = measure_rise(runs, fallen_by=0.01, alpha=0.01)
+    expected = stats.ttest_1samp(rises, 0.0).confidence_interval(0.99)
+    assert rise.interval == pytest.approx((expected.low, expected.high))
+    assert rise.effect == pytest.approx(np.mean(rises))
+    assert rise.trials == (0, 1, 2, 3)
+
+
+def test_overfitting_is_told_where_the_loss_rises_and_excluded_where_it_falls() -> None:
+    for change, answer in ((0.2, "supported"), (-0.2, "not supported")):
+        runs = [
+            outcome(trial, FORMATS[0], 1e-4, fall=0.05, losses=(2.0, 2.0 + change + 0.01 * trial)) for trial in range(5)
+        ]
+        verdict = by_cause(diagnose_runs(runs, space=QUICKSTART))[OVERFITTING, OVERALL]
+        assert verdict.verdict == answer
+
+
+def test_without_a_run_that_fell_there_is_no_fall_to_explain() -> None:
+    runs = [outcome(trial, FORMATS[0], 1e-4, losses=(2.0, 2.5)) for trial in range(5)]
+    verdict = by_cause(diagnose_runs(runs, space=QUICKSTART))[OVERFITTING, OVERALL]
+    assert verdict.verdict == "cannot tell"
+    assert "there is no fall to explain" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        QUICKSTART,
+        SpaceSpec(learning_rate=1e-4, warmup_ratio=0.1, batch_size=64, scale=FloatRange(low=20.0, high=50.0)),
+        SpaceSpec(learning_rate_rule="sqrt", max_learning_rate=2e-4),
+        SpaceSpec(data_format="query-document", scale=FloatRange(low=20.0, high=50.0, log=True)),
+    ],
+)
+def test_every_trial_that_is_proposed_is_one_that_the_study_file_may_have(space: SpaceSpec) -> None:
+    runs = [replace(run, share=0.0) for run in TWO_BY_TWO]
+    proposed = 0
+    for verdict in diagnose_runs(runs, space=space):
+        _, mark, table = verdict.next_steps.partition("[[space.start]]")
+        if mark:
+            start = tomllib.loads(mark + table)["space"]["start"]
+            proposed += len(start)
+            SearchSpace(SpaceSpec.model_validate(space.model_dump() | {"start": start})).check(Path("study.toml"))
+    assert proposed
+
+
+def test_a_trial_that_was_run_before_is_not_proposed_again() -> None:
+    proposed = [
+        start
+        for verdict in diagnose_runs(TWO_BY_TWO, space=QUICKSTART)
+        if "[[space.start]]" in verdict.next_steps
+        for start in tomllib.loads("[[space.start]]" + verdict.next_steps.split("[[space.start]]", 1)[1])["space"][
+            "start"
+        ]
+    ]
+    tried = [(run.params.learning_rate, run.params.warmup_ratio, run.params.data_format) for run in TWO_BY_TWO]
+    assert proposed
+    assert not [one for one in proposed if (one["learning_rate"], one["warmup_ratio"], one["data_format"]) in tried]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_simulated_study_without_a_cause_supports_none(seed: int) -> None:
+    runs = simulate(Planted((), 0.0, 1.3), trials=12, seed=seed)
+    assert [one for one in diagnose_runs(runs, space=SPACE) if one.verdict == "supported"] == []
+
+
+def test_a_simulated_study_with_a_format_that_does_not_fit_tells_it() -> None:
+    runs = simulate(Planted((FORMAT,), 1.0, 1.3), trials=30, seed=0)
+    supported = {one.cause for one in diagnose_runs(runs, space=SPACE) if one.verdict == "supported"}
+    assert supported == {FORMAT}
+
+
+START = [
+    {"learning_rate": rate, "warmup_ratio": 0.1, "batch_size": 8, "data_format": name}
+    for rate in (5e-5, 6e-4)
+    for name in FORMATS
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished scripted study of 2 x 2 trials; to be read, not written."""
+    file = write_toy_study(tmp_path_factory.mktemp("diagnosed"), script={}, space={"start": START})
+    run_scripted(file)
+    return file
+
+
+def test_a_finished_study_is_diagnosed(finished: Path) -> None:
+    found = by_cause(diagnose(open_study(finished)))
+    assert found[FORMAT, OVERALL].verdict == "supported"
+    assert found[TOO_HIGH, "title-content"].trials == (0, 2)
+    assert found[NEGATIVES, OVERALL].verdict == "not supported"  # 0.8 % in every run
+
+
+def test_the_command_prints_a_row_for_every_verdict(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", str(finished)]) == 0
+    printed = capsys.readouterr().out
+    for verdict in diagnose(open_study(finished)):
+        assert any(
+            line.startswith(verdict.cause) and verdict.scope in line and verdict.verdict in line
+            for line in printed.splitlines()
+        )
+    assert "[[space.start]]" not in printed
+    assert main(["diagnose", str(finished), "--next"]) == 0
+    assert "[[space.start]]" in capsys.readouterr().out
+
+
+def test_the_machines_view_is_the_same_verdicts(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", str(finished), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert (described["version"], described["study"]) == (1, "toy")
+    verdicts = diagnose(open_study(finished))
+    assert [one["sentence"] for one in described["verdicts"]] == [one.sentence for one in verdicts]
+    assert set(described["verdicts"][0]) == set(Verdict.__dataclass_fields__)
+
+
+def test_what_is_proposed_can_be_pasted_into_the_study_file(finished: Path, tmp_path: Path) -> None:
+    text = finished.read_text()
+    for verdict in diagnose(open_study(finished)):
+        _, mark, table = verdict.next_steps.partition("[[space.start]]")
+        file = tmp_path / "toy.toml"
+        file.write_text(text.replace("start = [", "# start = [") + "\n" + mark + table)
+        SearchSpace(load_study(file).space).check(file)
+
+
+def test_a_study_that_has_not_begun_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_toy_study(tmp_path, script={})
+    assert main(["diagnose", str(file)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
