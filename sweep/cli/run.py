@@ -42,10 +42,12 @@ def run(study: str, *, trials: int | None, plain: bool, log: str = "text", stora
 
 
 def _exhibit(study: str, storage: str | None, target: optuna.Study) -> None:
+    from sweep.report.diagnosis import diagnose
     from sweep.report.showcase import exhibit
     from sweep.study import open_study
 
-    exhibit(target, open_study(study, storage=storage), [])
+    opened = open_study(study, storage=storage)
+    exhibit(target, opened, diagnose(opened))
 
 
 def _open_watcher(*, plain: bool, log: str) -> AbstractContextManager[LiveWatcher | PlainWatcher | JsonWatcher]:

@@ -83,7 +83,7 @@ def test_a_study_from_before_these_tables_has_no_row_in_them(tmp_path: Path) -> 
     assert TrialTable(reader).runs() == []
     EvaluationTable(open_storage(file).engine, writable=True)
     TrialTable(open_storage(file).engine).end(STOPPED)
-    assert TrialTable(reader).rows() == [STOPPED]
+    assert TrialTable(open_storage_read_only(file).engine).rows() == [STOPPED]
 
 
 @pytest.mark.parametrize(
