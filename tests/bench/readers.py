@@ -1,6 +1,6 @@
 """What a writer waits for while a dashboard and a report read its study: SQLite with either journal, and PostgreSQL.
 
-    python tests/bench/readers.py [--trials 1000] [--seconds 60] [--save FILE]
+    make bench-readers ARGS="--trials 1000 --seconds 60"
 
 A study is filled with trials of twenty measurements of 200 queries. Then a writer commits ten measurements a second, as
 a coordinator does, first by itself, then while one process serves optuna-dashboard and asks it for the whole study over
@@ -72,13 +72,13 @@ while True:
 """
 
 
-def fill(place: StudyPlace, plan: StudyPlan, *, trials: int) -> None:
-    """Writes a study of finished trials, in few transactions."""
+def fill(place: StudyPlace, plan: StudyPlan, *, trials: int, queries: int = QUERIES) -> None:
+    """Writes a study of finished trials of twenty measurements, in few transactions."""
     random = np.random.default_rng(0)
     with hold_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
-        began = describe_beginning(plan.spec, revision="none", collection_hash="none")
-        ledger.begin_study(began, make_report(0, BASELINE, queries=QUERIES).evaluation)
+        began = describe_beginning(plan.spec, revision=plan.revision, collection_hash=plan.collection.content_hash)
+        ledger.begin_study({"parameters": 1, **began}, make_report(0, BASELINE, queries=queries).evaluation)
         rows: list[dict[str, Any]] = []
         template = {column.name: None for column in EVALUATIONS.columns}
         for number in range(trials):
@@ -94,7 +94,7 @@ def fill(place: StudyPlace, plan: StudyPlan, *, trials: int) -> None:
             ledger.study.add_trial(trial)
             for point, ndcg in curve.items():
                 values = {"trial": number, "split": "dev", "progress": point, "step": point, "examples": point * 32}
-                vector = random.random(QUERIES, dtype=np.float32).tobytes()
+                vector = random.random(queries, dtype=np.float32).tobytes()
                 rows.append(
                     {**template, **values, "seconds": 1.0, "evaluation_seconds": 0.1, "ndcg": ndcg, "per_query": vector}
                 )
@@ -112,8 +112,8 @@ def write(place: StudyPlace, *, seconds: float) -> list[float]:
     took: list[float] = []
     with hold_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
+        number, points = begin_trial(ledger), iter(POINTS)  # which reads the whole study
         began = time.perf_counter()
-        number, points = begin_trial(ledger), iter(POINTS)
         while time.perf_counter() - began < seconds:
             point = next(points, None)
             if point is None:

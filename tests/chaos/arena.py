@@ -158,14 +158,19 @@ class Arena:
         alive = {int(line.split()[0]) for line in living(self.process.pid)}
         return {trial: pid for trial, pid in last.items() if pid in alive}
 
-    def _without_process(self) -> list[int]:
+    def _without_process(self) -> set[int]:
+        """Trials that are running before and after a look at the processes, and have none."""
+        before = self._running()
+        workers = self.workers()
+        return (before & self._running()) - workers.keys()
+
+    def _running(self) -> set[int]:
         try:
             with self._in_environment():
                 record = read_standing(self.file).record
         except StorageError:
-            return []  # the study has not begun
-        workers = self.workers()
-        return [trial.number for trial in record.trials if trial.state == "running" and trial.number not in workers]
+            return set()  # the study has not begun
+        return {trial.number for trial in record.trials if trial.state == "running"}
 
     @contextlib.contextmanager
     def _in_environment(self) -> Iterator[None]:
