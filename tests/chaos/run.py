@@ -105,7 +105,7 @@ def run_round(
         found["starts"] += arena.starts
         found["answered"] += sum(line["event"] == "answered" for line in read_history(history))
         if set(found) & set(PROMISES) or any(key.startswith("coordinators that") for key in found):
-            print("\n".join(arena.said[-40:]), flush=True)
+            print("\n".join(arena.said), flush=True)
     return found
 
 
