@@ -220,23 +220,37 @@ def has_study(connect: Connector, *, where: object) -> bool:
 
 def _open(connect: Connector, where: object, kind: type[RDBStorage], **settings: Any) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
-    engine = {"creator": connect, "pool_pre_ping": True, "pool_size": 2}
     skip = settings.pop("skip_table_creation", False)
+    is_open = False
+    made: list[psycopg.Connection] = []
+
+    def create() -> psycopg.Connection:
+        connection = connect()
+        if not is_open:
+            made.append(connection)
+        return connection
+
+    engine = {"creator": create, "pool_pre_ping": True, "pool_size": 2}
 
     def open_once() -> RDBStorage:  # which makes only what is not there yet
         return kind(
             DRIVER, engine_kwargs={**engine, **settings}, skip_table_creation=skip, skip_compatibility_check=True
         )
 
-    with explain_failures(where):
-        storage = repeat(open_once)
-        try:
-            # not above, where its connection would stay open
-            repeat(storage._version_manager.check_table_schema_compatibility)
-        except RuntimeError as error:  # Optuna's word for a database of another version
-            storage.engine.dispose()
-            raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
-    return storage
+    try:
+        with explain_failures(where):
+            storage = repeat(open_once)
+            try:
+                repeat(storage._version_manager.check_table_schema_compatibility)
+            except RuntimeError as error:  # Optuna's word for a database of another version
+                raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
+        is_open = True
+        return storage
+    finally:
+        if not is_open:  # Optuna leaves its connections open where it fails half-way
+            for connection in made:
+                connection.close()
+        made.clear()
 
 
 @contextlib.contextmanager
