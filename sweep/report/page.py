@@ -152,25 +152,33 @@ def _render_settings(study: Study, answer: Answer) -> str:
 
 
 def _render_findings(findings: Sequence[Finding]) -> str:
-    parts = ["<section id='diagnosis'><h2>Why runs fell</h2>"]
+    """What is supported stands open and first; the rest is a click away, so that the figures are not pushed down."""
     if not findings:
-        parts.append("<p class='missing'>There is nothing to diagnose yet.</p>")
-    for one in findings:
-        numbers = []
-        if one.effect is not None:
-            between = f" (interval {one.interval[0]:+.3g} to {one.interval[1]:+.3g})" if one.interval else ""
-            numbers.append(f"effect {one.effect:+.3g}{between}")
-        if one.trials:
-            numbers.append(f"trials {', '.join(map(str, one.trials))}")
-        steps = f"<pre><code>{escape(one.next_steps)}</code></pre>"
-        after = f"<details><summary>What to do next</summary>{steps}</details>" if one.next_steps else ""
-        kind = one.verdict.replace(" ", "-")
-        parts.append(
-            f"<div class='verdict {html.escape(kind)}'><p>{escape(one.cause)} ({escape(one.scope)}):"
-            f" {escape(one.verdict)}</p><p>{escape(one.sentence)}</p>"
-            f"<p class='muted'>{escape('; '.join(numbers))}</p>{after}</div>"
-        )
-    return "".join([*parts, "</section>"])
+        content = "<p class='missing'>There is nothing to diagnose yet.</p>"
+    else:
+        found = [one for one in findings if one.verdict == "supported"]
+        rest = [one for one in findings if one.verdict != "supported"]
+        content = "".join(map(_render_finding, found)) or "<p>No cause is supported by the trials so far.</p>"
+        if rest:
+            count = f"{len(rest)} more that are not supported, or that these trials cannot tell"
+            content += f"<details><summary>{count}</summary>{''.join(map(_render_finding, rest))}</details>"
+    return f"<section id='diagnosis'><h2>Why runs fell</h2>{content}</section>"
+
+
+def _render_finding(one: Finding) -> str:
+    numbers = []
+    if one.effect is not None:
+        between = f" (interval {one.interval[0]:+.3g} to {one.interval[1]:+.3g})" if one.interval else ""
+        numbers.append(f"effect {one.effect:+.3g}{between}")
+    if one.trials:
+        numbers.append(f"trials {', '.join(map(str, one.trials))}")
+    steps = f"<pre><code>{escape(one.next_steps)}</code></pre>"
+    after = f"<details><summary>What to do next</summary>{steps}</details>" if one.next_steps else ""
+    return (
+        f"<div class='verdict {html.escape(one.verdict.replace(' ', '-'))}'><p>{escape(one.cause)} ({escape(one.scope)}):"
+        f" {escape(one.verdict)}</p><p>{escape(one.sentence)}</p>"
+        f"<p class='muted'>{escape('; '.join(numbers))}</p>{after}</div>"
+    )
 
 
 def _render_chart(chart: Chart) -> str:

@@ -119,6 +119,14 @@ def test_the_answer_comes_first_then_the_diagnosis_then_figures_then_every_trial
     assert [number for best, number in rows if best] == ["1.0"]
 
 
+def test_what_is_supported_stands_open_and_the_rest_is_a_click_away(study: Study) -> None:
+    unknown = Verdict(verdict="cannot tell", effect=None, interval=None, next_steps="")
+    page = render_page(study, [unknown, Verdict()])
+    opened, folded = page.index(": supported"), page.index(": cannot tell")
+    assert opened < page.index("1 more that are not supported, or that these trials cannot tell") < folded
+    assert "No cause is supported by the trials so far." in render_page(study, [unknown])
+
+
 def test_every_number_that_is_sorted_by_is_the_number_itself(study: Study) -> None:
     page = render_page(study, [])
     peaks = study.trials().set_index("trial")["peak"]
