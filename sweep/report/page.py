@@ -174,9 +174,10 @@ def _render_finding(one: Finding) -> str:
         numbers.append(f"trials {', '.join(map(str, one.trials))}")
     steps = f"<pre><code>{escape(one.next_steps)}</code></pre>"
     after = f"<details><summary>What to do next</summary>{steps}</details>" if one.next_steps else ""
+    kind = html.escape(one.verdict.replace(" ", "-"))
     return (
-        f"<div class='verdict {html.escape(one.verdict.replace(' ', '-'))}'><p>{escape(one.cause)} ({escape(one.scope)}):"
-        f" {escape(one.verdict)}</p><p>{escape(one.sentence)}</p>"
+        f"<div class='verdict {kind}'><p>{escape(one.cause)} ({escape(one.scope)}): {escape(one.verdict)}</p>"
+        f"<p>{escape(one.sentence)}</p>"
         f"<p class='muted'>{escape('; '.join(numbers))}</p>{after}</div>"
     )
 
