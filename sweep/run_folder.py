@@ -142,6 +142,11 @@ def _find_strange(folder: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
+def seen_from_here(path: Path) -> Path:
+    """A path as seen from the current folder, where it lies below it."""
+    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
+
+
 def _folders(parent: Path, pattern: str) -> list[Path]:
     if not parent.is_dir():
         return []

@@ -14,7 +14,7 @@ from browser import Browser, open_browser
 
 from sweep.cli.report import write_report
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "pictures"
+FOLDER = Path(__file__).resolve().parent / "images"
 MARGIN = 12
 WIDTH = 1000
 PICTURES = {"answer": "#answer", "curves": "#figure-curves", "losses": "#figure-losses"}

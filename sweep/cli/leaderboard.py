@@ -11,6 +11,7 @@ import numpy as np
 
 from sweep.metrics import paired_interval
 from sweep.progress import WHOLE
+from sweep.run_folder import seen_from_here
 from sweep.status import Standing
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
@@ -53,9 +54,9 @@ def print_leaderboard(standing: Standing, *, study: Path) -> None:
             f" Evaluation took {judging / seconds:.0%} of the trials' time."
         )
     if standing.run_folder.report.is_file():
-        print(f"Report:     {_shown(standing.run_folder.report)}")
+        print(f"Report:     {seen_from_here(standing.run_folder.report)}")
     if standing.best_model is not None:
-        print(f"Best model: {_shown(standing.best_model)}")
+        print(f"Best model: {seen_from_here(standing.best_model)}")
     print(_ways_on(study, standing.best_model))
 
 
@@ -128,17 +129,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def _ways_on(study: Path, best_model: Path | None) -> str:
     """The commands to go on with, as they work from here."""
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "sweep" else Path("sweep")
-    name = shlex.quote(str(_shown(command)))
+    name = shlex.quote(str(seen_from_here(command)))
     file = shlex.quote(str(study))
     ways = [
         f"Look closer:   {name} dashboard {file}",
         f"More trials:   raise budget.trials in {file} and run it again",
     ]
     if best_model is not None:
-        ways.append(f'Load it:       SentenceTransformer("{_shown(best_model)}")')
+        ways.append(f'Load it:       SentenceTransformer("{seen_from_here(best_model)}")')
     return "\n".join(ways)
-
-
-def _shown(path: Path) -> Path:
-    """A path as seen from the current folder, where it lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path

@@ -20,6 +20,7 @@ from sweep.report.findings import Finding
 from sweep.report.gallery import draw_all
 from sweep.report.listing import render_trials
 from sweep.report.signs import render_sign
+from sweep.run_folder import seen_from_here
 from sweep.storage.records import StudyRecord
 from sweep.study import Study
 
@@ -147,8 +148,10 @@ def _render_settings(study: Study, answer: Answer) -> str:
     }
     listed = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in settings.items())
     model = study.standing.best_model
-    where = f"<pre><code>SentenceTransformer({escape(json.dumps(str(model), ensure_ascii=False))})</code></pre>"
-    return f"<dl>{listed}</dl>{where if model else ''}"
+    if model is None:
+        return f"<dl>{listed}</dl>"
+    folder = json.dumps(str(seen_from_here(model)), ensure_ascii=False)
+    return f"<dl>{listed}</dl><pre><code>SentenceTransformer({escape(folder)})</code></pre>"
 
 
 def _render_findings(findings: Sequence[Finding]) -> str:
