@@ -218,39 +218,49 @@ def has_study(connect: Connector, *, where: object) -> bool:
     return found is not None and None not in found
 
 
+class _OpeningConnector:
+    """A connector that can close again what it made while a study was opened; Optuna pickles it with a storage."""
+
+    def __init__(self, connect: Connector) -> None:
+        self._connect = connect
+        self._made: list[psycopg.Connection] | None = []
+
+    def __call__(self) -> psycopg.Connection:
+        connection = self._connect()
+        if self._made is not None:
+            self._made.append(connection)
+        return connection
+
+    def keep(self) -> None:
+        """The study is open: its pool closes what was made, and what will be."""
+        self._made = None
+
+    def close(self) -> None:
+        """Closes what was made and not kept."""
+        for connection in self._made or ():
+            connection.close()
+
+
 def _open(connect: Connector, where: object, kind: type[RDBStorage], **settings: Any) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
     skip = settings.pop("skip_table_creation", False)
-    is_open = False
-    made: list[psycopg.Connection] = []
-
-    def create() -> psycopg.Connection:
-        connection = connect()
-        if not is_open:
-            made.append(connection)
-        return connection
-
-    engine = {"creator": create, "pool_pre_ping": True, "pool_size": 2}
+    opening = _OpeningConnector(connect)
+    engine = {"creator": opening, "pool_pre_ping": True, "pool_size": 2}
 
     def open_once() -> RDBStorage:  # which makes only what is not there yet
         return kind(
             DRIVER, engine_kwargs={**engine, **settings}, skip_table_creation=skip, skip_compatibility_check=True
         )
 
-    try:
-        with explain_failures(where):
-            storage = repeat(open_once)
-            try:
-                repeat(storage._version_manager.check_table_schema_compatibility)
-            except RuntimeError as error:  # Optuna's word for a database of another version
-                raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
-        is_open = True
+    # Optuna leaves its connections open where it fails half-way
+    with contextlib.closing(opening), explain_failures(where):
+        storage = repeat(open_once)
+        try:
+            repeat(storage._version_manager.check_table_schema_compatibility)
+        except RuntimeError as error:  # Optuna's word for a database of another version
+            raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
+        opening.keep()
         return storage
-    finally:
-        if not is_open:  # Optuna leaves its connections open where it fails half-way
-            for connection in made:
-                connection.close()
-        made.clear()
 
 
 @contextlib.contextmanager
