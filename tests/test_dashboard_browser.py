@@ -74,7 +74,8 @@ def test_the_dashboard_follows_a_running_study_and_fetches_from_nowhere_else(run
 
 
 def test_the_dashboard_draws_the_figures_of_a_finished_study(running: Path) -> None:
-    assert wait_until(lambda: read_standing(running).record.attributes.get(ENDED_BY) is not None)
+    # the figures are written last, each in pieces, which the dashboard would show half
+    assert wait_until(lambda: has_ended(running))
     server = open_dashboard(running, port=0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -89,6 +90,11 @@ def test_the_dashboard_draws_the_figures_of_a_finished_study(running: Path) -> N
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def has_ended(file: Path) -> bool:
+    standing = read_standing(file)
+    return standing.record.attributes.get(ENDED_BY) is not None and standing.holder is None
 
 
 def wait_for_text(browser: Browser, text: str) -> None:
