@@ -47,7 +47,10 @@ class Nemesis:
         while how == "while it writes" and time.monotonic() < deadline:
             if any(folder.glob("work/checkpoint-*/*")) or any(folder.glob("*.partial/*")):
                 break
-        os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
         self.killed.append(how)
 
     def refresh(self, sweep):
@@ -99,7 +102,9 @@ def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bi
         assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
     finally:
         end_group(process.pid)
-    assert [line for line in out.splitlines() if line.startswith("killed")] == ["killed 0", f"killed {KILLS}"]
+    kills = [int(line.removeprefix("killed ")) for line in out.splitlines() if line.startswith("killed")]
+    assert kills[0] == 0
+    assert KILLS - 2 <= kills[1] <= KILLS  # one that comes late finds its process at its end already
     assert "differs" not in out
     (whole, whole_table), (killed, killed_table) = (read(file) for file in files)
     assert sum(trial.attributes.get("interruptions", 0) for trial in killed.trials) >= KILLS - 2
