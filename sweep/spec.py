@@ -284,7 +284,11 @@ class StoppingSpec(_Table):
     drop_off: Annotated[
         Annotated[DropOffSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")],
         Discriminator(lambda value: "range" if _kind(value) == "range" else "fixed"),
-    ] = Field(default=DropOffSpec(), description="The drop-off rule, or false to let every run go on to its end.")
+    ] = Field(default=DropOffSpec(), description="The drop-off rule, or false to let no run's fall stop it.")
+    outclassed: bool = Field(
+        default=False,
+        description="Whether a run is stopped, too, once it will not beat the best run of the study, fallen or not.",
+    )
 
 
 class StorageSpec(_Table):

@@ -15,7 +15,7 @@ from sweep.data import count_shared_documents
 from sweep.launch import LocalLauncher
 from sweep.messages import Assignment
 from sweep.plan import StudyPlan, plan_study
-from sweep.spec import DropOffSpec, FloatRange
+from sweep.spec import DropOffSpec, FloatRange, StoppingSpec
 from sweep.worker import Job
 
 MEASURED_STEPS = 4
@@ -92,15 +92,19 @@ def _describe_trials(plan: StudyPlan) -> Iterator[str]:
             f"Trial:    batch {size}: {steps} steps, {steps * size:,} examples in whole batches,"
             f" {len(plan.evaluations(size))} evaluations"
         )
-    rule = plan.spec.stopping.drop_off
+    yield f"Stopping: {_describe_stopping(plan.spec.stopping)}"
+
+
+def _describe_stopping(stopping: StoppingSpec) -> str:
+    rule, parts = stopping.drop_off, []
     if isinstance(rule, DropOffSpec):
         forecast = " and forecast" if rule.forecast else ""
-        yield (
-            f"Stopping: drop-off{forecast}, margin {rule.margin:g}, alpha {rule.alpha:g}, grace {rule.grace:g}"
-            " after warm-up"
+        parts.append(
+            f"drop-off{forecast}, margin {rule.margin:g}, alpha {rule.alpha:g}, grace {rule.grace:g} after warm-up"
         )
-    else:
-        yield "Stopping: none"
+    if stopping.outclassed:
+        parts.append("runs that will not beat the best one")
+    return "; ".join(parts) or "none"
 
 
 def _describe_cost(plan: StudyPlan, speed: dict[str, float] | None, slots: int) -> Iterator[str]:

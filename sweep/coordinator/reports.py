@@ -63,7 +63,7 @@ class Reports:
             per_query=np.stack(trial.per_query),
             warmup_end=trial.warmup_end,
             scheduler=trial.params.scheduler,
-            leads=trial.peak is not None and (rival is None or trial.peak.ndcg > rival),
+            rival=rival,
         )
         trial.stop_reason, trial.stop_numbers = verdict.reason, verdict.numbers
 

@@ -22,6 +22,9 @@ DROP_OFF = "drop-off"
 FORECAST = "forecast"
 """How that begins for one that is past its peak and will not beat it again."""
 
+OUTCLASSED = "outclassed"
+"""How that begins for one that will not beat the best run of the study."""
+
 
 @dataclass(frozen=True)
 class Conclusion:
@@ -38,7 +41,7 @@ def decide(
     per_query: NDArray[np.float32],
     warmup_end: float,
     scheduler: str = "linear",
-    leads: bool = False,
+    rival: float | None = None,
 ) -> tuple[Verdict, str]:
     """The verdict on a trial's last measurement, and the same in a few words for whoever watches.
 
@@ -48,8 +51,9 @@ def decide(
         per_query: (T, Q) NDCG of each query.
         warmup_end: Progress in [0, 1] at which the learning rate has risen.
         scheduler: Course of the learning rate after that.
-        leads: Whether the trial has the highest peak of the study so far. It is not given up on a forecast, since a
-            gain within the margin, which does not matter elsewhere, would be the study's own there.
+        rival: The highest peak of all other trials so far, or None. A trial that is above it leads the study, and is
+            not given up on a forecast alone, since a gain within the margin, which does not matter elsewhere, would be
+            the study's own there.
 
     Returns:
         Whether to stop and why, and the words.
@@ -57,21 +61,28 @@ def decide(
     if not np.isfinite(per_query[-1]).all():
         where = f"at {progress[-1] / WHOLE:.1%} of its budget"
         return Verdict(stop=True, reason=f"{DIVERGED}: the embeddings are not finite {where}"), DIVERGED
-    if not isinstance(stopping.drop_off, DropOffSpec):
+    rule = stopping.drop_off if isinstance(stopping.drop_off, DropOffSpec) else None
+    if rule is None and not stopping.outclassed:
         return Verdict(), "goes on"
-    settings = stopping.drop_off.model_dump(exclude={"forecast"})
+    settings = (rule or DropOffSpec()).model_dump(exclude={"forecast"})
     points = np.array(progress) / WHOLE
     fall = DropOff(**settings).explain(points, per_query, warmup_end)
     words = _describe_standing(fall)
     if progress[-1] >= WHOLE:
         return Verdict(), words
-    proof = _describe_fall(fall, stopping.drop_off.margin) if fall.fallen else None
-    if not stopping.drop_off.forecast:
-        return Verdict(stop=fall.fallen, reason=proof, numbers=asdict(fall) if proof else {}), words
     outlook = Forecast(**settings).explain(points, per_query, not_before=warmup_end, scheduler=scheduler)
-    if not outlook.settled or (leads and not fall.fallen):
-        return Verdict(), f"{words}; it may come back" if fall.fallen else words
-    return Verdict(stop=True, reason=proof or _describe_outlook(outlook), numbers=asdict(outlook) | asdict(fall)), words
+    peak = float(np.mean(per_query[1:], axis=1, dtype=np.float64).max(initial=-math.inf))
+    leads = rival is None or peak > rival
+    proof = _describe_fall(fall, rule.margin) if rule and fall.fallen else None
+    if rule and not rule.forecast and proof:
+        return Verdict(stop=True, reason=proof, numbers=asdict(fall)), words
+    numbers = asdict(outlook) | asdict(fall)
+    if rule and rule.forecast and outlook.settled and not (leads and not fall.fallen):
+        return Verdict(stop=True, reason=proof or _describe_outlook(outlook), numbers=numbers), words
+    if stopping.outclassed and rival is not None and not leads and outlook.can_stop and outlook.highest < rival:
+        numbers["rival"] = rival
+        return Verdict(stop=True, reason=_describe_outclassed(outlook, rival), numbers=numbers), words
+    return Verdict(), f"{words}; it may come back" if proof else words
 
 
 def _describe_standing(fall: Fall) -> str:
@@ -95,6 +106,13 @@ def _describe_outlook(outlook: Outlook) -> str:
     return (
         f"{FORECAST}: from {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and {outlook.needed:.4f}"
         f" would be needed to beat its peak of {outlook.peak:.4f} at {outlook.peak_progress:.1%} by the margin"
+    )
+
+
+def _describe_outclassed(outlook: Outlook, rival: float) -> str:
+    return (
+        f"{OUTCLASSED}: from {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and the study's best run"
+        f" reached {rival:.4f}"
     )
 
 

@@ -96,10 +96,10 @@ def draw_rates(trials: pd.DataFrame) -> Chart:
         sentence=(
             "Left the best that a run reached, right how much of it was left at its end (1 is all of it). Look for a"
             " format whose retention sinks to the right while the other's does not: then the rate is too high for that"
-            " format alone. Crosses were stopped: they would have gone on falling."
+            " format alone. Crosses were stopped before their end."
         ),
         panels=panels if len(rows) else (),
-        signs=[*sign_formats(formats, "dot"), Sign(text="fell and was stopped", colour=INK, shape="cross")],
+        signs=[*sign_formats(formats, "dot"), Sign(text="stopped", colour=INK, shape="cross")],
         missing="No trial has been measured yet.",
     )
 
@@ -140,7 +140,7 @@ def draw_batches(trials: pd.DataFrame) -> Chart:
         panels=[Panel(title="", traces=traces, layout=layout)] if len(rows) else (),
         signs=[
             *sign_formats(formats, "dot"),
-            Sign(text="fell and was stopped", colour=INK, shape="cross"),
+            Sign(text="stopped", colour=INK, shape="cross"),
             Sign(text="square-root rule", colour=MUTED, shape="dash"),
         ],
         missing="No trial has been measured yet.",
@@ -163,11 +163,10 @@ def _marks(rows: pd.DataFrame, colour: str, *, name: str, symbol: str, size: flo
 
 
 def _by_trial(rows: pd.DataFrame, formats: Sequence[str], *, x: str, y: str) -> Trace:
-    """One mark a trial, a cross where it fell and was stopped."""
+    """One mark a trial, a cross where it was stopped."""
     name = rows["data_format"].iloc[0]
     colour = colour_of(name, formats)
     shape = "circle" if formats.index(name) % 2 == 0 else "diamond"
-    stopped = rows["ended_by"] == "drop-off"
     return {
         "type": "scatter",
         "mode": "markers",
@@ -180,7 +179,7 @@ def _by_trial(rows: pd.DataFrame, formats: Sequence[str], *, x: str, y: str) -> 
             "color": colour,
             "opacity": 0.85,
             "size": 11,
-            "symbol": ["x" if fell else shape for fell in stopped],
+            "symbol": ["x" if stopped else shape for stopped in rows["stop_reason"].notna()],
             "line": {"width": 1, "color": PAPER},
         },
     }

@@ -41,6 +41,9 @@ Rule = Callable[[Sequence[RecordedRun]], Stops]
 FORECAST = "drop-off, by forecast"
 """Name of the rule that studies run under by default."""
 
+OUTCLASSED = "the same, and outclassed"
+"""Name of the rule of a study that stops runs, too, which will not beat its best."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
@@ -128,6 +131,7 @@ def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str
     first = int(min(run.progress[1] for run in runs))
     return {
         FORECAST: lambda runs: stop_by_curve(runs, verdicts, forecast=True),
+        OUTCLASSED: lambda runs: stop_by_curve(runs, verdicts, forecast=True, outclassed=True),
         "drop-off, proved": lambda runs: stop_by_curve(runs, verdicts, forecast=False),
         "Nop": lambda runs: stop_by_pruner(runs, NopPruner()),
         "Patient(None, 3, 0.01)": lambda runs: stop_by_pruner(runs, PatientPruner(None, patience=3, min_delta=0.01)),
@@ -149,10 +153,12 @@ class CurveVerdicts:
     Attributes:
         fallen: (T,) whether it has fallen.
         settled: (T,) whether it has no way back.
+        highest: (T,) what it will reach at most; infinite where that cannot be said yet.
     """
 
     fallen: Sequence[bool]
     settled: Sequence[bool]
+    highest: Sequence[float]
 
 
 def judge_curve(run: RecordedRun, settings: CurveRule) -> CurveVerdicts:
@@ -160,17 +166,23 @@ def judge_curve(run: RecordedRun, settings: CurveRule) -> CurveVerdicts:
     own = {"margin": settings.margin, "alpha": settings.alpha, "grace": settings.grace}
     drop_off, forecast = DropOff(**own), Forecast(**own)
     looks = [(run.progress[: place + 1] / WHOLE, run.per_query[: place + 1]) for place in range(len(run.progress))]
+    outlooks = [
+        forecast.explain(points, values, not_before=run.warmup_end, scheduler=run.scheduler) for points, values in looks
+    ]
     return CurveVerdicts(
         fallen=[drop_off.fallen(points, values, run.warmup_end) for points, values in looks],
-        settled=[
-            forecast.settled(points, values, not_before=run.warmup_end, scheduler=run.scheduler)
-            for points, values in looks
-        ],
+        settled=[outlook.settled for outlook in outlooks],
+        highest=[outlook.highest if outlook.can_stop else math.inf for outlook in outlooks],
     )
 
 
 def stop_by_curve(
-    runs: Sequence[RecordedRun], verdicts: Mapping[str, CurveVerdicts], *, forecast: bool, best: float = -math.inf
+    runs: Sequence[RecordedRun],
+    verdicts: Mapping[str, CurveVerdicts],
+    *,
+    forecast: bool,
+    outclassed: bool = False,
+    best: float = -math.inf,
 ) -> Stops:
     """The stops of our verdicts, as the coordinator obeys them.
 
@@ -179,6 +191,7 @@ def stop_by_curve(
         verdicts: The verdicts on each, by name.
         forecast: Whether a run is stopped once it has no way back, the one that leads only where it has fallen, too;
             else once it has fallen.
+        outclassed: Whether a run is stopped, too, that will not beat the highest peak before it.
         best: The highest peak of the runs before these.
     """
     stops: Stops = []
@@ -186,8 +199,10 @@ def stop_by_curve(
         found, last, peak = verdicts[run.name], len(run.progress) - 1, -np.inf
         for place in range(1, last + 1):
             peak = max(peak, float(run.means[place]))
-            fallen, settled = found.fallen[place], found.settled[place]
-            if place == last or (settled and (fallen or peak <= best) if forecast else fallen):
+            fallen, settled, leads = found.fallen[place], found.settled[place], peak > best
+            has_dropped = settled and (fallen or not leads) if forecast else fallen
+            is_outclassed = outclassed and not leads and found.highest[place] < best
+            if place == last or has_dropped or is_outclassed:
                 stops.append(place)
                 break
         best = max(best, peak)

@@ -194,7 +194,7 @@ def run_course(
             progress=progress,
             per_query=np.array(values, dtype=np.float32),
             warmup_end=ends,
-            leads=float(np.mean(values[1:], axis=1).max()) > rival,
+            rival=rival,
         )
         if verdict.stop:
             stop = "settled" if str(verdict.reason).startswith(FORECAST) else "fallen"

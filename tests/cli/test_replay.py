@@ -55,7 +55,7 @@ def test_a_study_and_a_bank_of_its_runs_are_replayed_alike(
     assert status == 0
     found = json.loads(printed)
     assert (found["version"], found["runs"]) == (1, 2)
-    ours, proved, nop = (found["rules"][place] for place in range(3))
+    ours, _, proved, nop = found["rules"][:4]
     assert (ours["fallen"], ours["fallen_stopped"], ours["healthy_stopped"], ours["wrong"]) == (1, 1.0, 0.0, 0.0)
     assert max(ours["budget"], proved["budget"]) < nop["budget"] == 1.0
     save_bank(tmp_path / "bank.npz", open_study(whole).recorded_runs())

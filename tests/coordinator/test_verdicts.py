@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def verdict(
         progress=progress,
         per_query=curve(*means),
         warmup_end=warmup_end,
+        rival=0.99,  # it does not lead
     )[0]
 
 
@@ -100,12 +102,45 @@ def test_a_run_that_has_fallen_goes_on_while_it_may_come_back() -> None:
 
 
 def test_the_run_that_leads_is_not_given_up_on_a_forecast_alone() -> None:
-    def stops(progress: list[int], means: list[float]) -> bool:
-        found, _ = decide(StoppingSpec(), progress=progress, per_query=curve(*means), warmup_end=0.0, leads=True)
+    def stops(progress: list[int], means: list[float], rival: float | None) -> bool:
+        found, _ = decide(StoppingSpec(), progress=progress, per_query=curve(*means), warmup_end=0.0, rival=rival)
         return found.stop
 
-    assert not stops(*FLAT)
-    assert stops(*FALLEN)
+    assert not stops(*FLAT, rival=None)
+    assert not stops(*FLAT, rival=0.55)
+    assert stops(*FLAT, rival=0.65)
+    assert stops(*FALLEN, rival=None)
+
+
+SLOW_RISE = ([0, 100, 200, 300, 400], [0.5, 0.51, 0.52, 0.53, 0.54])
+
+
+@pytest.mark.parametrize(
+    ("stopping", "rival", "stops"),
+    [
+        pytest.param({"outclassed": True}, 0.9, True, id="it will not beat the best run"),
+        pytest.param({"outclassed": True, "drop_off": False}, 0.9, True, id="without a drop-off rule as well"),
+        pytest.param({}, 0.9, False, id="unless the study asks for it, a slow rise lives"),
+        pytest.param({"outclassed": True}, 0.55, False, id="it may still beat the best run"),
+        pytest.param({"outclassed": True}, 0.53, False, id="it leads"),
+        pytest.param({"outclassed": True}, None, False, id="there is no other run"),
+    ],
+)
+def test_a_run_that_is_outclassed_is_stopped(stopping: dict[str, Any], rival: float | None, stops: bool) -> None:
+    progress, means = SLOW_RISE
+    found, _ = decide(StoppingSpec(**stopping), progress=progress, per_query=curve(*means), warmup_end=0.0, rival=rival)
+    assert found.stop == stops
+    assert (found.reason or "").startswith("outclassed: from 0.5400 it will reach 0.") == stops
+    assert found.numbers.get("rival") == (rival if stops else None)
+
+
+@pytest.mark.parametrize("progress", [[0, 100], [0, 100, 300, 310, 320], [0, 100, 200, 300, 1000]])
+def test_no_run_is_outclassed_before_there_is_enough_of_its_curve_or_at_its_end(progress: list[int]) -> None:
+    means = SLOW_RISE[1][: len(progress)]
+    found, _ = decide(
+        StoppingSpec(outclassed=True), progress=progress, per_query=curve(*means), warmup_end=0.31, rival=0.9
+    )
+    assert found == Verdict()
 
 
 @pytest.mark.parametrize("stopping", [StoppingSpec(), StoppingSpec(drop_off=False)])

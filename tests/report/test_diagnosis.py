@@ -30,7 +30,7 @@ from sweep.report.diagnosis.causes import (
 )
 from sweep.report.diagnosis.overfitting import measure_rise
 from sweep.report.diagnosis.runs import COMMON, Reached, RunOutcome
-from sweep.report.diagnosis.verdicts import FORECAST, decide, diagnose_runs
+from sweep.report.diagnosis.verdicts import STOPS, decide, diagnose_runs
 from sweep.space import SearchSpace
 from sweep.spec import FloatRange, SpaceSpec, load_study
 from sweep.testing import write_toy_study
@@ -161,8 +161,8 @@ def test_a_study_without_a_run_that_ended_has_no_verdict() -> None:
     assert diagnose_runs([], space=QUICKSTART) == []
 
 
-def test_the_coordinators_word_for_a_forecast_is_known() -> None:
-    assert coordinator.FORECAST == FORECAST
+def test_the_coordinators_words_for_stops_are_known() -> None:
+    assert set(STOPS) == {coordinator.FORECAST, coordinator.OUTCLASSED}
 
 
 def test_one_run_tells_nothing() -> None:

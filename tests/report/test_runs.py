@@ -20,7 +20,11 @@ PARAMS = Params(
 
 
 def run_of(
-    means: list[float], *, stop: Stop | None = None, losses: list[float | None] | None = None
+    means: list[float],
+    *,
+    stop: Stop | None = None,
+    rival: float = math.inf,
+    losses: list[float | None] | None = None,
 ) -> RunOutcome | None:
     """A run of four queries whose NDCG has these means at 0, 10 %, 20 % and so on."""
     spread = np.array([-0.1, 0.1, -0.05, 0.05])
@@ -33,6 +37,7 @@ def run_of(
         warmup_end=0.1,
         stop=stop,
         margin=0.01,
+        rival=rival,
         losses=losses or [],
     )
 
@@ -61,6 +66,12 @@ def test_a_run_that_had_fallen_is_taken_to_have_stayed_down_and_one_that_would_n
     assert (fallen.end.most, fallen.end.least_fall) == (pytest.approx(0.55), pytest.approx(0.05))
     assert (settled.end.most, settled.end.least_fall) == (pytest.approx(0.61), 0.0)
     assert settled.reached[0].most == pytest.approx(0.6)  # measured, not guessed
+
+
+def test_a_run_that_was_outclassed_may_have_come_up_to_the_one_it_would_not_beat() -> None:
+    run = run_of([0.5, 0.6, 0.59], stop="outclassed", rival=0.8)
+    assert run is not None
+    assert (run.end.most, run.end.least_fall) == (0.8, 0.0)
 
 
 def test_what_is_measured_between_two_points_is_carried_forward_to_the_second() -> None:

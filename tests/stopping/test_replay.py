@@ -92,7 +92,7 @@ def test_every_rule_is_replayed_in_every_order(runs: list[RecordedRun]) -> None:
     replayed = replay_runs(runs, DropOff(), orders=3)
     by_name = {found.rule: found for found in replayed}
     assert list(by_name) == [
-        *("drop-off, by forecast", "drop-off, proved", "Nop", "Patient(None, 3, 0.01)"),
+        *("drop-off, by forecast", "the same, and outclassed", "drop-off, proved", "Nop", "Patient(None, 3, 0.01)"),
         *("Median", "SuccessiveHalving", "Hyperband", "Wilcoxon"),
     ]
     assert by_name["Nop"].mean("budget") == 1.0
@@ -103,6 +103,18 @@ def test_every_rule_is_replayed_in_every_order(runs: list[RecordedRun]) -> None:
     for found in replayed:
         assert found.best.shape == (3, len(SHARES))
         assert (np.diff(found.best, axis=1) >= 0).all()
+
+
+def test_a_run_that_will_not_beat_the_best_before_it_is_stopped_where_that_is_asked_for(
+    runs: list[RecordedRun],
+) -> None:
+    best, slow = runs[0], runs[2]  # rises by 0.2, and slowly by 0.1
+    verdicts = {run.name: judge_curve(run, DropOff()) for run in runs}
+    assert stop_by_curve([best, slow], verdicts, forecast=True) == [10, 10]
+    first, second = stop_by_curve([best, slow], verdicts, forecast=True, outclassed=True)
+    assert first == 10
+    assert second < 10
+    assert stop_by_curve([slow, best], verdicts, forecast=True, outclassed=True) == [10, 10]
 
 
 def test_a_run_is_judged_on_some_queries_and_held_against_all_of_them(runs: list[RecordedRun]) -> None:

@@ -24,8 +24,9 @@ LEAST_NOISE = 0.001
 COMMON = (150, 300, 600, WHOLE)
 """Progress in thousandths at which runs are compared: on the way, where fewer have been stopped yet, and at the end."""
 
-Stop = Literal["fallen", "settled"]
-"""Why a run was stopped: it had fallen, or it would not beat its peak by the margin, whether or not it falls."""
+Stop = Literal["fallen", "settled", "outclassed"]
+"""Why a run was stopped: it had fallen; it would not beat its peak by the margin, whether or not it falls; or it would
+not beat another run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,8 @@ class Reached:
         fall_noise: Standard error over queries of its difference from the peak.
         most: Most NDCG@10 that it can have held at the common progress. A run that was not stopped before held what
             was measured; one that had fallen is taken to have stayed where it was, or lower; one that was stopped
-            because it would not beat its peak may have come back to it, and the margin above.
+            because it would not beat its peak may have come back to it, and the margin above; and one that would not
+            beat another run may have come up to that.
         is_stopped: Whether the run had been stopped before.
     """
 
@@ -103,6 +105,7 @@ def measure_run(
     warmup_end: float,
     stop: Stop | None,
     margin: float = 0.0,
+    rival: float = math.inf,
     share: float | None = None,
     losses: Sequence[float | None] = (),
 ) -> RunOutcome | None:
@@ -117,6 +120,7 @@ def measure_run(
         warmup_end: Progress in [0, 1] at which its warm-up ended.
         stop: Why it was stopped before its budget was spent; None where it was not.
         margin: Gain over its peak that a run may make which was stopped because it would make none.
+        rival: What another run reached that a run would not beat which was stopped for that.
         share: Share of anchors with a false negative in their batch.
         losses: (T,) validation loss in its own format, None where there is none.
 
@@ -128,7 +132,10 @@ def measure_run(
     points = [point for point, kept in zip(progress, finite, strict=True) if kept]
     if len(points) < 2:
         return None
-    reached = tuple(_reach(points, values, common, stop=stop, margin=margin) for common in COMMON)
+    means = values.mean(axis=1)
+    ceilings = {"fallen": float(means[-1]), "settled": float(means.max()) + margin, "outclassed": rival}
+    most = ceilings[stop] if stop else None
+    reached = tuple(_reach(points, values, common, most=most) for common in COMMON)
     own = [loss for loss, kept in zip(losses, finite, strict=True) if kept] if losses else []
     first = max(points.index(reached[-1].peak_progress), 1)  # the untrained model's loss is not measured
     at_peak, at_end = (own[first], own[-1]) if own else (None, None)
@@ -142,23 +149,29 @@ def measure_run(
     )
 
 
-def _reach(
-    points: Sequence[int], values: NDArray[np.float64], common: int, *, stop: Stop | None, margin: float
-) -> Reached:
-    """What a run of the measurements (T,) and (T, Q) had come to at a common progress."""
+def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, most: float | None) -> Reached:
+    """What a run of the measurements (T,) and (T, Q) had come to at a common progress.
+
+    Args:
+        points: (T,) thousandths.
+        values: (T, Q) NDCG of each query.
+        common: The progress.
+        most: Most NDCG@10 that it can have held later where it was stopped; None where it was not.
+    """
     last = value_at([(point, place) for place, point in enumerate(points)], common)
     end = 0 if last is None else int(last)
     means = values[: end + 1].mean(axis=1)
     top = int(np.argmax(means))
     moved = _paired_error(values[0], values[end])
-    is_stopped = stop is not None and points[-1] < common
+    is_stopped = most is not None and points[-1] < common
+    held = float(means[end])
     return Reached(
         peak=float(means[top]),
         peak_progress=points[top],
-        held=float(means[end]),
+        held=held,
         held_noise=max(moved, LEAST_NOISE),
         fall_noise=max(math.hypot(_paired_error(values[top], values[end]), STILL * moved), LEAST_NOISE),
-        most=float(means[top]) + margin if is_stopped and stop == "settled" else float(means[end]),
+        most=held if most is None or not is_stopped else most,
         is_stopped=is_stopped,
     )
 

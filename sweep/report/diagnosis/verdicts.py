@@ -6,7 +6,8 @@ is at most 5 % a study, however many causes, formats and scopes it has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -46,8 +47,8 @@ ALPHA_OVERFITTING = 0.01
 FIRST_WEIGHT = 3.0
 """How much more of the chance of an error goes to the first outcome of a cause than to each of its others."""
 
-FORECAST = "forecast"
-"""How the coordinator's reason for stopping a run begins that would not have beaten its peak."""
+STOPS: Mapping[str, Stop] = {"forecast": "settled", "outclassed": "outclassed"}
+"""Why a run was stopped, by the first word of the coordinator's reason; for any other reason it had fallen."""
 
 MARGIN = 0.01
 """Effect on NDCG@10 that matters, where the study stops no run and so names no margin."""
@@ -127,7 +128,7 @@ def collect_runs(study: Study) -> list[RunOutcome]:
         untrained = study.per_query[UNTRAINED][1]
         own = frame.loc[frame["trial"] == trial.number, "validation_loss"]
         losses = [None, *(None if np.isnan(loss) else float(loss) for loss in own)]
-        steps = int(trial.attributes.get("steps", 0))
+        steps, end = int(trial.attributes.get("steps", 0)), study.ends.get(trial.number)
         run = measure_run(
             trial.number,
             trial.params,
@@ -136,6 +137,7 @@ def collect_runs(study: Study) -> list[RunOutcome]:
             warmup_end=warmup_end(trial.params.warmup_ratio, steps) if steps else trial.params.warmup_ratio,
             stop=_find_stop(trial.stop_reason),
             margin=_find_margin(study),
+            rival=end.stop_numbers.get("rival", math.inf) if end else math.inf,
             share=trial.attributes.get("false_negatives"),
             losses=losses,
         )
@@ -148,7 +150,7 @@ def _find_stop(reason: str | None) -> Stop | None:
     """Why a run was stopped; one that diverged has fallen."""
     if reason is None:
         return None
-    return "settled" if reason.startswith(FORECAST) else "fallen"
+    return STOPS.get(reason.partition(":")[0], "fallen")
 
 
 def decide(effect: float, interval: tuple[float, float], *, matters: float, either_way: bool = False) -> Answer:
