@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import math
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from scripted import run
 
 import sweep
 from sweep import open_study
+from sweep.cli.report import write_report
 from sweep.errors import SweepError
 from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage
@@ -132,6 +134,26 @@ def test_reading_changes_nothing(study: Study) -> None:
     assert opened.trials().equals(study.trials())
     assert set(opened.per_query) == set(study.per_query)
     assert database.read_bytes() == before
+
+
+def test_of_a_trial_that_begins_while_the_study_is_read_nothing_is_seen(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={}, budget={"trials": 2}, space={"start": START[:2]})
+    run(file)
+    before = open_study(file)
+    later = 2  # Optuna's trials were read before it was asked for, our tables after it was measured
+    with contextlib.closing(open_storage(RunFolder.beside(file).database).engine.raw_connection()) as connection:
+        for table in ("evaluations", "sweep_runs", "sweep_trials"):
+            found = connection.execute(f"SELECT * FROM {table} WHERE trial = 1")
+            names = [column[0] for column in found.description]
+            copied = ", ".join(str(later) if name == "trial" else name for name in names if name != "id")
+            into = ", ".join(name for name in names if name != "id")
+            connection.execute(f"INSERT INTO {table} ({into}) SELECT {copied} FROM {table} WHERE trial = 1")
+        connection.commit()
+    study = open_study(file)
+    assert study.trials().equals(before.trials())
+    assert study.evaluations().equals(before.evaluations())
+    assert study.runs == before.runs
+    assert "trial 1" in write_report(str(file)).read_text(encoding="utf-8")
 
 
 def test_a_study_of_the_version_before_opens_with_what_it_has(tmp_path: Path) -> None:
