@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from history import read_history
 
 from sweep.errors import CheckpointError
 from sweep.run_folder import RunFolder
@@ -21,16 +21,8 @@ from sweep.training.checkpoint import MANIFEST, verify
 
 Violations = Counter[str]
 
-
-def read_history(file: Path) -> list[dict[str, Any]]:
-    """The lines that trials appended; a line that its writer's death cut off was not answered, and is left out."""
-    if not file.exists():
-        return []
-    found = []
-    for line in file.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            found.append(json.loads(line))
-    return found
+KILLED_TOO_OFTEN = "times without progress"
+"""How the cause ends of a trial whose processes were killed again and again before they got any further."""
 
 
 def compare_reports(
@@ -57,6 +49,18 @@ def compare_reports(
     return found
 
 
+def find_late_words(history: Sequence[Mapping[str, Any]]) -> Violations:
+    """Counts what a process of a trial wrote after a newer one of the same trial had begun."""
+    found: Violations = Counter()
+    newest: dict[int, int] = {}
+    for line in history:
+        trial, attempt = line["trial"], line["attempt"]
+        found["words of an older attempt"] += attempt < newest.get(trial, 0)
+        if line["event"] == "begin":
+            newest[trial] = max(attempt, newest.get(trial, 0))
+    return found
+
+
 def check_study(place: StudyPlace, folder: RunFolder, history: Path, *, budget: int) -> Violations:
     """Everything that must hold of a study that has ended."""
     storage = place.open_read_only()
@@ -73,7 +77,12 @@ def check_study(place: StudyPlace, folder: RunFolder, history: Path, *, budget: 
         committed = {(row.trial, row.progress): row.ndcg for row in table.rows()}
     finally:
         storage.engine.dispose()
-    found = compare_reports(read_history(history), committed, shown)
+    lines = read_history(history)
+    found = compare_reports(lines, committed, shown) + find_late_words(lines)
+    found["trials that failed of anything but kills"] += sum(
+        trial.state == "fail" and not str(trial.attributes.get("error")).endswith(KILLED_TOO_OFTEN)
+        for trial in record.trials
+    )
     found["trials above or below the budget"] += abs(record.counted - budget)
     found["trials left running"] += sum(trial.state in ("running", "waiting") for trial in record.trials)
     found["checkpoints that do not load"] += count_broken(folder)

@@ -7,21 +7,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["worker", "coordinator", "both", "terminate", "freeze", "thaw", "lock", "server", "disk"]
+Kind = Literal["worker", "coordinator", "both", "terminate", "freeze", "thaw", "lock", "server", "full", "broken"]
 
 WEIGHTS: dict[Kind, float] = {
     "worker": 20.0,  # kill -9 of a trial's process
     "coordinator": 3.0,  # kill -9 of the coordinator alone
     "both": 3.0,  # kill -9 of everything at once
-    "terminate": 1.0,  # SIGTERM to the coordinator alone
+    "terminate": 1.0,  # SIGTERM to the coordinator alone, or to every process
     "freeze": 1.0,  # SIGSTOP to a trial's process or the coordinator for a while, then SIGCONT
     "thaw": 1.0,  # a trial's process is stopped, its coordinator killed, and it goes on under the next one
     "lock": 0.5,  # somebody else holds a lock on the database
     "server": 1.0,  # the PostgreSQL server is killed and started again
-    "disk": 0.5,  # the disk is full for a while
+    "full": 0.5,  # the disk is full for a while (ENOSPC)
+    "broken": 0.5,  # the disk cannot be written for a while (EIO), for a trial's process or the coordinator
 }
-KILLS: dict[Kind, int] = {"worker": 1, "coordinator": 1, "both": 2, "thaw": 1, "server": 1}
-"""Processes that each attack kills."""
+
+LONGEST_S: dict[Kind, float] = {"freeze": 30.0, "lock": 30.0, "server": 60.0, "full": 5.0, "broken": 5.0}
+"""Seconds that each attack lasts at the most, where it lasts."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Attack:
     Attributes:
         kind: What is done.
         wait_s: Seconds before it.
-        duration_s: Seconds for which it lasts, where it lasts.
+        duration_s: Seconds for which it lasts; 0 where it is done in a moment.
         choice: A number in [0, 1) by which its victim is chosen.
     """
 
@@ -48,11 +50,12 @@ def plan_attacks(seed: int, *, kinds: frozenset[Kind], pace_s: float, longest_s:
         seed: Seed.
         kinds: What can be done where the sweep runs.
         pace_s: Seconds between attacks, in the mean.
-        longest_s: Longest time that an attack lasts; one in ten of those that last takes as long.
+        longest_s: Longest time that any attack lasts; one in ten of those that last takes as long as its kind may.
     """
     chosen = random.Random(seed)
     names = sorted(kinds)
     while True:
         (kind,) = chosen.choices(names, [WEIGHTS[name] for name in names])
-        duration_s = longest_s if chosen.random() < 0.1 else chosen.uniform(0.2, min(3.0, longest_s))
-        yield Attack(kind, chosen.expovariate(1.0 / pace_s), duration_s, chosen.random())
+        longest = min(longest_s, LONGEST_S.get(kind, 0.0))
+        duration_s = longest if chosen.random() < 0.1 else chosen.uniform(0.2, 3.0)
+        yield Attack(kind, chosen.expovariate(1.0 / pace_s), min(duration_s, longest), chosen.random())

@@ -7,14 +7,13 @@ import os
 import time
 from typing import Any
 
+from history import HISTORY
+
 from sweep.messages import Assignment, Channel, Report, TrialResult, Verdict
 from sweep.trial import judge_models, list_devices, prepare_study
 from sweep.trial import run_trial as run_real_trial
 
-__all__ = ["HISTORY", "judge_models", "list_devices", "prepare_study", "run_trial"]
-
-HISTORY = "CHAOS_HISTORY"
-"""Environment variable that names the file."""
+__all__ = ["judge_models", "list_devices", "prepare_study", "run_trial"]
 
 
 class RecordingChannel:
@@ -39,7 +38,8 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
 
 
 def note(task: Assignment, event: str, **numbers: Any) -> None:
-    entry = {"time": time.time(), "event": event, "trial": task.trial, "pid": os.getpid(), **numbers}
+    who = {"trial": task.trial, "attempt": task.attempt, "pid": os.getpid()}
+    entry = {"time": time.time(), "event": event, **who, **numbers}
     descriptor = os.open(os.environ[HISTORY], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(descriptor, (json.dumps(entry) + "\n").encode())
     os.close(descriptor)

@@ -3,7 +3,8 @@
     make chaos ARGS="--kills 1000 --seed 0 --storage sqlite --trials scripted"
 
 One study after another is run and attacked until enough processes were killed. The exit status is 1 where something did
-not hold. The full disk needs the right to mount a small file system; where that is missing it is left out, and said.
+not hold. The full disk needs the right to mount a small file system, and the broken one needs strace and the right to
+use it; what is missing is left out, and said.
 """
 
 from __future__ import annotations
@@ -12,20 +13,24 @@ import argparse
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "chaos"), str(TESTS), str(TESTS.parent)]
 
 from arena import Arena  # noqa: E402
-from checker import check_study, read_history  # noqa: E402
-from nemesis import KILLS, Kind, plan_attacks  # noqa: E402
+from attacks import Attacker, can_trace  # noqa: E402
+from checker import check_study  # noqa: E402
+from history import read_history  # noqa: E402
+from looks import SCHEMA  # noqa: E402
+from nemesis import WEIGHTS, Kind, plan_attacks  # noqa: E402
 from postgres import PostgresServer  # noqa: E402
 
 from sweep.run_folder import RunFolder  # noqa: E402
@@ -35,29 +40,33 @@ from sweep.testing import write_tiny_model, write_toy_study  # noqa: E402
 PROMISES = (
     "acknowledged reports lost",
     "reports altered or doubled",
+    "words of an older attempt",
     "trials running without a process 5 s after a start",
     "trials left running",
     "trials above or below the budget",
+    "trials that failed of anything but kills",
     "processes left behind",
     "database integrity errors",
     "checkpoints that do not load",
 )
 DISK_MIB = 128
+WORKERS = {"devices": "cpu:2"}
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[bool]:
-    """A file system of its own for a folder, for the life of a block; gives whether that was allowed."""
+def small_disk(folder: Path) -> Iterator[Path | None]:
+    """A file system of its own for a folder, for the life of a block; None where that is not allowed."""
     size = f"size={DISK_MIB}m"
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, check=False)
     try:
-        yield mounted.returncode == 0
+        yield folder if mounted.returncode == 0 else None
     finally:
         if mounted.returncode == 0:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
 def write_study(folder: Path, history: Path, *, real: bool, trials: int) -> Path:
+    """A study of two trials at once."""
     if real:
         write_tiny_model(folder / "model", dropout=0.1)
         space = {"batch_size": 4, "learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}}
@@ -66,50 +75,53 @@ def write_study(folder: Path, history: Path, *, real: bool, trials: int) -> Path
     return write_toy_study(folder, script=script, budget={"trials": trials}, workers=WORKERS)
 
 
-WORKERS = {"devices": "cpu:2"}
+def choose_kinds(wanted: Sequence[Kind], *, has_server: bool, has_disk: bool) -> frozenset[Kind]:
+    """What is wanted and can be done here."""
+    missing: dict[Kind, bool] = {"server": not has_server, "full": not has_disk, "broken": not can_trace()}
+    return frozenset(kind for kind in wanted if not missing.get(kind))
 
 
 def run_round(
     seed: int, scratch: Path, *, server: PostgresServer | None, kills: int, options: argparse.Namespace
 ) -> Counter[str]:
     """One study, attacked until it has ended; what was done, and what did not hold."""
-    found: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(dir=scratch) as name, small_disk(Path(name)) as has_disk:
-        folder, history = Path(name) / "study", Path(name) / "history.jsonl"
-        kinds: set[Kind] = set(KILLS) | {"terminate", "freeze", "lock"}
-        kinds |= {"disk"} if has_disk and options.trials == "scripted" else set()
-        kinds -= set() if server else {"server"}
+    history = scratch / f"history-{seed}.jsonl"  # not on the disk that is filled
+    with tempfile.TemporaryDirectory(dir=scratch) as name, small_disk(Path(name)) as disk:
         real = options.trials == "real"
-        budget = options.budget
-        file = write_study(folder, history, real=real, trials=budget)
+        file = write_study(Path(name) / "study", history, real=real, trials=options.budget)
         run_folder = RunFolder.beside(file)
         place: StudyPlace = SqlitePlace(run_folder)
         if server is not None:
-            server.execute("DROP SCHEMA IF EXISTS sweep_toy CASCADE")
+            server.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
             place = PostgresPlace(server.address(), "toy", run_folder)
+        kinds = choose_kinds(options.kinds, has_server=server is not None, has_disk=disk is not None)
+        attacks = plan_attacks(seed, kinds=kinds, pace_s=options.pace, longest_s=options.longest)
         arena = Arena(file, "real_jobs" if real else "sweep.testing", history, server)
-        attacks = plan_attacks(seed, kinds=frozenset(kinds), pace_s=options.pace, longest_s=options.longest)
+        attacker = Attacker(arena, disk=disk)
         try:
             goes_on = True
-            while goes_on and found["kills"] < kills:
-                attack = next(attacks)
-                goes_on = arena.attack(attack)
-                found["kills"] += KILLS.get(attack.kind, 0) if goes_on else 0
-                found[attack.kind] += goes_on
+            while goes_on and arena.kills < kills:
+                goes_on = attacker.attack(next(attacks))
             while goes_on:  # enough: it may come to its end
                 goes_on = arena.go_on()
         finally:
             arena.close()
-        found += arena.violations
-        found += check_study(place, run_folder, history, budget=budget)
+        found = attacker.done + arena.violations
+        found += check_study(place, run_folder, history, budget=options.budget)
+        found["kills"] += arena.kills
         found["starts"] += arena.starts
         found["answered"] += sum(line["event"] == "answered" for line in read_history(history))
-        if set(found) & set(PROMISES) or any(key.startswith("coordinators that") for key in found):
+        if any(found[promise] for promise in promises(found)):
             print("\n".join(arena.said), flush=True)
     return found
 
 
-def main() -> int:
+def promises(found: Counter[str]) -> list[str]:
+    """What must be 0 of all that was counted."""
+    return [*PROMISES, *(key for key in found if key.startswith("coordinators that"))]
+
+
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Attack running sweeps and check that nothing is lost.")
     parser.add_argument("--kills", type=int, default=60, help="processes to kill (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks (default: %(default)s)")
@@ -117,9 +129,15 @@ def main() -> int:
     parser.add_argument("--trials", choices=["scripted", "real"], default="scripted")
     parser.add_argument("--budget", type=int, default=12, help="trials of each study (default: %(default)s)")
     parser.add_argument("--pace", type=float, default=0.4, help="mean seconds between attacks (default: %(default)s)")
-    parser.add_argument("--longest", type=float, default=30.0, help="longest attack, in seconds (default: %(default)s)")
-    options = parser.parse_args()
+    parser.add_argument("--longest", type=float, default=60.0, help="longest attack, in seconds (default: %(default)s)")
+    parser.add_argument("--kinds", nargs="+", choices=list(WEIGHTS), default=list(WEIGHTS), help="these attacks alone")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = parse_options()
     os.environ.pop("SWEEP_STORAGE", None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the file system goes too
     began, total = time.monotonic(), Counter[str]()
     server = PostgresServer() if options.storage == "postgresql" else None
     try:
@@ -128,9 +146,8 @@ def main() -> int:
                 left = options.kills - total["kills"]
                 if left <= 0:
                     break
-                found = run_round(
-                    options.seed * 1000 + number, Path(scratch), server=server, kills=left, options=options
-                )
+                seed = options.seed * 1000 + number
+                found = run_round(seed, Path(scratch), server=server, kills=left, options=options)
                 total += found
                 total["studies"] += 1
                 print(f"study {number}: {dict(+found)}", flush=True)
@@ -138,12 +155,10 @@ def main() -> int:
         if server is not None:
             server.close()
     print(f"\n{total['studies']} studies, {total['kills']} kills, {time.monotonic() - began:.0f} s")
-    others = [key for key in total if key.startswith("coordinators that")]
-    for promise in (*PROMISES, *others):
+    print(", ".join(f"{kind} {total[kind]}" for kind in WEIGHTS))
+    for promise in promises(total):
         print(f"{total[promise]:>6}  {promise}")
-    if "disk" not in total and options.trials == "scripted":
-        print("the disk was never filled: no attack of that kind was drawn, or no file system may be mounted")
-    return 1 if any(total[promise] for promise in (*PROMISES, *others)) else 0
+    return 1 if any(total[promise] for promise in promises(total)) else 0
 
 
 if __name__ == "__main__":

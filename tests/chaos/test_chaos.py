@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checker import compare_reports, count_broken, read_history
-from nemesis import KILLS, WEIGHTS, plan_attacks
+from checker import compare_reports, count_broken, find_late_words
+from history import read_history
+from nemesis import LONGEST_S, WEIGHTS, plan_attacks
 
 from sweep.run_folder import RunFolder
 from sweep.training.checkpoint import publish
@@ -70,13 +71,21 @@ def test_a_checkpoint_that_is_not_what_its_manifest_says_is_found(tmp_path: Path
     assert count_broken(folder) == 1
 
 
+def test_what_an_older_attempt_writes_after_a_newer_one_began_is_found() -> None:
+    lines = [(0, 1, "begin"), (1, 1, "begin"), (0, 1, "report"), (0, 2, "begin"), (1, 1, "answered"), (0, 2, "report")]
+    history = [{"trial": trial, "attempt": attempt, "event": event} for trial, attempt, event in lines]
+    assert not +find_late_words(history)
+    late = {"trial": 0, "attempt": 1, "event": "report"}
+    assert +find_late_words([*history, late]) == {"words of an older attempt": 1}
+
+
 def test_attacks_follow_from_their_seed_and_are_of_every_kind() -> None:
     first, again, other = (
-        list(itertools.islice(plan_attacks(seed, kinds=frozenset(WEIGHTS), pace_s=0.5, longest_s=30.0), 500))
+        list(itertools.islice(plan_attacks(seed, kinds=frozenset(WEIGHTS), pace_s=0.5, longest_s=40.0), 2000))
         for seed in (0, 0, 1)
     )
     assert first == again != other
     assert {attack.kind for attack in first} == set(WEIGHTS)
-    assert max(attack.duration_s for attack in first) == 30.0
     assert all(0 <= attack.choice < 1 and attack.wait_s >= 0 for attack in first)
-    assert set(KILLS) < set(WEIGHTS)
+    longest = {kind: max(attack.duration_s for attack in first if attack.kind == kind) for kind in WEIGHTS}
+    assert longest == {kind: min(40.0, LONGEST_S.get(kind, 0.0)) for kind in WEIGHTS}
