@@ -190,7 +190,8 @@ def run_job(job: Job, channel: PipeChannel, *, warm: bool, lock: Path | None = N
         module, _, function = job.body.partition(":")
         channel.send(Done(getattr(importlib.import_module(module), function)(job.task, channel)))
     except Exception as error:  # noqa: BLE001 - the process's boundary: whatever went wrong comes home with its traceback
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # a full disk may be what went wrong, and the log lies on it too
+            traceback.print_exc()
         channel.send(_describe(error))
 
 

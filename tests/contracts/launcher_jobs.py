@@ -127,6 +127,11 @@ def stop_itself(task: object, channel: Channel) -> None:  # noqa: ARG001
     time.sleep(600)
 
 
+def fill_the_disk_of_its_log(task: str, channel: Channel) -> None:
+    os.dup2(os.open(task, os.O_WRONLY), 2)
+    fill_the_disk(task, channel)
+
+
 def fill_the_disk(task: str, channel: Channel) -> None:  # noqa: ARG001
     with open(task, "w") as full:
         full.write("more than fits")

@@ -120,6 +120,12 @@ def test_a_failure_says_whether_the_disk_was_the_cause(launcher: Launcher, make_
     assert not run(launcher, make_job("fail", "it broke")).disk_failed
 
 
+def test_a_full_disk_that_holds_the_log_too_is_said(local: LocalLauncher, make_job: Callable[..., Job]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    assert run(local, make_job("fill_the_disk_of_its_log", "/dev/full")).disk_failed
+
+
 def test_an_unanswered_report_waits(launcher: Launcher, make_job: Callable[..., Job]) -> None:
     launcher.start(make_job("report_all", [100, 200]))
     heard: list[Message] = []
