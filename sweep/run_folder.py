@@ -42,6 +42,11 @@ class RunFolder:
         return self.path / "study.lock"
 
     @property
+    def unfinished(self) -> Path:
+        """The file that is there while trials run, and afterwards where a run was cut off before it could remove it."""
+        return self.path / "unfinished"
+
+    @property
     def base_model(self) -> Path:
         """The untrained model that every trial loads, as a Sentence Transformers folder."""
         return self.path / "base"

@@ -51,6 +51,7 @@ class Coordinator:
         body: What a trial's process runs.
         read_used_gib: Asks the driver for a device's memory in use.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
+        was_cut_off: Whether the run before was, so that trials may have been at fault.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Coordinator:
         body: str,
         read_used_gib: MemoryReader,
         pause_s: float,
+        was_cut_off: bool,
     ) -> None:
         self._plan = plan
         self._ledger = ledger
@@ -92,6 +94,7 @@ class Coordinator:
         self._clock = Clock(time.monotonic())
         self._meter = Meter(ledger, plan.spec.budget, now=time.monotonic())
         self._stop = stop
+        self._was_cut_off = was_cut_off
         self._cold_told = False
         self._view_due = 0.0
 
@@ -154,7 +157,7 @@ class Coordinator:
             if len(trial.progress) > 1:
                 self._reports.decide(trial, rival=self._rival(trial))
             paused = bool(record.attributes.get("paused"))
-            if not paused:
+            if self._was_cut_off and not paused:
                 self._interruptions.count(trial)
             step = self._interruptions.saved_step(trial)
             text = f"goes on from step {step} (it was {'paused' if paused else 'interrupted'})"

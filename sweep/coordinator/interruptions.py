@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.limits import DeviceLimits
 from sweep.coordinator.retention import saved_step
 from sweep.coordinator.running import RunningTrial
+from sweep.errors import SweepError
 from sweep.messages import Failure
 from sweep.plan import StudyPlan
+from sweep.storage.failures import DATABASE_ERRORS
 
 MAX_WITHOUT_PROGRESS = 3
 
@@ -33,6 +38,23 @@ class Clock:
         self.now += min(max(0.0, now - self._last), MAX_AWAKE_S)
         self._last = now
         return self.now
+
+
+@contextlib.contextmanager
+def mark_run(file: Path) -> Iterator[bool]:
+    """Keeps a file there for the life of a ``with`` block, and gives whether an earlier block was cut off.
+
+    A run that a full disk or a database that is gone has ended can write nothing more, not even that its trials were
+    not at fault; a file it can still remove. One that was killed cannot, and perhaps a trial took it along.
+    """
+    was_cut_off = file.exists()
+    file.touch(mode=0o600)
+    try:
+        yield was_cut_off
+    except (SweepError, OSError, *DATABASE_ERRORS):
+        _remove(file)
+        raise
+    _remove(file)
 
 
 class Interruptions:
@@ -92,6 +114,11 @@ class Interruptions:
     def is_disk_failure(self, failure: Failure) -> bool:
         """Whether it was the disk's fault that a trial failed, and none of its own."""
         return failure.disk_failed or shutil.disk_usage(self._plan.run_folder.path).free < LEAST_FREE_BYTES
+
+
+def _remove(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.unlink(missing_ok=True)
 
 
 def find_stalled(trial: RunningTrial, *, now: float, stall_s: float) -> str | None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import optuna
 
-from sweep.coordinator.budget import Meter
+from sweep.coordinator.budget import EndedBy, Meter
 from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning, describe_history, find_changes
 from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.event_log import EventLog
 from sweep.coordinator.events import Event, EventKind, Watcher
+from sweep.coordinator.interruptions import mark_run
 from sweep.coordinator.jobs import InterruptedRunError, JobFailedError, StopSignal, run_job
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.memory import MemoryReader, read_used_gib
@@ -146,22 +147,27 @@ class _StudyRun:
         self._note_changes(ledger)
         ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
         ledger.set_attribute(ENDED_BY, None)
-        ended_by = Coordinator(
-            self.plan,
-            ledger=ledger,
-            launcher=self.launcher,
-            slots=slots,
-            watcher=self.watcher,
-            stop=self.stop,
-            body=f"{self.jobs}:run_trial",
-            read_used_gib=self.read_used_gib,
-            pause_s=self.pause_s,
-        ).run()
+        ended_by = self._run_trials(ledger, slots)
         self._judge_once(ledger, slots[0])
         ledger.set_attribute(ENDED_BY, ended_by)
         if self.exhibit is not None:
             self.exhibit(ledger.study)
         return ledger.record()
+
+    def _run_trials(self, ledger: Ledger, slots: Sequence[Slot]) -> EndedBy:
+        with mark_run(self.plan.run_folder.unfinished) as was_cut_off:
+            return Coordinator(
+                self.plan,
+                ledger=ledger,
+                launcher=self.launcher,
+                slots=slots,
+                watcher=self.watcher,
+                stop=self.stop,
+                body=f"{self.jobs}:run_trial",
+                read_used_gib=self.read_used_gib,
+                pause_s=self.pause_s,
+                was_cut_off=was_cut_off,
+            ).run()
 
     def _find_slots(self) -> list[Slot]:
         return find_fitting_slots(self.plan, self.launcher, stop=self.stop, jobs=self.jobs)

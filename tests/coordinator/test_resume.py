@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -17,8 +18,13 @@ import optuna
 import pytest
 from processes import end_group
 from runs import Start, check_gone, read_until, workers
-from scripted import check_finished, open_study, points, rewrite, run, set_script
+from scripted import JOBS, Recorder, check_finished, open_study, points, rewrite, run, set_script
 
+from sweep.coordinator.events import Event
+from sweep.coordinator.jobs import StopSignal
+from sweep.coordinator.run import run_study
+from sweep.errors import StorageError
+from sweep.launch import InlineLauncher
 from sweep.messages import Cosines, Evaluation, Report
 from sweep.plan import plan_study
 from sweep.storage.database import open_storage
@@ -167,6 +173,25 @@ def test_a_trial_that_takes_its_coordinator_with_it_three_times_fails(tmp_path: 
     assert len(record.trials) == 4
     assert record.trials[2].state == "fail"
     assert record.trials[2].attributes["error"] == "interrupted, 3 times without progress"
+
+
+class FullOutput(Recorder):
+    """A watcher that shows where a disk is full, from the first trial's start on."""
+
+    def show(self, event: Event) -> None:
+        super().show(event)
+        if event.kind == "start":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_trial_is_not_at_fault_where_its_coordinator_was_ended_by_a_full_disk(tmp_path: Path) -> None:
+    file = write_study(tmp_path, trials=2, step_s=0.0)
+    for _ in range(4):  # more often than a trial may be interrupted without progress
+        with pytest.raises(StorageError, match="No space left on device"), StopSignal() as stop:
+            run_study(plan_study(file), watcher=FullOutput(), stop=stop, jobs=JOBS, launcher=InlineLauncher())
+    run(file)
+    record = check_finished(file)
+    assert [trial.attributes.get("interruptions", 0) for trial in record.trials] == [0, 0]
 
 
 # ---- what a crash between two writes leaves
