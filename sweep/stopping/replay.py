@@ -98,7 +98,7 @@ def _replay_orders(
     known: dict[str, CurveVerdicts] = {}
     for _ in range(orders):
         whole = [runs[place] for place in random.permutation(len(runs))]
-        seen, known = (whole, known) if queries is None else (_sample_queries(whole, queries, random), {})
+        seen, known = (whole, known) if queries is None else (sample_queries(whole, queries, random), {})
         for name, rule in make_rules(settings, seen, known).items():
             stops = rule(seen)
             outcomes.setdefault(name, []).append(judge_stops(seen, stops, whole=whole, margin=settings.margin))
@@ -108,8 +108,8 @@ def _replay_orders(
     return [Replayed(rule=name, outcomes=found, best=np.array(traces[name])) for name, found in outcomes.items()]
 
 
-def _sample_queries(runs: Sequence[RecordedRun], queries: int, random: np.random.Generator) -> list[RecordedRun]:
-    """The runs judged on some of their queries: the same ones for all runs of a group."""
+def sample_queries(runs: Sequence[RecordedRun], queries: int, random: np.random.Generator) -> list[RecordedRun]:
+    """The runs judged on some of their queries, on all where there are no more: the same for all runs of a group."""
     chosen: dict[str, NDArray[np.int64]] = {}
     for run in runs:
         held = run.per_query.shape[1]

@@ -1,0 +1,182 @@
+"""What the stopping rules do to recorded runs: parts of ``stopping.py``, which see the bank and simulate nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import PatientPruner
+from optuna.trial import TrialState
+
+from sweep.stopping import DropOff
+from sweep.stopping.outcome import Outcome, Stops, has_fallen, judge_stops
+from sweep.stopping.recorded import RecordedRun
+from sweep.stopping.replay import (
+    SHARES,
+    Replayed,
+    judge_curve,
+    replay_runs,
+    sample_queries,
+    stop_by_curve,
+    stop_by_pruner,
+)
+
+MARGIN = 0.01
+SHOWN = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+
+
+def replay_bank(runs: Sequence[RecordedRun], orders: int) -> None:
+    """Prints what each rule does to the recorded runs, judged on some of the queries and held against all of them."""
+    fallen = sum(has_fallen(run, margin=MARGIN) for run in runs)
+    print(
+        f"\n## {len(runs)} recorded runs, of which {fallen} fell; means over {orders} orders and choices of queries\n"
+    )
+    print(
+        "| queries | rule | fallen stopped | their budget | healthy stopped | wrong | of the stopped | lost | budget |"
+    )
+    print("| --- |" + " --- |" * 8)
+    whole = runs[0].per_query.shape[1]
+    for queries in (50, 100, 200, whole):
+        replayed = replay_runs(
+            runs, DropOff(margin=MARGIN), queries=None if queries == whole else queries, orders=orders
+        )
+        for found in replayed:
+            stopped = found.mean("fallen_stopped") + found.mean("healthy_stopped")
+            print(
+                f"| {queries} | {found.rule} | {found.mean('fallen_stopped'):.1f} | {found.mean('fallen_budget'):.3f}"
+                f" | {found.mean('healthy_stopped'):.1f} | {found.mean('wrong'):.2f}"
+                f" | {found.mean('wrong') / max(stopped, 1e-9):.3f} | {max(o.lost for o in found.outcomes):.3f}"
+                f" | {found.mean('budget'):.3f} |",
+                flush=True,
+            )
+    print_best(replayed)
+
+
+def print_best(replayed: Sequence[Replayed]) -> None:
+    """Prints the best NDCG@10 found at shares of the budget, and by how much it is below ours."""
+    print("\n## Best NDCG@10 found; in brackets what it is below our rule, with its 95 % interval over the orders\n")
+    print("| rule | " + " | ".join(f"at {share:.0%} of the budget" for share in SHOWN) + " |")
+    print("| --- |" + " --- |" * len(SHOWN))
+    places = [SHARES.index(share) for share in SHOWN]
+    for found in replayed:
+        below = (replayed[0].best - found.best)[:, places]
+        half = 1.96 * below.std(axis=0, ddof=1) / math.sqrt(len(below))
+        cells = [
+            f"{mean:.4f} ({gap:+.4f} ± {width:.4f})"
+            for mean, gap, width in zip(found.best[:, places].mean(axis=0), below.mean(axis=0), half, strict=True)
+        ]
+        print(f"| {found.rule} | " + " | ".join(cells) + " |")
+
+
+def measure_frontier(runs: Sequence[RecordedRun], orders: int) -> None:
+    """Prints errors against budget over the settings of our two verdicts and of Optuna's PatientPruner.
+
+    An error is a stopped run that would later have beaten its peak by more than the margin.
+    """
+    whole = runs[0].per_query.shape[1]
+    shown = (50, 200, whole)
+    print(f"\n## Errors, and the budget used, by setting; means over {orders} orders and choices of queries\n")
+    print("| rule | " + " | ".join(f"errors at {count} | budget" for count in shown) + " |")
+    print("| --- |" + " --- | --- |" * len(shown))
+    rows: dict[str, list[Outcome]] = {}
+    for count in shown:
+        random = np.random.default_rng(0)
+        for _ in range(orders):
+            order = [runs[place] for place in random.permutation(len(runs))]
+            seen = sample_queries(order, count, random)
+            for name, stops in _stop_by_settings(seen):
+                rows.setdefault(f"{name}|{count}", []).append(judge_stops(seen, stops, whole=order, margin=MARGIN))
+    for name in dict.fromkeys(key.partition("|")[0] for key in rows):
+        found = [rows[f"{name}|{count}"] for count in shown]
+        cells = [
+            f"{np.mean([one.wrong for one in some]):.2f} | {np.mean([one.budget for one in some]):.3f}"
+            for some in found
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def _stop_by_settings(runs: Sequence[RecordedRun]) -> Iterator[tuple[str, Stops]]:
+    for alpha in (0.001, 0.01, 0.05, 0.2, 0.4):
+        verdicts = {run.name: judge_curve(run, DropOff(margin=MARGIN, alpha=alpha)) for run in runs}
+        yield f"by forecast, alpha {alpha:g}", stop_by_curve(runs, verdicts, forecast=True)
+        yield f"proved, alpha {alpha:g}", stop_by_curve(runs, verdicts, forecast=False)
+    for patience in (1, 2, 3, 5, 8):
+        for least in (0.005, 0.01, 0.02):
+            pruner = PatientPruner(None, patience=patience, min_delta=least)
+            yield f"Patient(None, {patience}, {least:g})", stop_by_pruner(runs, pruner)
+
+
+def measure_sampler(runs: Sequence[RecordedRun], studies: int, trials: int) -> None:
+    """Prints how soon a sampler finds the best configuration, by what it is told of stopped runs.
+
+    A trial of a simulated study takes the curve of the recorded run nearest to it, of the same format, and is stopped
+    as a real one would be. ``peak``: every trial is complete with its peak, as our coordinator shows them. ``Optuna``:
+    a stopped one is pruned, with its reports. ``last``: every trial is complete with its last value.
+    """
+    print(f"\n## Best NDCG@10 found after so many trials, by what the sampler is told; means over {studies} studies\n")
+    shown = [count for count in (10, 20, 30, 40, 60) if count <= trials]
+    print("| told | " + " | ".join(f"{count} trials" for count in shown) + " | mean over all trials |")
+    print("| --- |" + " --- |" * (len(shown) + 1))
+    found = {told: [_simulate_study(runs, told, trials, seed) for seed in range(studies)] for told in TOLD}
+    for told, traces in found.items():
+        best = np.array(traces)
+        cells = [f"{best[:, count - 1].mean():.4f}" for count in shown]
+        below = np.array(found["peak"]).mean(axis=1) - best.mean(axis=1)
+        half = 1.96 * below.std(ddof=1) / math.sqrt(studies)
+        print(
+            f"| {told} | " + " | ".join(cells) + f" | {best.mean():.4f} ({below.mean():+.4f} ± {half:.4f}) |",
+            flush=True,
+        )
+
+
+TOLD = ("peak", "Optuna", "last")
+
+
+def _simulate_study(runs: Sequence[RecordedRun], told: str, trials: int, seed: int) -> list[float]:
+    """The highest peak found after each trial."""
+    settings = {"n_startup_trials": max(4, trials // 5), "multivariate": True, "group": True, "constant_liar": True}
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, **settings))
+    best: list[float] = []
+    for _ in range(trials):
+        trial = study.ask(SPACE)
+        run = min(
+            (one for one in runs if one.params["data_format"] == trial.params["data_format"]),
+            key=lambda one: _distance(one.params, trial.params),
+        )
+        leads = max(best, default=-math.inf)
+        stop = stop_by_curve([run], {run.name: judge_curve(run, DropOff())}, forecast=True, best=leads)[0]
+        values = run.means[1 : stop + 1]
+        for place, value in enumerate(values, start=1):
+            trial.report(float(value), int(run.progress[place]))
+        if told == "Optuna" and stop < len(run.progress) - 1:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, float(values[-1] if told == "last" else values.max()))
+        best.append(max(leads, float(values.max())))
+    return best
+
+
+SPACE = {
+    "learning_rate": FloatDistribution(5e-6, 6e-4, log=True),
+    "warmup_ratio": FloatDistribution(0.0, 0.3),
+    "log2_batch_size": IntDistribution(4, 6),
+    "scale": FloatDistribution(20.0, 100.0, log=True),
+    "data_format": CategoricalDistribution(("title-content", "query-document")),
+}
+
+
+def _distance(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> float:
+    """Squared distance of two configurations, every range being of length 1."""
+    return sum(
+        difference**2
+        for difference in (
+            math.log(recorded["learning_rate"] / asked["learning_rate"]) / math.log(6e-4 / 5e-6),
+            (recorded["warmup_ratio"] - asked["warmup_ratio"]) / 0.3,
+            (math.log2(recorded["batch_size"]) - asked["log2_batch_size"]) / 2.0,
+            math.log(recorded["scale"] / asked["scale"]) / math.log(5.0),
+        )
+    )
