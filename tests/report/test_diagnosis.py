@@ -96,7 +96,7 @@ TWO_BY_TWO = [
     outcome(2, "title-content", 5.6e-4, held=0.717, fall=0.032, stopped=True),
     outcome(3, "query-document", 5.6e-4, held=0.890),
 ]
-"""The quickstart's start trials as they came out with seed 0."""
+"""A 2 x 2 like the quickstart's start trials, of the size of what they did at batch 64 and 5,120 examples."""
 
 
 def by_cause(verdicts: list[Verdict]) -> dict[tuple[str, str], Verdict]:
