@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import gc
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,22 +42,44 @@ def toy_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+MOST_WORKERS = 8
+"""Beyond these, the longest tests decide how long the whole takes."""
+
+MEMORY = Path("/dev/shm")
+LEAST_MEMORY_BYTES = 2**30
+"""Room that there has to be for the folders of tests, which take some 100 MB."""
+
+
+def pytest_configure() -> None:
+    """Has the folders of tests lie in memory where there is room: on a disk, most of a test is waiting for it.
+
+    A study's database is flushed at every commit. What is killed in a test loses nothing that it wrote, flushed or not;
+    only a power cut would tell the two apart, and tests have none.
+    """
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The processes that share the tests, for ``-n auto``; 0 has them run in this process.
+
+    Each imports every test, which takes longer than most parts of the suite: so a part that is named, by a path, ``-k``
+    or ``-m``, runs here. Tests wait for processes of their own, so there is one more than there are cores.
+    """
+    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if not is_whole or config.option.keyword or config.option.markexpr:
+        return 0
+    return min(MOST_WORKERS, 1 + (os.cpu_count() or 1))
+
+
+def pytest_collection_finish() -> None:
+    """Has the garbage collector leave alone what was imported: every training begins with a full collection."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--renew-golden", action="store_true", help="write the golden tables anew, to be reviewed by diff")
-
-
-@pytest.fixture(scope="session")
-def memory() -> Iterator[Path]:
-    """A folder in memory where there is one: on a disk, databases take longer to be flushed than to be written."""
-    place = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="sweep-", dir=place if os.access(place, os.W_OK) else None) as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def memory_folder(memory: Path) -> Path:
-    """A folder of a test's own in memory."""
-    return Path(tempfile.mkdtemp(dir=memory))
 
 
 @pytest.fixture(scope="session")

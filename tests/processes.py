@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 """Seconds after which a test that waits for a process gives up."""
 
 

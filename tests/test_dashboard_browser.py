@@ -27,9 +27,17 @@ FAILURE = "<img src=x onerror='window.boomed=1'> \u202eabc \ud55c\uad6d\uc5b4 \u
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Path]:
-    """The file of a scripted study that is run meanwhile, slowly: trial 0 goes on, trial 1 fails with markup."""
-    script = {"step_s": 0.02, "fail": [1], "fail_step": 2, "failure": FAILURE}
+def hold(tmp_path: Path) -> Path:
+    """A file that keeps trial 2 from going on."""
+    file = tmp_path / "hold"
+    file.touch()
+    return file
+
+
+@pytest.fixture
+def running(tmp_path: Path, hold: Path) -> Iterator[Path]:
+    """The file of a scripted study that is run meanwhile: trial 1 fails with markup, trial 2 is held."""
+    script = {"fail": [1], "fail_step": 2, "failure": FAILURE, "hold": {"2": str(hold)}}
     file = write_toy_study(tmp_path, script=script, budget={"trials": 5}, space={"batch_size": 4})
     plan = plan_study(file)
     with ThreadPoolExecutor() as pool:
@@ -42,8 +50,11 @@ def running(tmp_path: Path) -> Iterator[Path]:
             launcher=InlineLauncher(),
             exhibit=lambda target: exhibit(target, open_study(file), []),
         )
-        assert wait_until(lambda: bool(plan.run_folder.checkpoint_folders(0)) or finished.done())
-        yield file
+        try:
+            assert wait_until(lambda: plan.run_folder.trial(2).exists() or finished.done())
+            yield file
+        finally:
+            hold.unlink(missing_ok=True)
         finished.result()
     check_finished(file)
 
@@ -59,7 +70,7 @@ def test_the_dashboard_follows_a_running_study_and_fetches_from_nowhere_else(run
             browser.wait("return document.body.innerText.includes('toy')")
             browser.wait("return document.querySelectorAll('.js-plotly-plot .scatterlayer .trace').length > 0")
             browser.open(f"{own}dashboard/studies/1/note")
-            wait_for_text(browser, "of 5 trials have ended")
+            wait_for_text(browser, "2 of 5 trials have ended")
             browser.open(f"{own}dashboard/studies/1/trials?numbers=1")
             wait_for_text(browser, "U+202Eabc \ud55c\uad6d\uc5b4")
             assert browser.run("return window.boomed === undefined")
@@ -73,7 +84,8 @@ def test_the_dashboard_follows_a_running_study_and_fetches_from_nowhere_else(run
         server.server_close()
 
 
-def test_the_dashboard_draws_the_figures_of_a_finished_study(running: Path) -> None:
+def test_the_dashboard_draws_the_figures_of_a_finished_study(running: Path, hold: Path) -> None:
+    hold.unlink()
     # the figures are written last, each in pieces, which the dashboard would show half
     assert wait_until(lambda: has_ended(running))
     server = open_dashboard(running, port=0)

@@ -139,36 +139,44 @@ def test_after_a_resize_the_last_lines_that_fit_are_there_again() -> None:
 
 
 SHOW = """
-import sys, time
+import itertools, os, sys, time
+from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_live import LiveWatcher, Event, make_view
+from test_live import EVENTS, LiveWatcher, Event, make_view
 with LiveWatcher() as watcher:
-    for turn in range(200):
-        if turn % 40 == 0:
-            watcher.show(Event("end", f"event {{turn // 40}}"))
-        watcher.refresh(make_view(name=f"study-{{turn}}", value=0.5 + turn / 1000))
-        time.sleep(0.05)
+    for turn in itertools.count():
+        if turn % 8 == 0 and turn // 8 < EVENTS:
+            watcher.show(Event("end", f"event {{turn // 8}}"))
+        width = os.get_terminal_size().columns
+        watcher.refresh(make_view(name=f"{{turn}}-at-{{width}}", value=0.5 + turn % 500 / 1000))
+        time.sleep(0.02)
+        if turn >= 8 * EVENTS and Path({end!r}).exists():
+            break
 print("over")
 """
+EVENTS = 5
 
 
-def turns(screen: list[str]) -> list[int]:
-    """The states that a screen shows, by their numbers."""
-    return [int(number) for number in re.findall(r"study-(\d+)", "\n".join(screen))]
+def states(screen: list[str]) -> list[tuple[int, int]]:
+    """The states that a screen shows: the turn of each, and the width that the terminal said it had."""
+    return [(int(turn), int(width)) for turn, width in re.findall(r"(\d+)-at-(\d+)", "\n".join(screen))]
 
 
 @pytest.mark.parametrize("environment", [{"COLUMNS": "80"}, {"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii:replace"}])
 def test_a_terminal_that_is_resized_meanwhile_shows_one_state_and_at_the_end_events_alone(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    script = SHOW.format(tests=str(Path(__file__).parent))
+    end = tmp_path / "end"
+    script = SHOW.format(tests=str(Path(__file__).parent), end=str(end))
     with open_terminal(tmp_path, [sys.executable, "-c", script], width=160, height=24, **environment) as terminal:
-        terminal.wait(lambda screen: any("study-" in line for line in screen))
+        terminal.wait(lambda screen: states(screen) != [])
         for width, height in ((60, 24), (33, 10), (120, 30), (45, 8), (160, 24)):
-            before = turns(terminal.screen())[-1]
-            terminal.resize(width, height)
-            screen = terminal.wait(lambda screen, least=before + 8: max(turns(screen), default=0) >= least)
-            assert len(turns(screen)) == 1, screen
+            terminal.resize(width, height)  # of which tmux tells the program a while later
+            first = states(terminal.wait(lambda screen, width=width: any(at == width for _, at in states(screen))))
+            later = max(first)[0] + 4
+            screen = terminal.wait(lambda screen, later=later: any(turn >= later for turn, _ in states(screen)))
+            assert [at for _, at in states(screen)] == [width], screen
+        end.touch()
         screen = terminal.wait(lambda screen: "over" in screen)
     shown = [line.split("  ", 1)[-1].strip() for line in screen if line.strip()]
-    assert shown == [*(f"event {place}" for place in range(5)), "over"]
+    assert shown == [*(f"event {place}" for place in range(EVENTS)), "over"]

@@ -213,7 +213,7 @@ def test_closing_leaves_neither_process_nor_thread(launcher: Launcher, make_job:
     pids = [launcher.process_id(name) for name in names] if isinstance(launcher, LocalLauncher) else []
     launcher.close()
     assert not any(is_alive(pid) for pid in pids if pid)
-    assert wait_until(lambda: not any("left behind" in thread.name for thread in threading.enumerate()), within_s=5)
+    assert wait_until(lambda: not any("left behind" in thread.name for thread in threading.enumerate()))
 
 
 def is_alive(pid: int) -> bool:
@@ -395,7 +395,7 @@ def test_no_process_is_left_once_a_launching_process_has_ended(start_launching: 
     process = start_launching("echo", "describe_process")
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
+    assert wait_until(lambda: not living(process.pid)), living(process.pid)
 
 
 def test_every_process_ends_within_five_seconds_of_its_killed_coordinator(start_launching: Start) -> None:
@@ -406,4 +406,4 @@ def test_every_process_ends_within_five_seconds_of_its_killed_coordinator(start_
     assert len(living(process.pid)) >= 5
     assert all(is_alive(pid) for pid in workers)
     process.kill()
-    assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
+    assert wait_until(lambda: not living(process.pid)), living(process.pid)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -18,8 +17,6 @@ from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage
 from sweep.storage.place import PostgresPlace, Waiting, hold_study
 
-NUMBERS = itertools.count()
-
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -31,26 +28,32 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestRollbackJournal(StorageTestCase):
     @pytest.fixture
-    def storage(self, memory_folder: Path, empty: Path) -> Iterator[BaseStorage]:
-        storage = open_storage(Path(shutil.copy(empty, memory_folder / "study.db")), journal="delete")
+    def storage(self, tmp_path: Path, empty: Path) -> Iterator[BaseStorage]:
+        storage = open_storage(Path(shutil.copy(empty, tmp_path / "study.db")), journal="delete")
         yield storage
         storage.engine.dispose()
 
 
 class TestWriteAheadLog(StorageTestCase):
     @pytest.fixture
-    def storage(self, memory_folder: Path, empty: Path) -> Iterator[BaseStorage]:
-        storage = open_storage(Path(shutil.copy(empty, memory_folder / "study.db")), journal="wal")
+    def storage(self, tmp_path: Path, empty: Path) -> Iterator[BaseStorage]:
+        storage = open_storage(Path(shutil.copy(empty, tmp_path / "study.db")), journal="wal")
         yield storage
         storage.engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def place(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> PostgresPlace:
+    """A study's place on the server without a study, to be emptied after each test for the same reason."""
+    return PostgresPlace(postgres.address(), "optuna", RunFolder(tmp_path_factory.mktemp("optuna")))
+
+
 class TestPostgres(StorageTestCase):
     @pytest.fixture
-    def storage(self, tmp_path: Path, postgres: PostgresServer) -> Iterator[BaseStorage]:
-        place = PostgresPlace(postgres.address(), f"optuna {next(NUMBERS)}", RunFolder(tmp_path))
+    def storage(self, place: PostgresPlace, postgres: PostgresServer) -> Iterator[BaseStorage]:
         with hold_study(place, waiting=Waiting()) as held:
             yield held.storage
         with warnings.catch_warnings():  # copies that a test unpickled and left open
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
+        postgres.execute(f"TRUNCATE {place.schema}.studies RESTART IDENTITY CASCADE")

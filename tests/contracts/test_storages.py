@@ -51,9 +51,9 @@ def make_place(request: pytest.FixtureRequest) -> Callable[[RunFolder, str], Stu
 
 
 @pytest.fixture
-def place(make_place: Callable[[RunFolder, str], StudyPlace], memory_folder: Path) -> StudyPlace:
+def place(make_place: Callable[[RunFolder, str], StudyPlace], tmp_path: Path) -> StudyPlace:
     """A place without a study."""
-    return make_place(RunFolder(memory_folder), "toy")
+    return make_place(RunFolder(tmp_path), "toy")
 
 
 @pytest.fixture
@@ -73,13 +73,13 @@ def read(place: StudyPlace) -> StudyRecord:
         storage.engine.dispose()
 
 
-def test_a_study_that_has_not_begun_is_none_and_reading_it_makes_none(place: StudyPlace, memory_folder: Path) -> None:
+def test_a_study_that_has_not_begun_is_none_and_reading_it_makes_none(place: StudyPlace, tmp_path: Path) -> None:
     assert not place.exists()
     with pytest.raises(StorageError, match=r"\A.*: there is no study here yet; start it with `sweep run`\Z"):
         place.open_read_only()
     assert not place.exists()
     assert place.find_holder() is None
-    assert list(memory_folder.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_committed_is_seen_by_who_reads_alone(ledger: Ledger, place: StudyPlace) -> None:
@@ -198,16 +198,14 @@ with hold_study(place, waiting=Waiting()):
 
 
 @pytest.fixture
-def holder(place: StudyPlace, request: pytest.FixtureRequest, memory_folder: Path) -> Iterator[subprocess.Popen[str]]:
+def holder(place: StudyPlace, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the study."""
     words = ["", ""]
     if isinstance(place, PostgresPlace):
         words = [request.getfixturevalue("postgres").url, place.study]
-    process = start_script(
-        HOLD, [*words, str(memory_folder)], folder=memory_folder, errors=memory_folder / "errors.txt"
-    )
+    process = start_script(HOLD, [*words, str(tmp_path)], folder=tmp_path, errors=tmp_path / "errors.txt")
     assert process.stdout is not None
-    assert process.stdout.readline() == "held\n", (memory_folder / "errors.txt").read_text()
+    assert process.stdout.readline() == "held\n", (tmp_path / "errors.txt").read_text()
     yield process
     end_group(process.pid)
     process.communicate()
@@ -237,9 +235,9 @@ def test_a_study_is_free_once_its_coordinator_was_killed(holder: subprocess.Pope
 
 
 @pytest.fixture
-def plan(make_place: Callable[[RunFolder, str], StudyPlace], memory_folder: Path) -> StudyPlan:
+def plan(make_place: Callable[[RunFolder, str], StudyPlace], tmp_path: Path) -> StudyPlan:
     """A scripted study of three trials."""
-    plan = plan_study(write_toy_study(memory_folder / "a study", script={}, budget={"trials": 3}))
+    plan = plan_study(write_toy_study(tmp_path / "a study", script={}, budget={"trials": 3}))
     return dataclasses.replace(plan, place=make_place(plan.run_folder, "toy"))
 
 
@@ -259,9 +257,9 @@ def test_a_whole_study_runs_and_a_second_run_of_it_finds_nothing_to_do(plan: Stu
     assert read(plan.place) == record
 
 
-def test_the_curves_of_a_study_are_the_same_wherever_it_is_kept(plan: StudyPlan, memory_folder: Path) -> None:
-    elsewhere = dataclasses.replace(plan, place=SqlitePlace(RunFolder(memory_folder / "elsewhere"), "delete"))
-    (memory_folder / "elsewhere").mkdir()
+def test_the_curves_of_a_study_are_the_same_wherever_it_is_kept(plan: StudyPlan, tmp_path: Path) -> None:
+    elsewhere = dataclasses.replace(plan, place=SqlitePlace(RunFolder(tmp_path / "elsewhere"), "delete"))
+    (tmp_path / "elsewhere").mkdir()
     curves = [
         [(trial.params, [(row.progress, row.ndcg) for row in trial.rows]) for trial in run(one)[0].trials]
         for one in (plan, elsewhere)

@@ -52,7 +52,7 @@ def test_each_of_eight_devices_is_seen_by_its_trials_alone_and_free_when_their_p
     history = tmp_path / "history.jsonl"
     file = write_toy_study(
         tmp_path,
-        script={"step_s": 0.02, "history": str(history), "memory_gib": 1.0},
+        script={"step_s": 0.02, "history": str(history), "memory_gib": 1.0, "together": 8},
         budget={"trials": 20, "examples": 80},
         space={"batch_size": 4, "data_format": "query-document"},
         workers={"devices": EIGHT, "trials_per_device": trials_per_device},
@@ -70,7 +70,7 @@ def test_trials_on_a_shared_cpu_do_not_wait_for_one_another_to_be_measured(tmp_p
     history = tmp_path / "history.jsonl"
     file = write_toy_study(
         tmp_path,
-        script={"step_s": 0.02, "history": str(history), "memory_gib": 0.01},
+        script={"history": str(history), "memory_gib": 0.01, "together": 2},
         budget={"trials": 4, "examples": 160},
         space={"batch_size": 8, "data_format": "query-document"},
         workers={"devices": "cpu:2"},
@@ -81,7 +81,7 @@ def test_trials_on_a_shared_cpu_do_not_wait_for_one_another_to_be_measured(tmp_p
 
 
 def test_a_device_is_given_to_the_next_trial_when_its_memory_has_returned(tmp_path: Path) -> None:
-    file = write_toy_study(tmp_path, script={}, budget={"trials": 2}, workers={"devices": [0]})
+    file = write_toy_study(tmp_path, script={"together": 1}, budget={"trials": 2}, workers={"devices": [0]})
     asked: list[str] = []
 
     def read_used_gib(uuid: str) -> float:

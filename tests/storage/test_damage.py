@@ -14,9 +14,9 @@ TRIALS = 12
 
 
 @pytest.fixture(scope="module")
-def whole(memory: Path) -> bytes:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of a study of twelve finished trials of twenty measurements."""
-    file = memory / "whole.db"
+    file = tmp_path_factory.mktemp("whole") / "study.db"
     storage = open_storage(file, journal="delete")
     ledger = Ledger(storage, "toy")
     for _ in range(TRIALS):
