@@ -16,6 +16,9 @@ import time
 import weakref
 from pathlib import Path
 
+TICK_NS = 50_000_000
+"""What a file system's clock may be behind: two commits within it can leave a file with one time and one size."""
+
 REST = 20.0
 """Times the duration of a copy that pass before the next one, so that copying takes no more than a twentieth."""
 
@@ -70,13 +73,14 @@ class Snapshot:
         before = self._newest
         began = time.monotonic()
         seen = self._look()  # before the copy: what is committed meanwhile is copied the next time
+        is_old = time.time_ns() - seen[0] > TICK_NS
         source = sqlite3.connect(self._url, uri=True, timeout=self._timeout_s, check_same_thread=False)
         target = self._folder / f"{self._copies + 1}.db"
         with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
             copy.execute("PRAGMA synchronous = OFF")  # a copy that a crash damages is thrown away with its reader
             source.backup(copy)
         self._copies += 1
-        self._seen = seen
+        self._seen = seen if is_old else None
         self._taken = time.monotonic()
         self._rest_s = REST * (self._taken - began)
         before.unlink(missing_ok=True)  # who has it open reads on

@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.exceptions import StorageInternalError
-from processes import start_script
+from processes import start_script, wait_until
 
 from sweep.errors import StorageError
 from sweep.storage.database import address, open_storage, open_storage_read_only
@@ -99,7 +99,8 @@ def test_reading_alone_works_beside_an_open_writer_and_sees_what_it_writes(tmp_p
     reader = optuna.load_study(study_name="toy", storage=open_storage_read_only(tmp_path / "study.db", refresh_s=0.0))
     for number in range(3):
         study.tell(study.ask(), float(number))
-        assert [trial.value for trial in reader.get_trials()] == [float(value) for value in range(number + 1)]
+        values = [float(value) for value in range(number + 1)]  # a copy rests for twenty times as long as it took
+        assert wait_until(lambda: [trial.value for trial in reader.get_trials()] == values)  # noqa: B023
 
 
 @BOTH_JOURNALS

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import wait_until
 
 from sweep.storage.database import address
 from sweep.storage.snapshot import Snapshot
@@ -56,6 +57,22 @@ def test_a_snapshot_that_is_refreshed_follows_the_file(tmp_path: Path, source: s
         deadline = time.monotonic() + 60.0
         while read(snapshot) != list(range(number + 1)):  # a copy rests for twenty times as long as it took
             assert time.monotonic() < deadline
+    snapshot.close()
+
+
+def test_a_commit_that_leaves_the_time_and_the_size_of_the_file_as_they_were_is_seen(
+    tmp_path: Path, source: sqlite3.Connection
+) -> None:
+    tick = time.time_ns() + 3600 * 10**9  # as long as this test may take
+    source.execute("INSERT INTO numbers VALUES (1)")
+    os.utime(tmp_path / "some.db", ns=(tick, tick))
+    before = (tmp_path / "some.db").stat()
+    snapshot = take(tmp_path, refresh_s=0.0)
+    source.execute("INSERT INTO numbers VALUES (2)")
+    os.utime(tmp_path / "some.db", ns=(tick, tick))
+    after = (tmp_path / "some.db").stat()
+    assert (after.st_mtime_ns, after.st_size) == (before.st_mtime_ns, before.st_size)
+    assert wait_until(lambda: read(snapshot) == [1, 2])
     snapshot.close()
 
 
