@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import faulthandler
+import gc
 import importlib
 import os
 import queue
@@ -158,6 +159,7 @@ def run_worker(connection: Connection, job: Job, preload: Sequence[str]) -> None
         job: What to run.
         preload: Modules that the launcher meant to have imported before this process began.
     """
+    gc.freeze()  # a collection would look through all that the fork server imported, and copy it into this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_fork_server()
     _redirect_output(job.log)

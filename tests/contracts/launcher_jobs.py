@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import re
 import signal
@@ -105,6 +106,10 @@ def print_everywhere(task: object, channel: Channel) -> None:  # noqa: ARG001
 
 def describe_process(task: object, channel: Channel) -> tuple[int, int, int]:  # noqa: ARG001
     return os.getpid(), os.getppid(), threading.active_count()
+
+
+def count_frozen(task: object, channel: Channel) -> int:  # noqa: ARG001
+    return gc.get_freeze_count()
 
 
 def sleep_long(task: object, channel: Channel) -> None:  # noqa: ARG001
