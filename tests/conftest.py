@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+from memory import find_memory
 from postgres import PostgresServer
 
 from sweep.testing import write_tiny_model, write_toy_collection
@@ -45,10 +45,6 @@ def toy_collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MOST_WORKERS = 8
 """Beyond these, the longest tests decide how long the whole takes."""
 
-MEMORY = Path("/dev/shm")
-LEAST_MEMORY_BYTES = 2**30
-"""Room that there has to be for the folders of tests, which take some 100 MB."""
-
 
 def pytest_configure() -> None:
     """Has the folders of tests lie in memory where there is room: on a disk, most of a test is waiting for it.
@@ -56,8 +52,9 @@ def pytest_configure() -> None:
     A study's database is flushed at every commit. What is killed in a test loses nothing that it wrote, flushed or not;
     only a power cut would tell the two apart, and tests have none.
     """
-    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > LEAST_MEMORY_BYTES:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    memory = find_memory()
+    if memory is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

