@@ -157,7 +157,7 @@ class Coordinator:
             if len(trial.progress) > 1:
                 self._reports.decide(trial, rival=self._rival(trial))
             paused = bool(record.attributes.get("paused"))
-            if self._was_cut_off and not paused:
+            if self._was_cut_off and not paused and trial.attempt > trial.counted:
                 self._interruptions.count(trial)
             step = self._interruptions.saved_step(trial)
             text = f"goes on from step {step} (it was {'paused' if paused else 'interrupted'})"

@@ -84,6 +84,7 @@ class Interruptions:
             trial.number,
             interruptions=trial.interruptions,
             without_progress=trial.without_progress,
+            counted=trial.counted,
             mark=list(trial.mark),
         )
 

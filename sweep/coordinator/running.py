@@ -34,6 +34,7 @@ class RunningTrial:
         evaluation_seconds_before: Seconds of those that went into evaluations.
         interruptions: Processes of it that died.
         without_progress: How many of them, in a row, got no further than the one before.
+        counted: The attempt of its last interruption, so that none is counted twice.
         attempt: Which of its processes the last one was, from 1; 0 before the first.
         heard: When something was last heard of its process, on the coordinator's own clock.
         killed_for: Why its process was killed by the coordinator, where it was.
@@ -54,6 +55,7 @@ class RunningTrial:
     evaluation_seconds_before: float = 0.0
     interruptions: int = 0
     without_progress: int = 0
+    counted: int = 0
     attempt: int = 0
     heard: float = 0.0
     killed_for: str | None = None
@@ -102,6 +104,7 @@ class RunningTrial:
         mark = (checkpoint_step, len(self.progress))
         self.without_progress = self.without_progress + 1 if mark <= self.mark else 1
         self.mark = mark
+        self.counted = self.attempt
         self.interruptions += 1
         self.slot = None
 
@@ -152,6 +155,7 @@ def revive_trial(
     trial.micro_batch = record.attributes.get("micro_batch")
     trial.interruptions = record.attributes.get("interruptions", 0)
     trial.without_progress = record.attributes.get("without_progress", 0)
+    trial.counted = record.attributes.get("counted", 0)
     trial.attempt = record.attributes.get("attempt", 0)
     trial.mark = tuple(record.attributes.get("mark", (-1, -1)))
     return trial

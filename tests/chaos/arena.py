@@ -93,8 +93,12 @@ class Arena:
             self._environment["SWEEP_STORAGE"] = self.server.url
         self.start()
 
-    def start(self) -> None:
-        """Starts a coordinator, waits for the first trial's process, and sees that no other trial lacks one."""
+    def start(self, *, waits: bool = True) -> None:
+        """Starts a coordinator.
+
+        Args:
+            waits: Whether the first trial's process is waited for, to see that no other trial lacks one.
+        """
         self.starts += 1
         self.expected = set(USUAL_ENDS)
         self.process = subprocess.Popen(
@@ -108,6 +112,8 @@ class Arena:
         )
         self._listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
         self._listener.start()
+        if not waits:
+            return
         # the imports take as long as the machine is busy; from the first process on, it is seconds
         wait_until(lambda: self.has_ended() or bool(self.workers()), within_s=START_S)
         self._check_manned()
@@ -115,7 +121,7 @@ class Arena:
     def has_ended(self) -> bool:
         return self.process.poll() is not None
 
-    def go_on(self) -> bool:
+    def go_on(self, *, waits: bool = True) -> bool:
         """Waits for the coordinator's end and starts the next one; whether the study goes on."""
         code = self.process.wait()
         self._listener.join()
@@ -125,7 +131,7 @@ class Arena:
             return False
         if code not in self.expected or (code > 0 and " error None " not in self.said[-1]):
             self.violations[f"coordinators that ended with {code} by themselves: {self.said[-1:]}"] += 1
-        self.start()
+        self.start(waits=waits)
         return True
 
     def close(self) -> None:

@@ -24,6 +24,9 @@ from sweep.run_folder import RunFolder
 GRACE_S = 30.0
 """Seconds within which a run ends that was asked to."""
 
+EARLY_S = 4.0
+"""Seconds of a start in which it may be killed: it takes some two to adopt its trials, more on a busy machine."""
+
 DISK_FAILED = 2
 """Exit status of a coordinator that says that a disk is full or cannot be written."""
 
@@ -56,6 +59,7 @@ class Attacker:
             "worker": self._kill_worker,
             "coordinator": self._kill_coordinator,
             "both": self._kill_both,
+            "early": self._kill_early,
             "terminate": self._terminate,
             "freeze": self._freeze,
             "thaw": self._thaw,
@@ -86,6 +90,12 @@ class Attacker:
     def _kill_both(self, _: Attack) -> bool:
         self._arena.kills += len(self._arena.workers())
         return self._end_coordinator(lambda: end_group(self._arena.process.pid))
+
+    def _kill_early(self, attack: Attack) -> bool:
+        if self._kill_both(attack) and self._arena.go_on(waits=False):
+            time.sleep(attack.choice * EARLY_S)
+            return self._kill_both(attack)
+        return False
 
     def _kill_server(self, attack: Attack) -> bool:
         server = self._arena.server

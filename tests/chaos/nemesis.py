@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["worker", "coordinator", "both", "terminate", "freeze", "thaw", "lock", "server", "full", "broken"]
+Kind = Literal[
+    "worker", "coordinator", "both", "early", "terminate", "freeze", "thaw", "lock", "server", "full", "broken"
+]
 
 WEIGHTS: dict[Kind, float] = {
     "worker": 20.0,  # kill -9 of a trial's process
     "coordinator": 3.0,  # kill -9 of the coordinator alone
     "both": 3.0,  # kill -9 of everything at once
+    "early": 1.0,  # both, and once more at some moment of the next start
     "terminate": 1.0,  # SIGTERM to the coordinator alone, or to every process
     "freeze": 1.0,  # SIGSTOP to a trial's process or the coordinator for a while, then SIGCONT
     "thaw": 1.0,  # a trial's process is stopped, its coordinator killed, and it goes on under the next one
@@ -50,12 +53,12 @@ def plan_attacks(seed: int, *, kinds: frozenset[Kind], pace_s: float, longest_s:
         seed: Seed.
         kinds: What can be done where the sweep runs.
         pace_s: Seconds between attacks, in the mean.
-        longest_s: Longest time that any attack lasts; one in ten of those that last takes as long as its kind may.
+        longest_s: Longest time that any attack lasts; one in five of those that last takes as long as its kind may.
     """
     chosen = random.Random(seed)
     names = sorted(kinds)
     while True:
         (kind,) = chosen.choices(names, [WEIGHTS[name] for name in names])
         longest = min(longest_s, LONGEST_S.get(kind, 0.0))
-        duration_s = longest if chosen.random() < 0.1 else chosen.uniform(0.2, 3.0)
+        duration_s = longest if chosen.random() < 0.2 else chosen.uniform(0.2, 3.0)
         yield Attack(kind, chosen.expovariate(1.0 / pace_s), min(duration_s, longest), chosen.random())

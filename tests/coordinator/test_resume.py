@@ -184,6 +184,31 @@ class FullOutput(Recorder):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+class CutOffError(BaseException):
+    """Ends a run as a kill would: nobody is prepared for it."""
+
+
+class CutOff(Recorder):
+    """A watcher that cuts the run off at an event of a kind."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def show(self, event: Event) -> None:
+        if event.kind == self._kind:
+            raise CutOffError("cut off")
+
+
+def test_a_trial_is_not_at_fault_where_its_run_was_cut_off_before_it_had_a_process(tmp_path: Path) -> None:
+    file = write_study(tmp_path, trials=1, step_s=0.0)
+    for kind in ("start", "adopt", "adopt", "adopt"):
+        with pytest.raises(CutOffError, match="cut off"), StopSignal() as stop:
+            run_study(plan_study(file), watcher=CutOff(kind), stop=stop, jobs=JOBS, launcher=InlineLauncher())
+    run(file)
+    assert check_finished(file).trials[0].attributes["interruptions"] == 1
+
+
 def test_a_trial_is_not_at_fault_where_its_coordinator_was_ended_by_a_full_disk(tmp_path: Path) -> None:
     file = write_study(tmp_path, trials=2, step_s=0.0)
     for _ in range(4):  # more often than a trial may be interrupted without progress
