@@ -37,13 +37,18 @@ class Terminal:
         """The lines on the screen, without empty ones at the end."""
         return self.tell("capture-pane", "-p").rstrip("\n").split("\n")
 
+    def type(self, line: str) -> None:
+        """Types a line and the return key."""
+        self.tell("send-keys", "-l", line)
+        self.tell("send-keys", "Enter")
+
     def resize(self, width: int, height: int) -> None:
         """Gives the terminal another size."""
         self.tell("resize-window", "-x", str(width), "-y", str(height))
 
-    def wait(self, holds: Callable[[list[str]], bool]) -> list[str]:
+    def wait(self, holds: Callable[[list[str]], bool], *, within_s: float = DEADLINE_S) -> list[str]:
         """The screen, once something holds of it."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + within_s
         while not holds(screen := self.screen()):
             assert time.monotonic() < deadline, "\n".join(screen)
             time.sleep(0.05)

@@ -101,6 +101,7 @@ class Arena:
         """
         self.starts += 1
         self.expected = set(USUAL_ENDS)
+        self._last_words = ""
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(self.file), self.jobs],
             cwd=self.file.parent,
@@ -129,8 +130,8 @@ class Arena:
         self.kills += code == -signal.SIGKILL
         if code == 0:
             return False
-        if code not in self.expected or (code > 0 and " error None " not in self.said[-1]):
-            self.violations[f"coordinators that ended with {code} by themselves: {self.said[-1:]}"] += 1
+        if code not in self.expected or (code > 0 and not self._last_words.startswith("error None ")):
+            self.violations[f"coordinators that ended with {code} by themselves: {self._last_words}"] += 1
         self.start(waits=waits)
         return True
 
@@ -151,7 +152,8 @@ class Arena:
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self.note(line.rstrip())
+            self._last_words = line.rstrip()
+            self.note(self._last_words)
 
     def _check_gone(self) -> None:
         group = self.process.pid

@@ -150,7 +150,7 @@ def test_a_step_that_takes_too_long_is_abandoned_and_its_last_checkpoint_counts(
 def start_from_a_script(tmp_path: Path, file: Path, *, before: str) -> subprocess.Popen[str]:
     """Runs a study as a background job of a shell script, where SIGINT is ignored from the start."""
     command = shlex.join([sys.executable, "-c", RUN, str(file), "20"])
-    line = f"{before} {command} > out.txt 2>&1 & echo $!; wait"
+    line = f"{before} {command} > out.txt 2>&1 & echo $!; wait $!; echo $?"
     code = "import subprocess, sys; subprocess.run(['bash', '-c', sys.argv[1]])"
     return start_script(code, [line], folder=tmp_path, errors=tmp_path / "errors.txt")
 
@@ -169,7 +169,8 @@ def test_a_run_in_the_background_of_a_script_obeys_a_signal_to_itself_alone(
         out = tmp_path / "out.txt"
         assert wait_until(lambda: out.exists() and "\nevaluate" in out.read_text())
         os.kill(coordinator, number)
-        process.communicate(timeout=60)
+        status, _ = process.communicate(timeout=30)
+        assert int(status) == 128 + number
         assert "saved at step" in out.read_text()
         assert "error None interrupted; run the same command again to go on" in out.read_text()
         check_gone(process)
