@@ -48,6 +48,9 @@ if __name__ == "__main__":
 PROMISED_S = 5.0
 """Seconds within which a start has a process for every running trial, and an end has left none behind."""
 
+USUAL_START_S = 2.0
+"""Seconds until a coordinator's first line on an idle machine; one on which it takes longer is that much slower."""
+
 LOOK_S = 0.2
 START_S = 240.0
 
@@ -102,6 +105,8 @@ class Arena:
         self.starts += 1
         self.expected = set(USUAL_ENDS)
         self._last_words = ""
+        self._began = time.monotonic()
+        self._slowness = 1.0
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, str(self.file), self.jobs],
             cwd=self.file.parent,
@@ -152,6 +157,8 @@ class Arena:
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
+            if not self._last_words:
+                self._slowness = max(1.0, (time.monotonic() - self._began) / USUAL_START_S)
             self._last_words = line.rstrip()
             self.note(self._last_words)
 
@@ -164,15 +171,16 @@ class Arena:
     def _check_manned(self) -> None:
         """Counts trials that are called running and had no process at any look over at least 5 s.
 
-        A trial is without a process for a moment at its end, until that is written; where the machine is so busy that a
-        look takes seconds, two looks may well come within that moment, so the looks go on until they span the 5 s.
+        A trial is without a process for a moment at its end, until that is written. On a machine that is so busy that a
+        look takes seconds two looks may come within that moment, so the looks go on until they span the 5 s; and the
+        moment takes longer there, so the 5 s are stretched by how much longer this very start took.
         """
         stuck, first = self._find_unmanned(), time.monotonic()
         while stuck and not self.has_ended():
             time.sleep(LOOK_S)
             began = time.monotonic()
             stuck &= self._find_unmanned()
-            if began - first >= PROMISED_S:
+            if began - first >= PROMISED_S * self._slowness:
                 break
         if stuck and not self.has_ended():
             self.violations["trials running without a process 5 s after a start"] += len(stuck)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
+import math
 import os
 import signal
 import subprocess
@@ -75,14 +75,28 @@ def write_study(folder: Path, history: Path, *, real: bool, trials: int) -> Path
     return write_toy_study(folder, script=script, budget={"trials": trials}, workers=WORKERS)
 
 
-def choose_kinds(wanted: Sequence[Kind], *, has_server: bool, has_disk: bool) -> frozenset[Kind]:
-    """What is wanted and can be done here."""
-    missing: dict[Kind, bool] = {"server": not has_server, "full": not has_disk, "broken": not can_trace()}
+def find_kinds(wanted: Sequence[Kind], *, scratch: Path, has_server: bool) -> frozenset[Kind]:
+    """What is wanted and can be done here; says what cannot."""
+    with tempfile.TemporaryDirectory(dir=scratch) as name, small_disk(Path(name)) as disk:
+        missing: dict[Kind, str | None] = {
+            "server": None if has_server else "there is no server",
+            "full": None if disk else "no file system may be mounted",
+            "broken": None if can_trace() else "strace is not there, or may not be used",
+        }
+    for kind in wanted:
+        if missing.get(kind):
+            print(f"left out: {kind}, because {missing[kind]}", flush=True)
     return frozenset(kind for kind in wanted if not missing.get(kind))
 
 
 def run_round(
-    seed: int, scratch: Path, *, server: PostgresServer | None, kills: int, options: argparse.Namespace
+    seed: int,
+    scratch: Path,
+    *,
+    kinds: frozenset[Kind],
+    server: PostgresServer | None,
+    kills: int,
+    options: argparse.Namespace,
 ) -> Counter[str]:
     """One study, attacked until it has ended; what was done, and what did not hold."""
     history = scratch / f"history-{seed}.jsonl"  # not on the disk that is filled
@@ -94,7 +108,6 @@ def run_round(
         if server is not None:
             server.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
             place = PostgresPlace(server.address(), "toy", run_folder)
-        kinds = choose_kinds(options.kinds, has_server=server is not None, has_disk=disk is not None)
         attacks = plan_attacks(seed, kinds=kinds, pace_s=options.pace, longest_s=options.longest)
         arena = Arena(file, "real_jobs" if real else "sweep.testing", history, server)
         attacker = Attacker(arena, disk=disk)
@@ -124,6 +137,7 @@ def promises(found: Counter[str]) -> list[str]:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Attack running sweeps and check that nothing is lost.")
     parser.add_argument("--kills", type=int, default=60, help="processes to kill (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no study after so many minutes")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks (default: %(default)s)")
     parser.add_argument("--storage", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--trials", choices=["scripted", "real"], default="scripted")
@@ -134,28 +148,33 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def run_rounds(options: argparse.Namespace, server: PostgresServer | None) -> Counter[str]:
+    """One study after another, until enough processes were killed; everything that was counted."""
+    began, total = time.monotonic(), Counter[str]()
+    with tempfile.TemporaryDirectory(prefix="sweep-chaos-") as name:
+        scratch = Path(name)
+        kinds = find_kinds(options.kinds, scratch=scratch, has_server=server is not None)
+        while total["kills"] < options.kills and time.monotonic() - began < options.minutes * 60:
+            seed, kills = options.seed * 1000 + total["studies"], options.kills - total["kills"]
+            found = run_round(seed, scratch, kinds=kinds, server=server, kills=kills, options=options)
+            print(f"study {total['studies']}: {dict(+found)}", flush=True)
+            total += found
+            total["studies"] += 1
+    print(f"\n{total['studies']} studies, {total['kills']} kills, {time.monotonic() - began:.0f} s")
+    print(", ".join(f"{kind} {total[kind]}" for kind in WEIGHTS))
+    return total
+
+
 def main() -> int:
     options = parse_options()
     os.environ.pop("SWEEP_STORAGE", None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the file system goes too
-    began, total = time.monotonic(), Counter[str]()
     server = PostgresServer() if options.storage == "postgresql" else None
     try:
-        with tempfile.TemporaryDirectory(prefix="sweep-chaos-") as scratch:
-            for number in itertools.count():
-                left = options.kills - total["kills"]
-                if left <= 0:
-                    break
-                seed = options.seed * 1000 + number
-                found = run_round(seed, Path(scratch), server=server, kills=left, options=options)
-                total += found
-                total["studies"] += 1
-                print(f"study {number}: {dict(+found)}", flush=True)
+        total = run_rounds(options, server)
     finally:
         if server is not None:
             server.close()
-    print(f"\n{total['studies']} studies, {total['kills']} kills, {time.monotonic() - began:.0f} s")
-    print(", ".join(f"{kind} {total[kind]}" for kind in WEIGHTS))
     for promise in promises(total):
         print(f"{total[promise]:>6}  {promise}")
     return 1 if any(total[promise] for promise in promises(total)) else 0
