@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import optuna
 import plotly.graph_objects as go
 import pytest
@@ -47,6 +50,16 @@ def test_a_note_that_is_the_same_is_not_written_again(study: optuna.Study) -> No
     before = dict(study._storage.get_study_system_attrs(study._study_id))
     save_study_remark(study, "ours")
     assert study._storage.get_study_system_attrs(study._study_id) == before
+
+
+def test_a_remark_is_saved_without_the_libraries_of_the_dashboard() -> None:
+    code = (
+        "import optuna, sys; from sweep.storage.remarks import save_remark; study = optuna.create_study();"
+        "save_remark(study.ask(), 'text'); print(study._storage.get_study_system_attrs(0), *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert "'text'" in done.stdout
+    assert not {"sklearn", "scipy.stats"} & set(done.stdout.split())
 
 
 def test_a_figure_that_is_too_large_for_every_reader_to_load_is_left_out(study: optuna.Study) -> None:
