@@ -27,34 +27,45 @@ class Foot:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._lines: list[str] = []
+        self._lines: list[str] = []  # as they stand there
+        self._whole: Sequence[str] = ()  # and before they were cut
         self._above: deque[Text] = deque(maxlen=REMEMBERED)
         self._size: ConsoleDimensions | None = None
 
     def draw(self, lines: Sequence[str]) -> None:
         """Draws lines in place of those before: the first in bold, each cut to the width, as many as there is room."""
         size = measure(self._console)
-        shown = [cut(line, size.width - 1) for line in lines[: max(1, size.height - 1)]]
+        shown = _fit(lines, size)
         if shown == self._lines and size == self._size:
             return
-        self.erase(room=len(shown))
+        self._clear(size, room=len(shown))
         self._write(shown)
+        self._whole = tuple(lines)
 
     def print(self, text: Text) -> None:
         """Prints a line above the foot."""
-        lines = self._lines
-        self.erase(room=len(lines))
+        size = measure(self._console)
+        shown = _fit(self._whole, size)
+        self._clear(size, room=len(shown))
         self._console.print(text)
         self._above.append(text)
-        self._write(lines)
+        self._write(shown)
 
-    def erase(self, *, room: int = 0) -> None:
-        """Erases the lines, and leaves the cursor where they began.
+    def erase(self) -> None:
+        """Erases the lines, and leaves the cursor where they began."""
+        self._clear(measure(self._console), room=0)
+        self._whole = ()
+
+    def _clear(self, size: ConsoleDimensions, *, room: int) -> None:
+        """Erases the lines from a terminal that has a size now.
+
+        Whoever goes on to write cuts for this very size: where the terminal is resized meanwhile, it is cleared the
+        next time.
 
         Args:
+            size: The size.
             room: Rows that will be drawn next, for which the lines above make room where the screen is cleared.
         """
-        size = measure(self._console)
         if self._size not in (None, size):
             self._console.file.write("\x1b[H\x1b[2J")
             for text in self._last(size, room):
@@ -89,6 +100,11 @@ def measure(console: Console) -> ConsoleDimensions:
     with contextlib.suppress(OSError, ValueError):  # no terminal, or no file at all
         console.size = ConsoleDimensions(*os.get_terminal_size(console.file.fileno()))
     return console.size
+
+
+def _fit(lines: Sequence[str], size: ConsoleDimensions) -> list[str]:
+    """As many of the lines as a terminal has room for, each cut to its width."""
+    return [cut(line, size.width - 1) for line in lines[: max(1, size.height - 1)]]
 
 
 def count_rows(line: str, width: int) -> int:

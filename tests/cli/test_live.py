@@ -138,6 +138,17 @@ def test_after_a_resize_the_last_lines_that_fit_are_there_again() -> None:
     assert stream.getvalue().removeprefix(before) == "\x1b[H\x1b[2Jevent 3\nevent 4\nevent 5\nstate\nmore"
 
 
+def test_a_line_above_that_comes_after_a_resize_finds_the_lines_below_cut_to_the_new_width() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=40, height=20, force_terminal=True, color_system=None)
+    foot = Foot(console)
+    foot.draw(["a" * 60, "b" * 30])
+    before = stream.getvalue()
+    console.size = (20, 10)
+    foot.print(Text("event"))
+    assert stream.getvalue().removeprefix(before) == f"\x1b[H\x1b[2Jevent\n{'a' * 19}\n{'b' * 19}"
+
+
 SHOW = """
 import itertools, os, sys, time
 from pathlib import Path
