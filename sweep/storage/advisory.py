@@ -73,6 +73,9 @@ class AdvisoryLock:
     ) -> None:
         """Gives the lock back."""
         if self._connection is not None:
+            # of a closed connection the server hears a while later, and would refuse the next coordinator until then
+            with contextlib.suppress(psycopg.Error):
+                self._connection.execute("SELECT pg_advisory_unlock(%s)", (_key(self._schema),))
             self._connection.close()
             self._connection = None
 
