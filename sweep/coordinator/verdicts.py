@@ -77,7 +77,7 @@ def decide(
     if rule and not rule.forecast and proof:
         return Verdict(stop=True, reason=proof, numbers=asdict(fall)), words
     numbers = asdict(outlook) | asdict(fall)
-    if rule and rule.forecast and outlook.settled and not (leads and not fall.fallen):
+    if rule and rule.forecast and outlook.settled and (fall.fallen or not leads):
         return Verdict(stop=True, reason=proof or _describe_outlook(outlook), numbers=numbers), words
     if stopping.outclassed and rival is not None and not leads and outlook.can_stop and outlook.highest < rival:
         numbers["rival"] = rival

@@ -82,19 +82,19 @@ def measure_frontier(runs: Sequence[RecordedRun], orders: int) -> None:
     print(f"\n## Errors, and the budget used, by setting; means over {orders} orders and choices of queries\n")
     print("| rule | " + " | ".join(f"errors at {count} | budget" for count in shown) + " |")
     print("| --- |" + " --- | --- |" * len(shown))
-    rows: dict[str, list[Outcome]] = {}
+    rows: dict[str, dict[int, list[Outcome]]] = {}
     for count in shown:
         random = np.random.default_rng(0)
         for _ in range(orders):
             order = [runs[place] for place in random.permutation(len(runs))]
             seen = sample_queries(order, count, random)
             for name, stops in _stop_by_settings(seen):
-                rows.setdefault(f"{name}|{count}", []).append(judge_stops(seen, stops, whole=order, margin=MARGIN))
-    for name in dict.fromkeys(key.partition("|")[0] for key in rows):
-        found = [rows[f"{name}|{count}"] for count in shown]
+                found = judge_stops(seen, stops, whole=order, margin=MARGIN)
+                rows.setdefault(name, {}).setdefault(count, []).append(found)
+    for name, counts in rows.items():
         cells = [
             f"{np.mean([one.wrong for one in some]):.2f} | {np.mean([one.budget for one in some]):.3f}"
-            for some in found
+            for some in counts.values()
         ]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 

@@ -213,7 +213,7 @@ def test_closing_leaves_neither_process_nor_thread(launcher: Launcher, make_job:
     pids = [launcher.process_id(name) for name in names] if isinstance(launcher, LocalLauncher) else []
     launcher.close()
     assert not any(is_alive(pid) for pid in pids if pid)
-    assert wait_until(lambda: not any("left behind" in thread.name for thread in threading.enumerate()))
+    assert wait_until(lambda: not any("left behind" in thread.name for thread in threading.enumerate()), within_s=5)
 
 
 def is_alive(pid: int) -> bool:
@@ -401,10 +401,10 @@ def test_no_process_is_left_once_a_launching_process_has_ended(start_launching: 
     process = start_launching("echo", "describe_process")
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert wait_until(lambda: not living(process.pid)), living(process.pid)
+    assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
 
 
-def test_every_process_ends_with_its_killed_coordinator(start_launching: Start) -> None:
+def test_every_process_ends_within_five_seconds_of_its_killed_coordinator(start_launching: Start) -> None:
     bodies = ("sleep_long", "compute_long", "wait_for_pause", "report_all", "hold_the_interpreter", "stop_itself")
     process = start_launching(*bodies)
     assert process.stdout is not None
@@ -412,4 +412,4 @@ def test_every_process_ends_with_its_killed_coordinator(start_launching: Start) 
     assert len(living(process.pid)) >= 5
     assert all(is_alive(pid) for pid in workers)
     process.kill()
-    assert wait_until(lambda: not living(process.pid)), living(process.pid)
+    assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)

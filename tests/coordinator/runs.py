@@ -46,7 +46,7 @@ def read_until(process: subprocess.Popen[str], *kinds: str) -> list[str]:
 
 
 def check_gone(process: subprocess.Popen[str]) -> None:
-    assert wait_until(lambda: not living(process.pid)), living(process.pid)
+    assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
 
 
 def workers(group: int) -> list[int]:

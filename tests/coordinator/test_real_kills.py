@@ -99,7 +99,7 @@ def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bi
     try:
         out, _ = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0, (out, (tmp_path / "errors.txt").read_text())
-        assert wait_until(lambda: not living(process.pid)), living(process.pid)
+        assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
     finally:
         end_group(process.pid)
     kills = [int(line.removeprefix("killed ")) for line in out.splitlines() if line.startswith("killed")]
