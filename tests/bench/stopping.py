@@ -3,13 +3,14 @@
 ``null``: how often a run is stopped that has not fallen by more than the margin. ``power``: how often one is stopped
 that has. ``dips``: how often one is stopped that recovers. ``bank``: recorded runs under our rules and under Optuna's
 pruners. ``frontier``: errors against budget, over the settings of our rules and of the best stock one. ``sampler``:
-what it learns from stopped runs. ``cost``: what a verdict takes.
+what it learns from stopped runs. ``cost``: what a verdict takes. ``whole``: whole sweeps of the quickstart, really run.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from recorded import MARGIN, measure_frontier, measure_sampler, replay_bank
+from whole import measure_whole
 
 from sweep.stopping import DropOff
 from sweep.stopping.recorded import RecordedRun, load_bank
@@ -30,6 +32,7 @@ BANK = Path(__file__).resolve().parent / "curves.npz"
 ALPHAS = (0.01, 0.05, 0.2)
 QUERIES = (50, 200, 1000)
 LOOKS = (10, 20, 40)
+PARTS = ("cost", "bank", "frontier", "sampler", "power", "dips", "null", "whole")
 WARMUP_END = 0.1
 
 Curve = NDArray[np.float64]
@@ -194,10 +197,14 @@ def measure_cost(random: np.random.Generator) -> None:
 def main() -> None:
     """Prints what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", default=["cost", "bank", "frontier", "sampler", "power", "dips", "null"])
+    parser.add_argument(
+        "--parts", nargs="+", default=["cost", "bank", "frontier", "sampler", "power", "dips", "null", "whole"]
+    )
     parser.add_argument("--runs", type=int, default=2000, help="simulated runs a cell")
     parser.add_argument("--orders", type=int, default=30, help="orders of the recorded runs")
     parser.add_argument("--studies", type=int, default=100, help="simulated studies for the sampler")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the whole sweeps")
+    parser.add_argument("--folder", type=Path, help="where the whole sweeps lie, to go on with them (else: nowhere)")
     parser.add_argument("--bank", type=Path, default=BANK, help="the recorded runs")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -221,6 +228,9 @@ def main() -> None:
         measure_dips(noises, options.runs, random)
     if "null" in options.parts:
         measure_null(noises, options.runs, random)
+    if "whole" in options.parts:
+        with tempfile.TemporaryDirectory() as scratch:
+            measure_whole(options.folder or Path(scratch), options.seeds)
 
 
 if __name__ == "__main__":
