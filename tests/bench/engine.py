@@ -1,23 +1,36 @@
-"""What the engine answers like on a large study with many slots: SQLite and PostgreSQL, one after the other.
+"""What the engine answers like on a large study with many slots, and what it costs beside short trials.
 
-    make bench-engine ARGS="--trials 5000 --slots 64 --seconds 300"
+    make bench-engine ARGS="--parts large --storage wal"
 
-A study is filled with finished trials of twenty measurements; then scripted trials, each in a process of its own and
-measured once a second, run in all slots until the time is over. Shown are the seconds from the start of the run to its
-first trial, from a report to its answer, of asking for a trial, and the coordinator's memory.
+``large``: a study is filled with finished trials of twenty measurements; then scripted trials, each in a process of its
+own and measured once a second, run in all slots until the time is over. Shown are the seconds from the start of the run
+to its first trial, from a report to its answer, of asking for a trial, and the coordinator's memory.
+
+``short``: a thousand trials of a second on sixteen slots. Shown is by how much they took longer than their own seconds.
+What the proposer draws at random is measured on the first trials of a study of five times as many, since a fifth of a
+study is drawn at random; what TPE proposes on a whole study.
+
+Each on SQLite with either journal, and on a PostgreSQL server that flushes what it commits to the disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import cProfile
+import dataclasses
 import json
 import os
+import platform
 import resource
+import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,37 +41,49 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "bench"), str(TESTS.parent)]
 
 from postgres import PostgresServer  # noqa: E402
-from readers import fill  # noqa: E402
+from prefill import POINTS, fill  # noqa: E402
 
 from sweep.coordinator.events import Event, SweepView  # noqa: E402
-from sweep.coordinator.jobs import StopSignal  # noqa: E402
+from sweep.coordinator.jobs import InterruptedRunError, StopSignal  # noqa: E402
 from sweep.coordinator.proposals import Proposal, Proposer  # noqa: E402
 from sweep.coordinator.run import run_study  # noqa: E402
 from sweep.launch import LocalLauncher  # noqa: E402
 from sweep.plan import plan_study  # noqa: E402
+from sweep.storage.journal import Journal  # noqa: E402
+from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace  # noqa: E402
 from sweep.testing import QUERIES, write_toy_study  # noqa: E402
 
-POINTS = 20
-EXAMPLES = 320
+STORAGES = ("delete", "wal", "postgresql")
 BATCH = 4
+STEPS = 20
+RANDOM_SHARE = 5
+"""A study of so many times the trials draws all of them at random (see Proposer)."""
 
 
 class Clock:
-    """A watcher that notes when the first trial began."""
+    """A watcher that notes when the first trial began and the last one ended, and ends the run after so many."""
 
-    def __init__(self) -> None:
+    def __init__(self, trials: int | None) -> None:
         self.first: float | None = None
+        self.last: float | None = None
+        self._left = trials
 
     def show(self, event: Event) -> None:
         if event.kind == "start" and self.first is None:
             self.first = time.perf_counter()
+        if event.kind == "end" and self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                self.last = time.perf_counter()
+                for _ in range(2):
+                    os.kill(os.getpid(), signal.SIGTERM)
 
     def refresh(self, sweep: SweepView) -> None:
         pass
 
 
-def run(file: Path) -> dict[str, Any]:
-    """Runs a study in this process, its coordinator; what it took."""
+def run(file: Path, *, journal: Journal | None, trials: int | None, profile: Path | None) -> dict[str, Any]:
+    """Runs a study in this process, its coordinator, to its end or to the end of its first trials; what it took."""
     asked: list[float] = []
     propose = Proposer.propose
 
@@ -70,50 +95,97 @@ def run(file: Path) -> dict[str, Any]:
             asked.append(time.perf_counter() - before)
 
     Proposer.propose = timed  # type: ignore[method-assign]
-    plan, clock = plan_study(file), Clock()
-    began = time.perf_counter()
-    with StopSignal() as stop:
+    plan, clock = plan_study(file), Clock(trials)
+    if journal is not None:
+        plan = dataclasses.replace(plan, place=SqlitePlace(plan.run_folder, journal))
+    began, spent = time.perf_counter(), time.process_time()
+    with StopSignal() as stop, contextlib.suppress(InterruptedRunError), profiled(profile):
         run_study(plan, watcher=clock, stop=stop, jobs="sweep.testing", launcher=LocalLauncher(("sweep.testing",)))
+    last, first = clock.last or time.perf_counter(), clock.first or began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"start_s": (clock.first or began) - began, "asked_s": asked, "memory_mib": memory / 2**20}
+    return {
+        "start_s": first - began,
+        "seconds": last - first,
+        "busy": (time.process_time() - spent) / (time.perf_counter() - began),
+        "asked_s": asked,
+        "memory_mib": memory / 2**20,
+    }
 
 
-def answer_times(history: Path) -> list[float]:
-    """Seconds from each report to its answer, as its trial saw them."""
-    sent: dict[tuple[int, int], float] = {}
-    took = []
+@contextlib.contextmanager
+def profiled(file: Path | None) -> Iterator[None]:
+    if file is None:
+        yield
+        return
+    with cProfile.Profile() as found:
+        try:
+            yield
+        finally:
+            found.dump_stats(file)
+
+
+def read_history(history: Path) -> dict[str, list[float]]:
+    """Seconds as the trials saw them: from each report to its answer, and of each trial without them.
+
+    The second are what a trial takes by itself, its checkpoints and models written to the disk included.
+    """
+    at: dict[tuple[Any, ...], float] = {}
+    answered, own = [], defaultdict(float)
     for line in map(json.loads, history.read_text().splitlines()):
-        if line["event"] == "report":
-            sent[line["trial"], line["progress"]] = line["time"]
-        elif line["event"] == "answered":
-            took.append(line["time"] - sent[line["trial"], line["progress"]])
-    return took
+        event, trial, time_s = line["event"], line["trial"], line["time"]
+        if event == "answered":
+            answered.append(time_s - at[trial, "report", line["progress"]])
+            own[trial] -= answered[-1]
+        elif event == "end":
+            own[trial] += time_s - at[trial, "begin", None]
+        else:
+            at[trial, event, line.get("progress")] = time_s
+    return {"answered_s": answered, "own_s": [seconds for seconds in own.values() if seconds > 0]}
 
 
-def measure(scratch: Path, server: PostgresServer | None, options: argparse.Namespace) -> dict[str, Any]:
-    """One storage."""
+def measure(
+    storage: str,
+    scratch: Path,
+    server: PostgresServer,
+    *,
+    points: int,
+    slots: int,
+    trial_s: float,
+    budget: dict[str, Any],
+    filled: int = 0,
+    first: int | None = None,
+    profile: Path | None = None,
+) -> dict[str, Any]:
+    """A study on one storage: filled with trials, then run."""
     history = scratch / "history.jsonl"
     file = write_toy_study(
         scratch,
-        script={"step_s": POINTS / (EXAMPLES / BATCH), "history": str(history)},
-        budget={"trials": 10**6, "examples": EXAMPLES, "wall_clock_h": options.seconds / 3600},
-        evaluation={"max_queries": QUERIES, "grid": [(point + 1) / POINTS for point in range(POINTS)]},
-        space={"batch_size": BATCH},
-        stopping={"drop_off": False},
-        workers={"devices": f"cpu:{options.slots}"},
+        script={"step_s": trial_s / STEPS, "history": str(history)},
+        budget={"examples": STEPS * BATCH, **budget},
+        evaluation={"max_queries": QUERIES, "grid": [(point + 1) / points for point in range(points)]},
+        space={"batch_size": BATCH, "data_format": "query-document"},  # whose curves rise: no trial is stopped
+        workers={"devices": f"cpu:{slots}"},
     )
-    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
-    if server is not None:
-        os.environ["SWEEP_STORAGE"] = environment["SWEEP_STORAGE"] = server.url
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS / 'bench'}:{TESTS.parent}", "OMP_NUM_THREADS": "1"}
+    # a main module of its own would be imported by every trial's process
+    words = [sys.executable, "-c", "import engine; engine.main()", "--run", str(file)]
     plan = plan_study(file)
-    os.environ.pop("SWEEP_STORAGE", None)
-    plan.run_folder.path.mkdir()
-    fill(plan.place, plan, trials=options.trials, queries=QUERIES)
-    words = [sys.executable, __file__, "--run", str(file)]
+    place: StudyPlace = SqlitePlace(plan.run_folder, "wal" if storage == "wal" else "delete")
+    if storage == "postgresql":
+        environment["SWEEP_STORAGE"] = server.url
+        place = PostgresPlace(server.address(), plan.spec.name, plan.run_folder)
+        server.execute(f"DROP SCHEMA IF EXISTS {place.schema} CASCADE")
+    else:
+        words += ["--journal", storage]
+    if filled:
+        plan.run_folder.path.mkdir()
+        fill(place, plan, trials=filled, queries=QUERIES)
+    words += ["--first", str(first)] if first else []
+    words += ["--profile", str(profile)] if profile else []
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return {**json.loads(done.stdout.splitlines()[-1]), "answered_s": answer_times(history)}
+    return {**json.loads(done.stdout.splitlines()[-1]), **read_history(history)}
 
 
 def percentiles(seconds: Sequence[float]) -> str:
@@ -121,29 +193,105 @@ def percentiles(seconds: Sequence[float]) -> str:
     return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, max {max(seconds) * 1000:.0f} ms ({len(seconds)})"
 
 
+def show_large(found: dict[str, Any], options: argparse.Namespace) -> None:
+    print(f"  start            {found['start_s']:.1f} s")
+    print(f"  report answered  {percentiles(found['answered_s'])}; {len(found['answered_s']) / options.seconds:.1f}/s")
+    print(f"  ask              {percentiles(found['asked_s'])}")
+    print(f"  memory           {found['memory_mib']:.0f} MiB; coordinator busy {found['busy']:.0%}", flush=True)
+
+
+def show_short(found: dict[str, Any], options: argparse.Namespace) -> None:
+    ideal, own = options.short_trials * options.short_s / options.short_slots, float(np.mean(found["own_s"]))
+    print(
+        f"  {found['seconds']:.1f} s: {found['seconds'] / ideal - 1:+.1%} beside {ideal:.1f} s of sleep alone,", end=""
+    )
+    print(
+        f" {found['seconds'] / (ideal * own / options.short_s) - 1:+.1%} beside what the trials took by themselves",
+        end="",
+    )
+    print(f" ({own:.3f} s each, with their own files); start {found['start_s']:.1f} s")
+    print(f"  report answered  {percentiles(found['answered_s'])}; ask {percentiles(found['asked_s'])}")
+    print(f"  coordinator busy {found['busy']:.0%}", flush=True)
+
+
+def describe_machine() -> str:
+    load = os.getloadavg()[0]
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}; Python"
+        f" {platform.python_version()}, Optuna {optuna.__version__}, SQLite {sqlite3.sqlite_version}"
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time the engine on a large study with many slots.")
-    parser.add_argument("--trials", type=int, default=5000, help="trials in the study (default: %(default)s)")
-    parser.add_argument("--slots", type=int, default=64, help="trials at once (default: %(default)s)")
-    parser.add_argument("--seconds", type=int, default=300, help="length of the run (default: %(default)s)")
-    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(description="Time the engine on a large study with many slots, and short trials.")
+    parser.add_argument("--parts", nargs="+", default=["large", "short"], choices=["large", "short"])
+    parser.add_argument("--storage", nargs="+", default=list(STORAGES), choices=STORAGES)
+    parser.add_argument("--trials", type=int, default=5000, help="large: trials in the study (default: %(default)s)")
+    parser.add_argument("--slots", type=int, default=64, help="large: trials at once (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=300, help="large: length of the run (default: %(default)s)")
+    parser.add_argument("--short-trials", type=int, default=1000, help="short: trials (default: %(default)s)")
+    parser.add_argument("--short-slots", type=int, default=16, help="short: trials at once (default: %(default)s)")
+    parser.add_argument("--short-s", type=float, default=1.0, help="short: seconds a trial (default: %(default)s)")
+    parser.add_argument("--short-points", type=int, default=4, help="short: reports a trial (default: %(default)s)")
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe"], choices=["random", "tpe"])
+    parser.add_argument("--profile", type=Path, help="write the coordinator's profile here")
+    for name in ("--run", "--journal", "--first"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if options.run:
-        print(json.dumps(run(options.run)))
+        first = int(options.first) if options.first else None
+        found = run(Path(options.run), journal=options.journal, trials=first, profile=options.profile)
+        print(json.dumps(found))
         return
-    server = PostgresServer()
-    try:
-        for name, place in (("SQLite", None), ("PostgreSQL", server)):
-            with tempfile.TemporaryDirectory(prefix=".bench-", dir=TESTS.parent / "studies") as scratch:
-                found = measure(Path(scratch) / "study", place, options)
-            print(f"{name}, {options.trials} trials before, {options.slots} slots, {options.seconds} s")
-            print(f"  start            {found['start_s']:.1f} s")
-            print(f"  report answered  {percentiles(found['answered_s'])}")
-            print(f"  ask              {percentiles(found['asked_s'])}")
-            print(f"  memory           {found['memory_mib']:.0f} MiB", flush=True)
-    finally:
-        server.close()
+    print(describe_machine(), flush=True)
+    with contextlib.closing(PostgresServer(durable=True)) as server:
+        for storage in options.storage:
+            measure_storage(storage, server, options)
+
+
+def measure_storage(storage: str, server: PostgresServer, options: argparse.Namespace) -> None:
+    if "large" in options.parts:
+        print(f"{storage}: {options.trials} trials before, {options.slots} slots, {options.seconds} s")
+        # of which every trial that runs is TPE's
+        budget = {"trials": options.trials * 4, "wall_clock_h": options.seconds / 3600}
+        with scratch() as folder:
+            found = measure(
+                storage,
+                folder,
+                server,
+                points=len(POINTS),
+                slots=options.slots,
+                trial_s=len(POINTS),
+                budget=budget,
+                filled=options.trials,
+                profile=options.profile,
+            )
+        show_large(found, options)
+    for sampler in options.samplers if "short" in options.parts else ():
+        print(
+            f"{storage}: {options.short_trials} trials of {options.short_s:g} s, {options.short_slots} slots, {sampler}"
+        )
+        trials = options.short_trials
+        with scratch() as folder:
+            found = measure(
+                storage,
+                folder,
+                server,
+                points=options.short_points,
+                slots=options.short_slots,
+                trial_s=options.short_s,
+                budget={"trials": trials * RANDOM_SHARE if sampler == "random" else trials},
+                first=trials,
+                profile=options.profile,
+            )
+        show_short(found, options)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=TESTS.parent / "studies") as folder:
+        yield Path(folder) / "study"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,24 +23,20 @@ from typing import Any
 
 import numpy as np
 import optuna
-import sqlalchemy
-from optuna.trial import TrialState, create_trial
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
+sys.path[:0] = [str(TESTS), str(TESTS / "bench"), str(TESTS.parent)]
 
-from ledgers import BASELINE, DISTRIBUTIONS, VALUES, begin_trial, end_trial, make_report  # noqa: E402
+from ledgers import BASELINE, end_trial, make_report  # noqa: E402
 from postgres import PostgresServer  # noqa: E402
+from prefill import POINTS, fill, make_trial  # noqa: E402
 
-from sweep.coordinator.changes import describe_beginning  # noqa: E402
-from sweep.coordinator.ledger import Ledger  # noqa: E402
+from sweep.coordinator.ledger import Ledger, Measurement  # noqa: E402
 from sweep.plan import StudyPlan, plan_study  # noqa: E402
 from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace, Waiting, hold_study  # noqa: E402
-from sweep.storage.schema import EVALUATIONS  # noqa: E402
 from sweep.testing import write_toy_study  # noqa: E402
 
 QUERIES = 200
-POINTS = range(50, 1001, 50)
 RATE = 10.0
 """Measurements a second: 64 trials that are measured every six seconds."""
 
@@ -72,61 +69,33 @@ while True:
 """
 
 
-def fill(place: StudyPlace, plan: StudyPlan, *, trials: int, queries: int = QUERIES) -> None:
-    """Writes a study of finished trials of twenty measurements, in few transactions."""
-    random = np.random.default_rng(0)
-    with hold_study(place, waiting=Waiting()) as held:
-        ledger = Ledger(held.storage, "toy")
-        began = describe_beginning(plan.spec, revision=plan.revision, collection_hash=plan.collection.content_hash)
-        ledger.begin_study({"parameters": 1, **began}, make_report(0, BASELINE, queries=queries).evaluation)
-        rows: list[dict[str, Any]] = []
-        template = {column.name: None for column in EVALUATIONS.columns}
-        for number in range(trials):
-            curve = {point: float(random.uniform(0.4, 0.8)) for point in POINTS}
-            trial = create_trial(
-                state=TrialState.COMPLETE,
-                value=max(curve.values()),
-                params=VALUES,
-                distributions=DISTRIBUTIONS,
-                intermediate_values={0: BASELINE, **curve},
-                user_attrs={"seed": 0, "steps": 1000, "params": params()},
-            )
-            ledger.study.add_trial(trial)
-            for point, ndcg in curve.items():
-                values = {"trial": number, "split": "dev", "progress": point, "step": point, "examples": point * 32}
-                vector = random.random(queries, dtype=np.float32).tobytes()
-                rows.append(
-                    {**template, **values, "seconds": 1.0, "evaluation_seconds": 0.1, "ndcg": ndcg, "per_query": vector}
-                )
-        with held.storage.engine.begin() as connection:
-            connection.execute(sqlalchemy.insert(EVALUATIONS), rows)
-
-
-def params() -> dict[str, Any]:
-    fixed = {name: VALUES[name] for name in ("learning_rate", "warmup_ratio", "data_format", "scale", "scheduler")}
-    return {**fixed, "effective_learning_rate": VALUES["learning_rate"], "batch_size": 32}
-
-
-def write(place: StudyPlace, *, seconds: float) -> list[float]:
+def write(place: StudyPlace, plan: StudyPlan, *, seconds: float) -> list[float]:
     """Commits measurements at a steady rate; how many seconds each took."""
     took: list[float] = []
     with hold_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
-        number, points = begin_trial(ledger), iter(POINTS)  # which reads the whole study
+        number, points = begin_trial(ledger, plan), iter(POINTS)  # which reads the whole study
         began = time.perf_counter()
         while time.perf_counter() - began < seconds:
             point = next(points, None)
             if point is None:
                 end_trial(ledger, number, 0.5)
-                number, points = begin_trial(ledger), iter(POINTS)
+                number, points = begin_trial(ledger, plan), iter(POINTS)
                 continue
             report = make_report(point, 0.5, queries=QUERIES)
             before = time.perf_counter()
-            ledger.commit(number, report)
+            ledger.commit([Measurement(number, report)])
             took.append(time.perf_counter() - before)
             time.sleep(max(0.0, began + len(took) / RATE - time.perf_counter()))
         end_trial(ledger, number, 0.5)
     return took
+
+
+def begin_trial(ledger: Ledger, plan: StudyPlan) -> int:
+    """Begins a trial of the study's own space, whose values a report can compare with those of the others."""
+    trial = make_trial(0, plan.space, np.random.default_rng(), queries=QUERIES)
+    attributes = {name: trial.attributes[name] for name in ("params", "effective_learning_rate", "seed", "steps")}
+    return ledger.begin_trial(trial.values, distributions=trial.distributions, attributes=attributes, baseline=BASELINE)
 
 
 @contextmanager
@@ -157,8 +126,6 @@ def reading(file: Path, environment: dict[str, str], folder: Path) -> Iterator[C
 
 def measure(name: str, server: PostgresServer, scratch: Path, *, trials: int, seconds: float) -> dict[str, Any]:
     """One storage: the writer by itself, and with its readers."""
-    import os
-
     folder = scratch / name
     plan = plan_study(write_toy_study(folder, script={}))
     plan.run_folder.path.mkdir()
@@ -167,11 +134,11 @@ def measure(name: str, server: PostgresServer, scratch: Path, *, trials: int, se
     if name == "postgresql":
         environment["SWEEP_STORAGE"] = server.url
         place = PostgresPlace(server.address(), plan.spec.name, plan.run_folder)
-    fill(place, plan, trials=trials)
-    alone = write(place, seconds=seconds / 2)
+    fill(place, plan, trials=trials, queries=QUERIES)
+    alone = write(place, plan, seconds=seconds / 2)
     with reading(plan.file, environment, folder) as counts:
         before = counts()
-        beside = write(place, seconds=seconds)
+        beside = write(place, plan, seconds=seconds)
         read = [after - earlier for after, earlier in zip(counts(), before, strict=True)]
     return {"alone": describe(alone), "with readers": describe(beside), "dashboard reads": read[0], "reports": read[1]}
 
@@ -189,7 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found: dict[str, Any] = {}
-    server = PostgresServer()
+    server = PostgresServer(durable=True)
     try:
         with tempfile.TemporaryDirectory(prefix=".bench-", dir=TESTS.parent / "studies") as scratch:
             print(f"{'storage':<12}{'':<14}{'commits':>8}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
