@@ -125,6 +125,7 @@ class Coordinator:
             raise
         finally:
             self._meter.save(time.monotonic())
+            self._endings.remark(at_once=True)
         self._watcher.refresh(self._view())
         if self._stop.signal is not None:
             raise InterruptedRunError(self._stop.signal)
@@ -136,7 +137,11 @@ class Coordinator:
         placed = self._place()
         if not self._running and not placed and not self._has_work():
             return False
-        for message in self._launcher.wait(0.0 if placed else POLL_S):
+        heard = [message for message in self._launcher.wait(0.0 if placed else POLL_S) if self._heeds(message)]
+        self._reports.commit(
+            [(self._running[one.job], one.payload) for one in heard if isinstance(one.payload, Report)]
+        )
+        for message in heard:
             self._handle(message)
         self._look_after()
         return True
@@ -145,10 +150,11 @@ class Coordinator:
 
     def _adopt(self) -> None:
         """Takes over what an earlier run left behind; a process of it that is still alive is ended first."""
-        left = self._ledger.adopt_trials(distributions=self._plan.space.distributions, baseline=self.baseline)
+        found = self._ledger.adopt_trials(distributions=self._plan.space.distributions, baseline=self.baseline)
+        left = [record for record in found.trials if record.state == "running"]
         for record in left:
             self._end_older_attempt(record.number)
-        self._endings.begin()
+        self._endings.begin(found)
         values = self._ledger.values()
         for record in left:
             params = self._plan.space.params(values[record.number])
@@ -218,7 +224,6 @@ class Coordinator:
         trial.attempt += 1
         trial.heard = self._clock.now
         trial.killed_for = None
-        self._ledger.note(trial.number, device=slot.label, attempt=trial.attempt, paused=False)
         folder.trial(trial.number).mkdir(mode=0o700, parents=True, exist_ok=True)
         job = Job(
             name=trial.job,
@@ -229,7 +234,7 @@ class Coordinator:
             attempt=trial.attempt,
             lock=folder.attempt_lock(trial.number),
         )
-        self._ledger.trials.begin_run(trial.number, slot=slot.name, device=slot.label)
+        self._ledger.begin_run(trial.number, slot=slot.name, device=slot.label, attempt=trial.attempt)
         self._launcher.start(job)
         self._running[trial.job] = trial
         self._tell("start", describe_params(trial.params), trial.number, slot=slot.name, attempt=trial.attempt)
@@ -247,13 +252,17 @@ class Coordinator:
         peaks = [other.peak.ndcg for other in others if other.number != trial.number and other.peak]
         return max([*peaks, *([best.value] if best and best.value is not None else [])], default=None)
 
-    def _handle(self, message: Message) -> None:
+    def _heeds(self, message: Message) -> bool:
+        """Whether a message is of a trial's newest attempt; an older one is not heeded, and not answered."""
         trial = self._running.get(message.job)
-        if trial is None or message.attempt != trial.attempt:  # an older attempt is not heeded, and not answered
-            self._tell("warning", f"{message.job}: a message of attempt {message.attempt} came too late and is dropped")
-            return
+        if trial is not None and message.attempt == trial.attempt:
+            return True
+        self._tell("warning", f"{message.job}: a message of attempt {message.attempt} came too late and is dropped")
+        return False
+
+    def _handle(self, message: Message) -> None:
+        trial, payload = self._running[message.job], message.payload
         trial.heard = self._clock.now
-        payload = message.payload
         if isinstance(payload, Report):
             self._launcher.answer(trial.job, self._reports.take(trial, payload, rival=self._rival(trial)))
             self._pausing.remind(trial)
@@ -263,7 +272,7 @@ class Coordinator:
                 self._tell("warning", "the fork server's imports failed, so every trial imports anew; see its log")
         elif isinstance(payload, (Done, Failure, Died)):
             del self._running[message.job]
-            self._ledger.trials.end_run(trial.number)
+            self._ledger.end_run(trial.number)
             if trial.slot:
                 self._placement.leave(trial.slot)
             if isinstance(payload, Done):
@@ -336,6 +345,7 @@ class Coordinator:
         awake = self._clock.tick(now)
         self._meter.tick(now, running)
         self._pausing.look_after(running)
+        self._endings.remark()
         self._check_budget(running)
         for trial in running:
             stalled = find_stalled(trial, now=awake, stall_s=self._plan.spec.workers.stall_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 
 from sweep.coordinator.events import Tell
@@ -19,6 +20,9 @@ from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
 from sweep.storage.records import EXCUSED, StudyRecord
 
+REMARK_S = 2.0
+"""Seconds between two notes on where the study stands: a sweep of many short trials has more to do."""
+
 
 class Endings:
     """Ends trials, and keeps the record of the study up to date.
@@ -29,7 +33,12 @@ class Endings:
         proposer: Is shown how each trial ended.
         keeper: Keeps the files of trials.
         tell: Tells of what happened.
+
+    Attributes:
+        record: The study as it stands; there once `begin` was called.
     """
+
+    record: StudyRecord
 
     def __init__(self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, keeper: Keeper, tell: Tell) -> None:
         self._plan = plan
@@ -38,11 +47,12 @@ class Endings:
         self._keeper = keeper
         self._tell = tell
         self._failures = FailureStreak()
-        self.record: StudyRecord = ledger.record()
+        self._remarked: StudyRecord | None = None
+        self._remark_due = 0.0
 
-    def begin(self) -> None:
+    def begin(self, record: StudyRecord) -> None:
         """Shows the sampler, and the keeper of files, what the study holds already."""
-        self.record = self._ledger.record()
+        self.record = self._remarked = record
         self._proposer.rebuild(self.record, self._ledger.values())
         self._keeper.tidy(self.record)
 
@@ -103,6 +113,19 @@ class Endings:
         if numbers:
             self._give_up(numbers, cause)
 
+    def remark(self, *, at_once: bool = False) -> None:
+        """Writes the note on where the study stands, if a trial has ended since the last one and that is a while ago.
+
+        Args:
+            at_once: Whether to write it however long ago that is.
+        """
+        if self._remarked is None or self._remarked is self.record:
+            return
+        if at_once or time.monotonic() >= self._remark_due:
+            self._ledger.remark(write_study_remark(self.record, trials=self._plan.spec.budget.trials))
+            self._remarked = self.record
+            self._remark_due = time.monotonic() + REMARK_S
+
     def _give_up(self, numbers: Sequence[int], cause: str) -> None:
         """Ends the study: its failed trials do not count, and run again with the next run."""
         self._ledger.set_attribute(EXCUSED, sorted({*self.record.attributes.get(EXCUSED, ()), *numbers}))
@@ -114,7 +137,6 @@ class Endings:
     def _after_end(self, trial: RunningTrial) -> None:
         """What follows from any end: the record, what the sampler knows, and which files are kept."""
         self.record = self._ledger.update_record(self.record, trial.number)
-        self._ledger.remark(write_study_remark(self.record, trials=self._plan.spec.budget.trials))
         ended = self.record.trials[trial.number]
         value = None if ended.state == "fail" else seen_value(ended, self.record.baseline)
         self._proposer.conclude(trial.number, value)

@@ -1,36 +1,61 @@
-"""Ledger: the only writer of a study.
-
-An evaluation is committed in our table first and in Optuna's second, and only then answered; what a crash leaves
-between the two is made good at the next start.
-"""
+"""Ledger: the only writer of a study. What belongs together is committed together, and only then answered."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial, TrialState, create_trial
 
 from sweep.messages import Evaluation, Report
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
-from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record, update_record
+from sweep.storage.records import SPEC, StudyRecord, find_number, make_record, update_record
 from sweep.storage.remarks import save_remark, save_study_remark
+from sweep.storage.transaction import write_together
 from sweep.storage.trials import TrialRow, TrialTable, find_end
 
 METRIC_NAME = "NDCG@10"
 
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measurement that is to be committed.
+
+    Attributes:
+        trial: The trial's number.
+        report: What it reported.
+        attributes: User attributes of the trial that go with it.
+    """
+
+    trial: int
+    report: Report
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Open:
+    """A trial that has not ended, as it is written down: its id in the storage, its attributes, its last value."""
+
+    trial_id: int
+    attributes: dict[str, Any]
+    last: float
+
 
 class Ledger:
     """Writes a study: what was tried, what was measured, how it ended.
+
+    Each method that writes is one transaction: once it returns, all of it is on the disk, and a crash leaves none of
+    it half-written.
 
     Args:
         storage: Optuna's storage of the study's database.
@@ -45,9 +70,12 @@ class Ledger:
             load_if_exists=True,
             sampler=RandomSampler(seed=0),  # never asked: every value is settled before it comes here
         )
+        self._storage = storage  # the study's own looks at every unfinished trial before each answer
+        self._study_id = storage.get_study_id_from_name(name)
         self.table = EvaluationTable(storage.engine, writable=True)
-        self.trials = TrialTable(storage.engine)
-        self._trials: dict[int, Trial] = {}
+        self._endings = TrialTable(storage.engine)
+        self._open: dict[int, _Open] = {}  # by the trial's number
+        self._next_number = 0
 
     @property
     def study(self) -> optuna.Study:
@@ -56,11 +84,13 @@ class Ledger:
 
     def record(self) -> StudyRecord:
         """The study as it stands."""
-        return make_record(self._study, self.table)
+        found = make_record(self._study, self.table)
+        self._next_number = len(found.trials)
+        return found
 
     def update_record(self, record: StudyRecord, number: int) -> StudyRecord:
         """The study as it stands, where since ``record`` only that trial has ended."""
-        return update_record(record, self._study, self.table, number)
+        return update_record(record, self._storage, self._study_id, self.table, number)
 
     def values(self) -> dict[int, dict[str, Any]]:
         """Values of every trial by their names in the Optuna study."""
@@ -72,7 +102,7 @@ class Ledger:
             self.table.add_judgement(UNTRAINED, "dev", baseline)
         self.name_metric()
         for name, value in attributes.items():
-            self._study.set_user_attr(name, value)
+            self.set_attribute(name, value)
 
     def name_metric(self) -> None:
         """Names the study's value; the dashboard shows the name."""
@@ -86,15 +116,15 @@ class Ledger:
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Writes a user attribute of the study."""
-        self._study.set_user_attr(name, value)
+        self._storage.set_study_user_attr(self._study_id, name, value)
 
     def remark(self, text: str) -> None:
         """Writes our part of the study's note, as Markdown."""
-        save_study_remark(self._study, text)
+        self._together(lambda: save_study_remark(self._storage, self._study_id, text))
 
     def next_number(self) -> int:
-        """The number that the next new trial will have."""
-        return len(self._study.get_trials(deepcopy=False))
+        """The number that the next new trial will have, unless somebody else enqueues one in the meantime."""
+        return self._next_number
 
     def begin_trial(
         self,
@@ -105,17 +135,31 @@ class Ledger:
         baseline: float,
     ) -> int:
         """Writes down a new trial, as running, with the untrained model's value as its first point."""
-        self._study.enqueue_trial(dict(values), user_attrs=dict(attributes))
-        trial = self._study.ask(dict(distributions))
-        self._trials[trial.number] = trial
-        trial.report(baseline, 0)
-        return trial.number
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(values),
+            distributions=dict(distributions),
+            user_attrs=dict(attributes),
+            intermediate_values={0: baseline},
+        )
 
-    def adopt_trials(self, *, distributions: Mapping[str, BaseDistribution], baseline: float) -> list[TrialRecord]:
-        """Takes over the trials that an earlier coordinator left behind, made whole.
+        def create() -> tuple[int, int]:
+            created = self._storage.create_new_trial(self._study_id, trial)
+            return created, find_number(self._storage, created)
 
-        A trial that was killed between its enqueueing and its parameters gets the parameters it was enqueued with; a
-        measurement that our table has and Optuna's lacks is reported again.
+        created, number = self._together(create)
+        self._open[number] = _Open(created, dict(attributes), baseline)
+        self._next_number = number + 1
+        return number
+
+    def adopt_trials(self, *, distributions: Mapping[str, BaseDistribution], baseline: float) -> StudyRecord:
+        """Takes over the trials that an earlier coordinator left behind, and those that somebody has enqueued.
+
+        An enqueued trial gets the parameters it was enqueued with; a measurement that our table has and Optuna's lacks,
+        as a study from before they were written together can have it, is reported again.
+
+        Returns:
+            The study as it stands then.
         """
         with warnings.catch_warnings():  # a setting stands as it was enqueued, in a range that was narrowed since too
             warnings.filterwarnings("ignore", "Fixed parameter", UserWarning)
@@ -124,33 +168,63 @@ class Ledger:
             committed = {0: baseline} | {row.progress: row.ndcg for row in self.table.rows(frozen.number)}
             for progress, ndcg in committed.items():
                 if progress not in frozen.intermediate_values:
-                    self._trials[frozen.number].report(ndcg, progress)
-        return [trial for trial in self.record().trials if trial.state == "running"]
+                    self._storage.set_trial_intermediate_value(frozen._trial_id, progress, ndcg)
+            last = committed[max(committed)]
+            self._open[frozen.number] = _Open(frozen._trial_id, dict(frozen.user_attrs), last)
+        return self.record()
 
     def _adopt_settings(self, distributions: Mapping[str, BaseDistribution]) -> None:
         for _ in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            trial = self._study.ask(dict(distributions))  # takes the oldest waiting trial, as it was enqueued
-            self._trials[trial.number] = trial
+            self._study.ask(dict(distributions))  # takes the oldest waiting trial, as it was enqueued
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            trial = self._trials.setdefault(frozen.number, Trial(self._study, frozen._trial_id))
-            for name, distribution in distributions.items():
-                if name not in frozen.params:
-                    _suggest(trial, name, distribution)
+            if distributions.keys() <= frozen.params.keys():
+                continue
+            trial = Trial(self._study, frozen._trial_id)
+            for name in distributions.keys() - frozen.params.keys():
+                _suggest(trial, name, distributions[name])
+
+    def begin_run(self, number: int, *, slot: str, device: str, attempt: int) -> None:
+        """Writes down that a process of a trial begins."""
+
+        def begin() -> None:
+            self._endings.begin_run(number, slot=slot, device=device)
+            self.note(number, device=device, attempt=attempt, paused=False)
+
+        self._together(begin)
+
+    def end_run(self, number: int) -> None:
+        """Writes down that the last process of a trial has ended."""
+        self._endings.end_run(number)
 
     def note(self, number: int, **attributes: Any) -> None:
         """Writes user attributes of a running trial."""
-        for name, value in attributes.items():
-            self._trials[number].set_user_attr(name, value)
+        trial = self._open[number]
+        storable = {name: _storable(value) for name, value in attributes.items()}
 
-    def commit(self, number: int, report: Report) -> None:
-        """Commits a measurement: once this returns it is on the disk."""
-        self.table.add(number, report)
-        self._trials[number].report(report.evaluation.ndcg, report.progress)
+        def note() -> None:
+            for name, value in storable.items():
+                self._storage.set_trial_user_attr(trial.trial_id, name, value)
 
-    def committed(self, number: int, progress: int) -> NDArray[np.float32] | None:
-        """(Q,) NDCG per query of a committed measurement, or None where there is none."""
-        points, per_query = self.table.per_query(number)
-        return per_query[points.index(progress)] if progress in points else None
+        self._together(note)
+        trial.attributes |= storable
+
+    def commit(self, measured: Sequence[Measurement]) -> None:
+        """Commits measurements: once this returns all of them are on the disk.
+
+        Raises:
+            ValueError: If one of them was committed before; then none is now.
+        """
+
+        def commit() -> None:
+            for one in measured:
+                trial, report = self._open[one.trial], one.report
+                self.table.add(one.trial, report)
+                self._storage.set_trial_intermediate_value(trial.trial_id, report.progress, report.evaluation.ndcg)
+                self.note(one.trial, **one.attributes)
+
+        self._together(commit)
+        for one in measured:
+            self._open[one.trial].last = one.report.evaluation.ndcg
 
     def end_trial(
         self,
@@ -164,27 +238,30 @@ class Ledger:
     ) -> None:
         """Writes down how a trial ended: complete with a value, pruned, or failed.
 
-        Our table comes first: a trial that a crash leaves running ends once more, and its row is written anew.
-
         Args:
             number: The trial.
             value: Its peak where it is complete; None where it failed.
-            pruned: Whether it is pruned; Optuna then keeps its last value by itself.
+            pruned: Whether it is pruned; its value is then its last measurement, as Optuna has it.
             remark: What the dashboard shows of it, as Markdown.
             stop_numbers: The numbers behind its stop.
             attributes: User attributes that go with it.
         """
-        self.note(number, **{name: _storable(found) for name, found in attributes.items()})
-        trial = self._trials.pop(number)
-        state = "pruned" if pruned else "fail" if value is None else "complete"
-        self.trials.end(_trial_row(number, state, trial.user_attrs, stop_numbers or {}))
-        save_remark(trial, remark)
-        if pruned:
-            self._study.tell(trial, state=TrialState.PRUNED)
-        elif value is None:
-            self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            self._study.tell(trial, value)
+        trial = self._open[number]
+        state = TrialState.PRUNED if pruned else TrialState.FAIL if value is None else TrialState.COMPLETE
+        final = trial.last if pruned else value
+
+        def end() -> None:
+            self.note(number, **attributes)
+            self._endings.end(_trial_row(number, state.name.lower(), trial.attributes, stop_numbers or {}))
+            save_remark(self._storage, self._study_id, trial.trial_id, remark)
+            values = [final] if final is not None and math.isfinite(final) else None
+            self._storage.set_trial_state_values(trial.trial_id, state, values)
+
+        self._together(end)
+        del self._open[number]
+
+    def _together(self, call: Callable[[], R]) -> R:
+        return write_together(self._storage, call)
 
 
 def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from sweep.coordinator.events import Tell
-from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.coordinator.limits import DeviceLimits
 from sweep.coordinator.retention import Keeper
 from sweep.coordinator.running import RunningTrial
@@ -34,21 +35,49 @@ class Reports:
         self._limits = limits
         self._keeper = keeper
         self._tell = tell
+        self._committed: set[int] = set()  # trials whose report was committed and is to be decided upon
+
+    def commit(self, heard: Sequence[tuple[RunningTrial, Report]]) -> None:
+        """Commits the reports that came in together, so that they wait for the disk once; none is answered before.
+
+        Args:
+            heard: Reports, with their trials; a point that is committed already is left alone.
+        """
+        heard = [
+            (trial, _count_from_the_beginning(trial, report))
+            for trial, report in heard
+            if report.progress not in trial.progress
+        ]
+        if not heard:
+            return
+        self._ledger.commit([Measurement(trial.number, report, _find_news(trial, report)) for trial, report in heard])
+        self._committed = {trial.number for trial, _ in heard}
+        for trial, report in heard:
+            trial.add(report)
+            if trial.slot:
+                self._limits.raise_peak(
+                    trial.slot.label,
+                    batch_size=trial.params.batch_size,
+                    micro_batch=report.micro_batch,
+                    memory_gib=report.memory_gib or 0.0,
+                )
 
     def take(self, trial: RunningTrial, report: Report, *, rival: float | None) -> Verdict:
-        """Commits a report and decides how its trial goes on; a point that is committed already is compared alone.
+        """Decides by a committed report how its trial goes on; one that came in again is compared alone.
 
         Args:
             trial: The trial.
             report: Its report.
             rival: The highest peak of all other trials.
         """
-        committed = self._ledger.committed(trial.number, report.progress)
-        if committed is None:
-            self._commit(trial, report)
+        if trial.number in self._committed:
+            self._committed.remove(trial.number)
+            if trial.peak is not None:
+                self._keeper.forget_peaks(trial.number, kept=trial.peak.progress)
             self.decide(trial, rival=rival)
             self._tell_of(trial, report)
         else:
+            committed = trial.per_query[trial.progress.index(report.progress)]
             equal = np.array_equal(committed, report.evaluation.per_query, equal_nan=True)
             where, how = f"{report.progress / WHOLE:.1%}", "equal" if equal else "differs"
             text = f"{where} measured again after an interruption: {how}; the first measurement stands"
@@ -67,30 +96,27 @@ class Reports:
         )
         trial.stop_reason, trial.stop_numbers = verdict.reason, verdict.numbers
 
-    def _commit(self, trial: RunningTrial, report: Report) -> None:
-        report = dataclasses.replace(
-            report,
-            seconds=trial.seconds_before + report.seconds,
-            evaluation_seconds=trial.evaluation_seconds_before + report.evaluation_seconds,
-        )
-        if trial.micro_batch != report.micro_batch:
-            self._ledger.note(trial.number, micro_batch=report.micro_batch)
-        if len(trial.progress) == 1:  # its first report: the share follows from the plan and never changes
-            self._ledger.note(trial.number, false_negatives=report.false_negatives)
-        self._ledger.commit(trial.number, report)
-        trial.add(report)
-        if trial.slot:
-            self._limits.raise_peak(
-                trial.slot.label,
-                batch_size=trial.params.batch_size,
-                micro_batch=report.micro_batch,
-                memory_gib=report.memory_gib or 0.0,
-            )
-        if trial.peak is not None:
-            self._keeper.forget_peaks(trial.number, kept=trial.peak.progress)
-
     def _tell_of(self, trial: RunningTrial, report: Report) -> None:
         ndcg = report.evaluation.ndcg
         text = f"{report.progress / WHOLE:.1%}  NDCG@10 {ndcg:.4f}  {trial.verdict}"
         numbers = {"progress": report.progress, "ndcg": ndcg, "step": report.step, "attempt": trial.attempt}
         self._tell("evaluate", text, trial.number, **numbers)
+
+
+def _count_from_the_beginning(trial: RunningTrial, report: Report) -> Report:
+    """The report with the seconds of all of its trial's processes."""
+    return dataclasses.replace(
+        report,
+        seconds=trial.seconds_before + report.seconds,
+        evaluation_seconds=trial.evaluation_seconds_before + report.evaluation_seconds,
+    )
+
+
+def _find_news(trial: RunningTrial, report: Report) -> dict[str, object]:
+    """What a report says of its trial that is not yet written down."""
+    news: dict[str, object] = {}
+    if trial.micro_batch != report.micro_batch:
+        news["micro_batch"] = report.micro_batch
+    if len(trial.progress) == 1:  # its first report: the share follows from the plan and never changes
+        news["false_negatives"] = report.false_negatives
+    return news

@@ -134,11 +134,12 @@ class _StudyRun:
 
     def _run_held(self, held: HeldStudy, slots: Sequence[Slot], *, is_new: bool) -> StudyRecord:
         try:
-            finished = self._find_finished(held)
+            ledger = self._find_ledger(held)
+            finished = self._find_finished(ledger) if ledger else None
             if finished is not None:
                 return finished
             slots = slots or self._find_slots()
-            ledger = self._open_ledger(held, slots)
+            ledger = self._begin(held, ledger, slots)
         except SweepError as error:
             # nor does a study that could not begin, but for a log that its message names
             if is_new and not self._has_database() and not (isinstance(error, JobFailedError) and error.log):
@@ -188,14 +189,16 @@ class _StudyRun:
         except StorageError:  # nobody can tell, so nothing is removed
             return True
 
-    def _find_finished(self, held: HeldStudy) -> StudyRecord | None:
-        """The study, if its budget is spent and its best model is judged. Refuses a file that no longer fits it."""
-        plan = self.plan
-        if not plan.place.exists():
+    def _find_ledger(self, held: HeldStudy) -> Ledger | None:
+        """The writer of a study whose database is there."""
+        if not self.plan.place.exists():
             return None
-        check_name(plan.file, held.storage, plan.spec)
-        ledger = Ledger(held.storage, plan.spec.name)
-        record = ledger.record()
+        check_name(self.plan.file, held.storage, self.plan.spec)
+        return Ledger(held.storage, self.plan.spec.name)
+
+    def _find_finished(self, ledger: Ledger) -> StudyRecord | None:
+        """The study, if its budget is spent and its best model is judged. Refuses a file that no longer fits it."""
+        plan, record = self.plan, ledger.record()
         if not ledger.has_begun():
             if record.trials:
                 raise StorageError(f"{plan.place}: a fork into this study was cut off; delete it, and fork again")
@@ -221,15 +224,15 @@ class _StudyRun:
             return None
         return None if self._unjudged(ledger, record) else record
 
-    def _open_ledger(self, held: HeldStudy, slots: Sequence[Slot]) -> Ledger:
+    def _begin(self, held: HeldStudy, ledger: Ledger | None, slots: Sequence[Slot]) -> Ledger:
         """The study's writer, with the study's beginning written down and its base model at hand."""
         folder = self.plan.run_folder
         for slot in slots:
             self._tell("study", f"{slot.name}: {slot.label}")
         prepared: PreparedStudy | None = None
-        if not (self.plan.place.exists() and _is_whole(folder.base_model)):
+        if ledger is None or not _is_whole(folder.base_model):
             prepared = self._prepare(slots[0])
-        ledger = Ledger(held.storage, self.plan.spec.name)
+        ledger = ledger or Ledger(held.storage, self.plan.spec.name)
         if not ledger.has_begun():
             prepared = prepared or self._prepare(slots[0])
             began = describe_beginning(

@@ -41,6 +41,8 @@ class RunningTrial:
         verdict: What was decided at its last measurement, in words.
         stop_reason: Why it is being stopped.
         stop_numbers: The numbers behind that, by name.
+        curve: (progress, NDCG@10) of each committed measurement.
+        peak: Its best finite measurement after at least one optimizer step, the earliest of equals.
     """
 
     number: int
@@ -63,25 +65,18 @@ class RunningTrial:
     stop_reason: str | None = None
     stop_numbers: Mapping[str, float | int] = field(default_factory=dict)
     mark: tuple[int, int] = field(default=(-1, -1))
+    curve: list[tuple[int, float]] = field(init=False, default_factory=list)
+    peak: Peak | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Takes in the measurements that it begins with."""
+        for point, per_query in zip(self.progress, self.per_query, strict=True):
+            self._note_point(point, per_query)
 
     @property
     def job(self) -> str:
         """Name of its job."""
         return f"trial-{self.number}"
-
-    @property
-    def curve(self) -> list[tuple[int, float]]:
-        """(progress, NDCG@10) of each committed measurement."""
-        return [
-            (point, float(np.mean(values, dtype=np.float64)))
-            for point, values in zip(self.progress, self.per_query, strict=True)
-        ]
-
-    @property
-    def peak(self) -> Peak | None:
-        """Its best finite measurement after at least one optimizer step."""
-        finite = [(ndcg, -point) for point, ndcg in self.curve[1:] if math.isfinite(ndcg)]
-        return Peak(-max(finite)[1], max(finite)[0]) if finite else None
 
     @property
     def warmup_end(self) -> float:
@@ -94,10 +89,21 @@ class RunningTrial:
         return self.progress[-1] >= self.evaluations[-1].progress
 
     def add(self, report: Report) -> None:
-        """Takes a committed measurement in."""
-        self.progress.append(report.progress)
-        self.per_query.append(report.evaluation.per_query)
+        """Takes a committed report in."""
+        self.add_point(report.progress, report.evaluation.per_query)
         self.micro_batch = report.micro_batch
+
+    def add_point(self, progress: int, per_query: NDArray[np.float32]) -> None:
+        """Takes a committed measurement in: its progress in thousandths and (Q,) NDCG per query."""
+        self.progress.append(progress)
+        self.per_query.append(per_query)
+        self._note_point(progress, per_query)
+
+    def _note_point(self, progress: int, per_query: NDArray[np.float32]) -> None:
+        ndcg = float(np.mean(per_query, dtype=np.float64))
+        self.curve.append((progress, ndcg))
+        if progress and math.isfinite(ndcg) and (self.peak is None or ndcg > self.peak.ndcg):
+            self.peak = Peak(progress, ndcg)
 
     def interrupt(self, checkpoint_step: int) -> None:
         """Counts the death of its process; one that got further than the one before starts the count anew."""
@@ -147,8 +153,8 @@ def revive_trial(
     """
     trial = begin_trial(plan, record.number, params=params, baseline=baseline)
     points, per_query = measured
-    trial.progress.extend(points)
-    trial.per_query.extend(per_query)
+    for point, values in zip(points, per_query, strict=True):
+        trial.add_point(point, values)
     if record.rows:
         trial.seconds_before = record.rows[-1].seconds
         trial.evaluation_seconds_before = record.rows[-1].evaluation_seconds

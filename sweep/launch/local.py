@@ -7,10 +7,12 @@ library's forkserver), so a start costs a fork, and a crash, a leak or a lack of
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import pickle
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
@@ -43,14 +45,30 @@ def _count_oom_kills() -> int:
     return 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Running:
-    """A job that runs: its process, this end of its pipe, its attempt, and what the kernel had counted before it."""
+    """A job that runs, or is about to be gone.
+
+    Attributes:
+        process: Its process.
+        connection: This end of its pipe.
+        attempt: Its attempt.
+        oom_kills: What the kernel had counted before it.
+        last_word: What it said last, held back until its process is gone; None while it runs.
+        deadline: When it is killed that has said its last word.
+    """
 
     process: ForkServerProcess
     connection: Connection
     attempt: int
     oom_kills: int = field(default_factory=_count_oom_kills)
+    last_word: Message | None = None
+    deadline: float = math.inf
+
+    @property
+    def awaited(self) -> Connection | int:
+        """What is ready once there is news of it: its pipe, and after its last word what tells that it is gone."""
+        return self.connection if math.isinf(self.deadline) else self.process.sentinel
 
 
 class LocalLauncher:
@@ -91,8 +109,16 @@ class LocalLauncher:
 
     def wait(self, timeout_s: float) -> list[Message]:
         """What jobs have said since the last call."""
-        names = {running.connection: name for name, running in self._jobs.items()}
-        return [self._receive(names[ready]) for ready in wait(list(names), timeout_s) if isinstance(ready, Connection)]
+        until = time.monotonic() + timeout_s
+        while True:
+            names = {running.awaited: name for name, running in self._jobs.items()}
+            due = min((running.deadline for running in self._jobs.values()), default=math.inf)
+            ready = wait(list(names), max(0.0, min(until, due) - time.monotonic()))
+            heard = [self._receive(names[one]) for one in ready]  # type: ignore[index]
+            messages = [message for message in heard if message is not None]
+            self._kill_late()
+            if messages or time.monotonic() >= until:
+                return messages
 
     def answer(self, job: str, verdict: Verdict) -> None:
         """Answers a job's report."""
@@ -134,27 +160,40 @@ class LocalLauncher:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._jobs[job].connection.send(message)
 
-    def _receive(self, job: str) -> Message:
+    def _receive(self, job: str) -> Message | None:
+        """What a job says; its last word, or its death, once its process is gone."""
         running = self._jobs[job]
+        if not math.isinf(running.deadline):
+            return self._reap(job)
         try:
             attempt, payload = running.connection.recv()
         except (EOFError, OSError):
-            return Message(job, Died(self._reap(job)), running.attempt)
-        if isinstance(payload, (Done, Failure)):
-            self._reap(job)
-        return Message(job, payload, attempt)
+            running.deadline = time.monotonic() + EXIT_S
+            return None
+        message = Message(job, payload, attempt)
+        if not isinstance(payload, (Done, Failure)):
+            return message
+        running.last_word, running.deadline = message, time.monotonic() + EXIT_S
+        return None
 
-    def _reap(self, job: str) -> str:
-        """Waits until a job's process is gone, and says how it ended."""
+    def _kill_late(self) -> None:
+        """Kills the processes that have said their last word and do not go."""
+        now = time.monotonic()
+        for running in self._jobs.values():
+            if now >= running.deadline:
+                running.process.kill()
+                running.deadline = now + EXIT_S
+
+    def _reap(self, job: str) -> Message:
+        """Takes leave of a job whose process is gone, or about to: its last word, or how it died."""
         running = self._jobs.pop(job)
         running.connection.close()
-        running.process.join(EXIT_S)
-        if running.process.is_alive():
-            running.process.kill()
-            running.process.join()
+        running.process.join()
         code = running.process.exitcode
         running.process.close()
-        return _describe_exit(code, is_out_of_memory=_count_oom_kills() > running.oom_kills)
+        is_out_of_memory = _count_oom_kills() > running.oom_kills
+        died = Message(job, Died(_describe_exit(code, is_out_of_memory=is_out_of_memory)), running.attempt)
+        return running.last_word or died
 
 
 def _start_fork_server() -> None:

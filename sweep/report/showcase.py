@@ -25,7 +25,7 @@ def exhibit(target: optuna.Study, study: Study, findings: Sequence[Finding]) -> 
         study: The same, as it is read.
         findings: The diagnosis.
     """
-    save_study_remark(target, write_note(study, findings))
+    save_study_remark(target._storage, target._study_id, write_note(study, findings))
     for name, title, panel in choose_figures(study):
         save_figure(target, make_figure(panel, title=title), name=name)
 

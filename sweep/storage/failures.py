@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from sweep.errors import StorageError
 
@@ -41,7 +41,9 @@ def find_reason(error: BaseException) -> str:
 def is_connection_lost(error: BaseException) -> bool:
     """Whether a statement failed because its connection went away, so that nobody knows whether it was committed."""
     found = _find_database_error(error)
-    return found is not None and found.connection_invalidated
+    if found is not None:
+        return found.connection_invalidated
+    return isinstance(error.__cause__, PendingRollbackError)  # a part of a transaction that had lost it before
 
 
 def _find_database_error(error: BaseException) -> DBAPIError | None:

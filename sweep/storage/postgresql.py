@@ -21,7 +21,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sweep.errors import StorageError
 from sweep.storage.failures import explain_failures
-from sweep.storage.repetition import PatientStorage, repeat
+from sweep.storage.patient_storage import PatientStorage
+from sweep.storage.repetition import repeat
+from sweep.storage.study_storage import StudyStorage
 
 DRIVER = "postgresql+psycopg://"
 """All that SQLAlchemy is told; address and password stay in the function that connects."""
@@ -204,7 +206,7 @@ def open_postgres_read_only(connect: Connector, *, where: object) -> RDBStorage:
     """
     if not has_study(connect, where=where):
         raise StorageError(f"{where}: there is no study here yet; start it with `sweep run`")
-    return _open(connect, where, RDBStorage, isolation_level="AUTOCOMMIT", skip_table_creation=True)
+    return _open(connect, where, StudyStorage, isolation_level="AUTOCOMMIT", skip_table_creation=True)
 
 
 def has_study(connect: Connector, *, where: object) -> bool:

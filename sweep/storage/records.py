@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from typing import Any, Literal
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import select
 
 from sweep.errors import StorageError
 from sweep.params import Params
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
+from sweep.storage.transaction import reading
 
 State = Literal["waiting", "running", "complete", "pruned", "fail"]
 
@@ -64,7 +68,7 @@ class TrialRecord:
     attributes: Mapping[str, Any]
     is_excused: bool = False
 
-    @property
+    @functools.cached_property
     def peak(self) -> Peak | None:
         """Its best finite evaluation after at least one optimizer step."""
         return find_peak(self.rows)
@@ -119,12 +123,12 @@ class StudyRecord:
     trials: tuple[TrialRecord, ...]
     baseline: float | None
 
-    @property
+    @functools.cached_property
     def counted(self) -> int:
         """Trials that count against the budget."""
         return sum(trial.is_counted for trial in self.trials)
 
-    @property
+    @functools.cached_property
     def best(self) -> TrialRecord | None:
         """The finished trial with the highest peak among those whose value stands."""
         complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
@@ -197,23 +201,33 @@ def make_record(study: optuna.Study, table: EvaluationTable) -> StudyRecord:
     )
 
 
-def update_record(record: StudyRecord, study: optuna.Study, table: EvaluationTable, number: int) -> StudyRecord:
+def update_record(
+    record: StudyRecord, storage: RDBStorage, study_id: int, table: EvaluationTable, number: int
+) -> StudyRecord:
     """A study's record after one trial has changed: only what is new of the study is read.
 
     Args:
         record: What was known before.
-        study: The open study.
+        storage: The study's database.
+        study_id: The study's id in it.
         table: Its measurements.
-        number: The trial that changed; trials that came since are taken in too.
+        number: The trial that changed; those before it that came since are taken in too, without their measurements.
     """
-    excused = set(study.user_attrs.get(EXCUSED, ()))
+    attributes = storage.get_study_user_attrs(study_id)
+    excused = set(attributes.get(EXCUSED, ()))
     trials = list(record.trials)
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number == number or trial.number >= len(trials):
-            rows = tuple(table.rows(trial.number)) if trial.number == number else ()
-            found = _trial_record(trial, rows, is_excused=trial.number in excused)
-            trials[trial.number : trial.number + 1] = [found]
-    return dataclasses.replace(record, attributes=study.user_attrs, trials=tuple(trials))
+    for changed in [*range(len(trials), number), number]:
+        trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, changed))
+        rows = tuple(table.rows(changed)) if changed == number else ()
+        trials[changed : changed + 1] = [_trial_record(trial, rows, is_excused=changed in excused)]
+    return dataclasses.replace(record, attributes=attributes, trials=tuple(trials))
+
+
+def find_number(storage: RDBStorage, trial_id: int) -> int:
+    """The number of a trial in its study, by its id in the storage; Optuna would read the whole trial for it."""
+    query = select(models.TrialModel.number).where(models.TrialModel.trial_id == trial_id)
+    with reading(storage.engine) as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def _trial_record(trial: FrozenTrial, rows: tuple[EvaluationRow, ...], *, is_excused: bool) -> TrialRecord:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import Trial
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
+from sqlalchemy import select
 
 from sweep.progress import WHOLE
 from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.transaction import reading
 
 OWN = "\n\n---\n*Notes of your own go below this line; they stay.*\n"
 
@@ -27,20 +31,27 @@ MAX_FIGURE_BYTES = 200_000
 """Largest figure that is saved: it lies in the study's attributes, in pieces of 2 KB that every reader loads."""
 
 
-def save_remark(trial: Trial, text: str) -> None:
-    """Saves a remark on a trial, as Markdown, in place of the one before."""
-    _load_notes().save_note(trial, text)
+def save_remark(storage: BaseStorage, study_id: int, trial_id: int, text: str) -> None:
+    """Saves a remark on a trial, as Markdown, in place of the one before.
+
+    Args:
+        storage: Optuna's storage.
+        study_id: The study's id in it.
+        trial_id: The trial's id in it, which is not its number.
+        text: The remark.
+    """
+    _save_note(storage, study_id, trial_id, text)
 
 
-def save_study_remark(study: optuna.Study, text: str) -> None:
+def save_study_remark(storage: BaseStorage, study_id: int, text: str) -> None:
     """Saves our part of a study's note in place of the one before; what a person wrote below it stays."""
-    notes = _load_notes()
-    before = notes.get_note(study)
+    note = _load_notes().get_note_from_system_attrs(_NoteStore(storage, None).get_study_system_attrs(study_id), None)
+    before = note["body"]
     ours, line, own = before.partition(OWN)
     if before and not line:  # a note from before ours is all a person's
         own = ours
     if ours != text or not line:
-        notes.save_note(study, f"{text}{OWN}{own}")
+        _save_note(storage, study_id, None, f"{text}{OWN}{own}")
 
 
 def save_figure(study: optuna.Study, figure: Any, *, name: str) -> bool:
@@ -79,6 +90,37 @@ def write_leaderboard(record: StudyRecord) -> str:
     if len(ranked) > LEADERS:
         lines += ["", f"The best {LEADERS} of {len(ranked)} measured trials."]
     return "\n".join(lines)
+
+
+class _NoteStore:
+    """What optuna-dashboard asks of a storage to save one note.
+
+    It looks through all attributes of a study, among which are the notes of every trial: tens of thousands, where one
+    note has three.
+    """
+
+    def __init__(self, storage: BaseStorage, trial_id: int | None) -> None:
+        self._storage = storage
+        self._prefix = "dashboard:note_" if trial_id is None else f"dashboard:{trial_id}:note_"
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        if not isinstance(self._storage, RDBStorage):
+            return self._storage.get_study_system_attrs(study_id)
+        table = models.StudySystemAttributeModel
+        found = select(table.key, table.value_json).where(
+            table.study_id == study_id, table.key.startswith(self._prefix, autoescape=True)
+        )
+        with reading(self._storage.engine) as connection:
+            return {key: json.loads(value) for key, value in connection.execute(found)}
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._storage.set_study_system_attr(study_id, key, value)
+
+
+def _save_note(storage: BaseStorage, study_id: int, trial_id: int | None, text: str) -> None:
+    notes, store = _load_notes(), _NoteStore(storage, trial_id)
+    before = notes.get_note_from_system_attrs(store.get_study_system_attrs(study_id), trial_id)
+    notes.save_note_with_version(store, study_id, trial_id, before["version"] + 1, text)
 
 
 @functools.cache

@@ -7,28 +7,22 @@ no harm. A write is made again in such a way that it stands once, which can be t
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-
-import sqlalchemy
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sweep.storage.failures import DATABASE_ERRORS, is_connection_lost
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 ATTEMPTS = 8
 """How often a call is made before a server that takes connections and drops them again counts as gone."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_is_made_again: ContextVar[bool | None] = ContextVar("_is_made_again", default=None)
+"""Whether the larger call is made again that every call takes part in; None where there is none."""
 
 
 def repeat(call: Callable[[], R], *, again: Callable[[], R] | None = None) -> R:
@@ -41,6 +35,8 @@ def repeat(call: Callable[[], R], *, again: Callable[[], R] | None = None) -> R:
     Returns:
         What the call that came through returned.
     """
+    if _is_made_again.get() is not None:
+        return (again if is_made_again() and again is not None else call)()
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call()
@@ -51,6 +47,25 @@ def repeat(call: Callable[[], R], *, again: Callable[[], R] | None = None) -> R:
     raise AssertionError("the last attempt returns or raises")
 
 
+@contextlib.contextmanager
+def taking_part(*, again: bool) -> Iterator[None]:
+    """Has each call within a ``with`` block made once, as a part of a larger one that is repeated as a whole.
+
+    Args:
+        again: Whether the larger one is made again, so that each write may stand already.
+    """
+    mark = _is_made_again.set(again)
+    try:
+        yield
+    finally:
+        _is_made_again.reset(mark)
+
+
+def is_made_again() -> bool:
+    """Whether the larger call is made again that this one takes part in."""
+    return bool(_is_made_again.get())
+
+
 def repeated(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
     """A method that may be called twice without harm, called again as long as its connection is lost."""
 
@@ -59,97 +74,3 @@ def repeated(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[A
         return repeat(lambda: method(self, *args, **kwargs))
 
     return call
-
-
-class _Attempt(threading.local):
-    """What is known, in a thread, of the trial that is being created."""
-
-    newest: int | None = None  # id of the newest trial when the first attempt began
-
-
-class PatientStorage(RDBStorage):
-    """Optuna's storage, for the one writer of a study on a server that may be restarted."""
-
-    get_study_id_from_name = repeated(RDBStorage.get_study_id_from_name)
-    get_study_name_from_id = repeated(RDBStorage.get_study_name_from_id)
-    get_study_directions = repeated(RDBStorage.get_study_directions)
-    get_study_user_attrs = repeated(RDBStorage.get_study_user_attrs)
-    get_study_system_attrs = repeated(RDBStorage.get_study_system_attrs)
-    get_trial_user_attrs = repeated(RDBStorage.get_trial_user_attrs)
-    get_trial_system_attrs = repeated(RDBStorage.get_trial_system_attrs)
-    get_all_studies = repeated(RDBStorage.get_all_studies)
-    get_trial_param = repeated(RDBStorage.get_trial_param)
-    get_trial_id_from_study_id_trial_number = repeated(RDBStorage.get_trial_id_from_study_id_trial_number)
-    get_trial = repeated(RDBStorage.get_trial)
-    _get_trials = repeated(RDBStorage._get_trials)
-    _get_best_trial_id = repeated(RDBStorage._get_best_trial_id)
-
-    # a value that stands already is written over with itself, or refused by a key and left as it is
-    set_study_user_attr = repeated(RDBStorage.set_study_user_attr)
-    set_study_system_attr = repeated(RDBStorage.set_study_system_attr)
-    set_trial_user_attr = repeated(RDBStorage.set_trial_user_attr)
-    set_trial_system_attr = repeated(RDBStorage.set_trial_system_attr)
-    set_trial_intermediate_value = repeated(RDBStorage.set_trial_intermediate_value)
-    _set_trial_param = repeated(RDBStorage._set_trial_param)
-
-    def __init__(self, url: str, **settings: Any) -> None:
-        self._attempt = _Attempt()
-        super().__init__(url, **settings)
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """Optuna's state, without what belongs to threads of this process."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_attempt"}
-
-    def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Opens the storage anew."""
-        self._attempt = _Attempt()
-        super().__setstate__(state)
-
-    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
-        """Creates a study; one that a lost answer was about is the same study."""
-
-        def again() -> int:
-            try:
-                return super(PatientStorage, self).create_new_study(directions, study_name)
-            except DuplicatedStudyError:
-                if study_name is None:
-                    raise
-                return self.get_study_id_from_name(study_name)
-
-        return repeat(lambda: super(PatientStorage, self).create_new_study(directions, study_name), again=again)
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Moves a trial to another state; where it is there already after a lost answer, it was this call's doing."""
-
-        def again() -> bool:
-            try:
-                moved = super(PatientStorage, self).set_trial_state_values(trial_id, state, values)
-            except UpdateFinishedTrialError:
-                if self.get_trial(trial_id).state != state:
-                    raise
-                return True
-            return moved or state == TrialState.RUNNING
-
-        return repeat(lambda: super(PatientStorage, self).set_trial_state_values(trial_id, state, values), again=again)
-
-    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
-        self._attempt.newest = None
-        return repeat(lambda: super(PatientStorage, self)._create_new_trial(study_id, template_trial))
-
-    def _get_prepared_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None, session: Session
-    ) -> models.TrialModel:
-        """The new trial, within Optuna's transaction and its own repetitions.
-
-        A trial that is newer than the newest one of the first attempt is what an attempt left whose answer was lost.
-        """
-        newest = session.scalar(
-            sqlalchemy.select(sqlalchemy.func.max(models.TrialModel.trial_id)).where(
-                models.TrialModel.study_id == study_id
-            )
-        )
-        if self._attempt.newest is None:
-            self._attempt.newest = newest or 0
-        elif newest is not None and newest > self._attempt.newest:
-            return session.get_one(models.TrialModel, newest)
-        return super()._get_prepared_new_trial(study_id, template_trial, session)

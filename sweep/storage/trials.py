@@ -13,6 +13,7 @@ from sqlalchemy import func, select
 
 from sweep.storage.repetition import repeat, repeated
 from sweep.storage.schema import RUNS, TRIALS, has_columns
+from sweep.storage.transaction import reading, writing
 
 TO_ITS_END = "budget"
 """What ended a trial that was neither stopped nor failed."""
@@ -86,7 +87,7 @@ class TrialTable:
     def end(self, row: TrialRow) -> None:
         """Writes down how a trial ended, in place of what an interrupted end left."""
         values = {**row.__dict__, "stop_numbers": {name: _plain(found) for name, found in row.stop_numbers.items()}}
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             connection.execute(TRIALS.delete().where(TRIALS.c.trial == row.trial))
             connection.execute(TRIALS.insert().values(**values))
 
@@ -96,7 +97,7 @@ class TrialTable:
         its_runs = select(func.count()).where(RUNS.c.trial == trial)
 
         def insert() -> None:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 if connection.execute(its_runs.where(RUNS.c.began == began)).scalar_one():
                     return  # it was committed and its answer lost
                 before = connection.execute(its_runs).scalar_one()
@@ -108,7 +109,7 @@ class TrialTable:
     def end_run(self, trial: int) -> None:
         """Writes down that the last process of a trial has ended."""
         last = select(func.max(RUNS.c.run)).where(RUNS.c.trial == trial).scalar_subquery()
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             connection.execute(RUNS.update().where(RUNS.c.trial == trial, RUNS.c.run == last).values(ended=time.time()))
 
     @repeated
@@ -116,7 +117,7 @@ class TrialTable:
         """How each trial ended, by number; none of those from before these tables were there."""
         if not has_columns(self._engine, TRIALS):
             return []
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found = connection.execute(select(TRIALS).order_by(TRIALS.c.trial)).mappings().all()
         return [TrialRow(**row) for row in found]
 
@@ -125,7 +126,7 @@ class TrialTable:
         """Every process of every trial, by trial and in the order they began."""
         if not has_columns(self._engine, RUNS):
             return []
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             found = connection.execute(select(RUNS).order_by(RUNS.c.trial, RUNS.c.run)).mappings().all()
         return [RunRow(**row) for row in found]
 

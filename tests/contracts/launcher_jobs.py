@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,17 @@ def compute_long(task: object, channel: Channel) -> None:  # noqa: ARG001
     end = time.monotonic() + 600
     while time.monotonic() < end:
         sum(range(1000))
+
+
+def go_slowly(task: str, channel: Channel) -> str:  # noqa: ARG001
+    """Says its last word, and ends when that file is gone."""
+
+    def wait() -> None:
+        while Path(task).exists():
+            time.sleep(0.01)
+
+    threading.Thread(target=wait).start()
+    return "done, but for my thread"
 
 
 def hold_the_interpreter(task: object, channel: Channel) -> None:  # noqa: ARG001

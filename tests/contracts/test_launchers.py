@@ -413,3 +413,16 @@ def test_every_process_ends_within_five_seconds_of_its_killed_coordinator(start_
     assert all(is_alive(pid) for pid in workers)
     process.kill()
     assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
+
+
+def test_a_process_that_is_slow_to_go_keeps_no_other_job_waiting(
+    local: LocalLauncher, make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    marker = tmp_path / "still there"
+    marker.touch()
+    local.start(make_job("go_slowly", str(marker), name="slow"))
+    assert isinstance(local.wait(30.0)[0].payload, Started)
+    assert local.wait(0.5) == []  # its last word counts once its process is gone
+    assert run(local, make_job("echo", 3)) == Done(3)
+    marker.unlink()
+    assert [message.payload for message in listen(local)] == [Done("done, but for my thread")]

@@ -22,7 +22,7 @@ from processes import end_group, start_script, wait_until
 from scripted import Recorder
 
 from sweep.coordinator.jobs import StopSignal
-from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.coordinator.run import run_study
 from sweep.errors import StorageError, StudyLockedError
 from sweep.launch import InlineLauncher
@@ -85,7 +85,7 @@ def test_a_study_that_has_not_begun_is_none_and_reading_it_makes_none(place: Stu
 def test_what_is_committed_is_seen_by_who_reads_alone(ledger: Ledger, place: StudyPlace) -> None:
     number = begin_trial(ledger)
     for progress, ndcg in [(100, 0.625), (500, 0.75), (1000, 0.25)]:
-        ledger.commit(number, make_report(progress, ndcg))
+        ledger.commit([Measurement(number, make_report(progress, ndcg))])
         assert [row.ndcg for row in read(place).trials[0].rows][-1] == ndcg
     running = begin_trial(ledger)
     end_trial(ledger, number, 0.75)
@@ -104,7 +104,7 @@ def test_the_values_of_each_query_come_back_to_the_bit(ledger: Ledger, place: St
     number = begin_trial(ledger)
     values = np.array([0.1, np.nan, 1 / 3, 0.0, 1.0], dtype=np.float32)
     measured = dataclasses.replace(make_evaluation(0.0), per_query=values)
-    ledger.commit(number, dataclasses.replace(make_report(100, 0.0), evaluation=measured))
+    ledger.commit([Measurement(number, dataclasses.replace(make_report(100, 0.0), evaluation=measured))])
     storage = place.open_read_only()
     points, found = EvaluationTable(storage.engine, writable=False).per_query(number)
     storage.engine.dispose()
@@ -115,7 +115,7 @@ def test_the_values_of_each_query_come_back_to_the_bit(ledger: Ledger, place: St
 
 def test_a_second_measurement_at_one_progress_is_refused(ledger: Ledger) -> None:
     number = begin_trial(ledger)
-    ledger.commit(number, make_report(100, 0.5))
+    ledger.commit([Measurement(number, make_report(100, 0.5))])
     with pytest.raises(ValueError, match=f"trial {number} has a measurement at 100"):
         ledger.table.add(number, make_report(100, 0.75))
     assert [row.ndcg for row in ledger.table.rows(number)] == [0.5]
@@ -126,7 +126,7 @@ def test_a_coordinator_that_comes_later_finds_everything(place: StudyPlace) -> N
         first = Ledger(held.storage, "toy")
         begin_study(first)
         number = begin_trial(first)
-        first.commit(number, make_report(100, 0.75))
+        first.commit([Measurement(number, make_report(100, 0.75))])
         left = first.record()
     with hold_study(place, waiting=Waiting()) as held:
         second = Ledger(held.storage, "toy")
@@ -134,7 +134,7 @@ def test_a_coordinator_that_comes_later_finds_everything(place: StudyPlace) -> N
         assert second.record() == left
         (adopted,) = second.adopt_trials(distributions=DISTRIBUTIONS, baseline=0.5)
         assert adopted.number == number
-        second.commit(number, make_report(200, 0.25))
+        second.commit([Measurement(number, make_report(200, 0.25))])
         end_trial(second, number, 0.75)
         assert begin_trial(second) == number + 1
     assert [trial.state for trial in read(place).trials] == ["complete", "running"]
@@ -158,7 +158,7 @@ def test_a_reader_in_the_middle_of_its_reading_keeps_no_writer_waiting(ledger: L
     with storage.engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT * FROM evaluations")
         assert found.fetchone() is not None
-        ledger.commit(number, make_report(100, 0.75))
+        ledger.commit([Measurement(number, make_report(100, 0.75))])
     storage.engine.dispose()
     assert [row.ndcg for row in read(place).trials[number].rows] == [0.75]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from ledgers import begin_trial, end_trial, make_report
 
-from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.errors import StorageError
 from sweep.storage.database import open_storage, open_storage_read_only
 
@@ -22,7 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     for _ in range(TRIALS):
         number = begin_trial(ledger)
         for progress in range(50, 1001, 50):
-            ledger.commit(number, make_report(progress, 0.25, queries=200))
+            ledger.commit([Measurement(number, make_report(progress, 0.25, queries=200))])
         end_trial(ledger, number, 0.25)
     storage.engine.dispose()
     return file.read_bytes()

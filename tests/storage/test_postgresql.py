@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ledgers import begin_study, begin_trial, make_report
 from postgres import PostgresServer
 
-from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.errors import StorageError
 from sweep.run_folder import RunFolder
 from sweep.storage.place import PostgresPlace, Waiting, hold_study
@@ -143,11 +143,11 @@ def test_a_study_goes_on_after_its_server_was_killed_and_started_again(mortal: P
         begin_study(ledger)
         number = begin_trial(ledger)
         for progress in (100, 200, 300):
-            ledger.commit(number, make_report(progress, 0.5))
+            ledger.commit([Measurement(number, make_report(progress, 0.5))])
             mortal.kill()
             mortal.start()
         assert place.find_holder() is None  # the lock went with the server
-        ledger.commit(number, make_report(400, 0.5))
+        ledger.commit([Measurement(number, make_report(400, 0.5))])
         found = place.find_holder()
         assert found is not None  # and was had back before anything was written
         assert [row.progress for row in ledger.table.rows(number)] == [100, 200, 300, 400]

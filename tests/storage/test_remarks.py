@@ -32,30 +32,31 @@ def test_a_text_from_outside_is_code_in_one_line(text: str, shown: str) -> None:
 
 
 def test_our_part_of_a_note_is_replaced_and_what_a_person_wrote_below_it_stays(study: optuna.Study) -> None:
-    save_study_remark(study, "first")
+    save_study_remark(study._storage, study._study_id, "first")
     assert get_note(study) == f"first{OWN}"
     save_note(study, get_note(study) + "mine: 한국어")
-    save_study_remark(study, "second")
+    save_study_remark(study._storage, study._study_id, "second")
     assert get_note(study) == f"second{OWN}mine: 한국어"
 
 
 def test_a_note_from_before_ours_stays_below_it(study: optuna.Study) -> None:
     save_note(study, "a person's")
-    save_study_remark(study, "ours")
+    save_study_remark(study._storage, study._study_id, "ours")
     assert get_note(study) == f"ours{OWN}a person's"
 
 
 def test_a_note_that_is_the_same_is_not_written_again(study: optuna.Study) -> None:
-    save_study_remark(study, "ours")
+    save_study_remark(study._storage, study._study_id, "ours")
     before = dict(study._storage.get_study_system_attrs(study._study_id))
-    save_study_remark(study, "ours")
+    save_study_remark(study._storage, study._study_id, "ours")
     assert study._storage.get_study_system_attrs(study._study_id) == before
 
 
 def test_a_remark_is_saved_without_the_libraries_of_the_dashboard() -> None:
     code = (
         "import optuna, sys; from sweep.storage.remarks import save_remark; study = optuna.create_study();"
-        "save_remark(study.ask(), 'text'); print(study._storage.get_study_system_attrs(0), *sys.modules)"
+        "save_remark(study._storage, 0, study.ask()._trial_id, 'text');"
+        "print(study._storage.get_study_system_attrs(0), *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert "'text'" in done.stdout

@@ -11,7 +11,7 @@ from ledgers import BASELINE, DISTRIBUTIONS, begin_study, begin_trial, end_trial
 from postgres import PostgresServer
 from sqlalchemy.exc import OperationalError
 
-from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.run_folder import RunFolder
 from sweep.storage.place import PostgresPlace, Waiting, hold_study
 from sweep.storage.postgresql import Connector, open_postgres
@@ -99,12 +99,12 @@ def write_study(connect: Connector, place: PostgresPlace) -> tuple[StudyRecord, 
     begin_study(ledger)
     for ndcg in (0.75, 0.25):
         number = begin_trial(ledger)
-        ledger.commit(number, make_report(100, ndcg))
+        ledger.commit([Measurement(number, make_report(100, ndcg))])
         ledger.note(number, device="cpu")
     end_trial(ledger, 0, 0.75)
     ledger = Ledger(storage, "toy")
     ledger.adopt_trials(distributions=DISTRIBUTIONS, baseline=BASELINE)
-    ledger.commit(1, make_report(500, 0.5))
+    ledger.commit([Measurement(1, make_report(500, 0.5))])
     ledger.end_trial(1, value=None, pruned=True, remark="")
     found = (
         ledger.record(),
