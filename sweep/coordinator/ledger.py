@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from optuna.trial import Trial, TrialState, create_trial
 
 from sweep.messages import Evaluation, Report
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
-from sweep.storage.records import SPEC, StudyRecord, find_number, make_record, update_record
+from sweep.storage.records import SPEC, StudyRecord, find_newest, find_number, make_record, update_record
 from sweep.storage.remarks import save_remark, save_study_remark
+from sweep.storage.repetition import is_made_again
 from sweep.storage.transaction import write_together
 from sweep.storage.trials import TrialRow, TrialTable, find_end
 
@@ -143,8 +145,12 @@ class Ledger:
             intermediate_values={0: baseline},
         )
 
+        before = find_newest(self._storage, self._study_id)
+
         def create() -> tuple[int, int]:
-            created = self._storage.create_new_trial(self._study_id, trial)
+            created = find_newest(self._storage, self._study_id) if is_made_again() else before
+            if created == before:  # else it was committed, and the answer lost
+                created = self._storage.create_new_trial(self._study_id, trial)
             return created, find_number(self._storage, created)
 
         created, number = self._together(create)
@@ -185,9 +191,10 @@ class Ledger:
 
     def begin_run(self, number: int, *, slot: str, device: str, attempt: int) -> None:
         """Writes down that a process of a trial begins."""
+        began = time.time()
 
         def begin() -> None:
-            self._endings.begin_run(number, slot=slot, device=device)
+            self._endings.begin_run(number, slot=slot, device=device, began=began)
             self.note(number, device=device, attempt=attempt, paused=False)
 
         self._together(begin)
@@ -251,6 +258,8 @@ class Ledger:
         final = trial.last if pruned else value
 
         def end() -> None:
+            if is_made_again() and self._storage.get_trial(trial.trial_id).state.is_finished():
+                return  # it was committed, and the answer lost
             self.note(number, **attributes)
             self._endings.end(_trial_row(number, state.name.lower(), trial.attributes, stop_numbers or {}))
             save_remark(self._storage, self._study_id, trial.trial_id, remark)

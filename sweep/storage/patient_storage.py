@@ -15,7 +15,7 @@ from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.storage.repetition import is_made_again, repeat, repeated
+from sweep.storage.repetition import repeat, repeated
 from sweep.storage.study_storage import StudyStorage
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class PatientStorage(StudyStorage):
         return repeat(lambda: super(PatientStorage, self).set_trial_state_values(trial_id, state, values), again=again)
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
-        if not is_made_again():
-            self._attempt.newest = None
+        self._attempt.newest = None
         return repeat(lambda: super(PatientStorage, self)._create_new_trial(study_id, template_trial))
 
     def _get_prepared_new_trial(

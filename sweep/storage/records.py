@@ -13,11 +13,12 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from sweep.errors import StorageError
 from sweep.params import Params
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
+from sweep.storage.repetition import repeated
 from sweep.storage.transaction import reading
 
 State = Literal["waiting", "running", "complete", "pruned", "fail"]
@@ -221,6 +222,14 @@ def update_record(
         rows = tuple(table.rows(changed)) if changed == number else ()
         trials[changed : changed + 1] = [_trial_record(trial, rows, is_excused=changed in excused)]
     return dataclasses.replace(record, attributes=attributes, trials=tuple(trials))
+
+
+@repeated
+def find_newest(storage: RDBStorage, study_id: int) -> int:
+    """The id of a study's newest trial in the storage; 0 before the first."""
+    query = select(func.max(models.TrialModel.trial_id)).where(models.TrialModel.study_id == study_id)
+    with reading(storage.engine) as connection:
+        return connection.execute(query).scalar() or 0
 
 
 def find_number(storage: RDBStorage, trial_id: int) -> int:

@@ -91,9 +91,8 @@ class TrialTable:
             connection.execute(TRIALS.delete().where(TRIALS.c.trial == row.trial))
             connection.execute(TRIALS.insert().values(**values))
 
-    def begin_run(self, trial: int, *, slot: str, device: str) -> None:
-        """Writes down that a process of a trial begins."""
-        began = time.time()
+    def begin_run(self, trial: int, *, slot: str, device: str, began: float) -> None:
+        """Writes down that a process of a trial begins, at a time by which it is known should this be called again."""
         its_runs = select(func.count()).where(RUNS.c.trial == trial)
 
         def insert() -> None:

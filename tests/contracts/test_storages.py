@@ -132,7 +132,7 @@ def test_a_coordinator_that_comes_later_finds_everything(place: StudyPlace) -> N
         second = Ledger(held.storage, "toy")
         assert second.has_begun()
         assert second.record() == left
-        (adopted,) = second.adopt_trials(distributions=DISTRIBUTIONS, baseline=0.5)
+        (adopted,) = second.adopt_trials(distributions=DISTRIBUTIONS, baseline=0.5).trials
         assert adopted.number == number
         second.commit([Measurement(number, make_report(200, 0.25))])
         end_trial(second, number, 0.75)

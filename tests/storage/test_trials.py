@@ -54,10 +54,10 @@ def test_numbers_of_numpy_and_numbers_that_are_not_finite_are_written_as_json_ha
 
 def test_every_process_of_a_trial_is_a_run_with_its_beginning_and_its_end(table: TrialTable) -> None:
     before = time.time()
-    table.begin_run(1, slot="cuda:0", device="A")
+    table.begin_run(1, slot="cuda:0", device="A", began=before)
     table.end_run(1)
-    table.begin_run(0, slot="cuda:1", device="B")
-    table.begin_run(1, slot="cuda:1", device="B")
+    table.begin_run(0, slot="cuda:1", device="B", began=time.time())
+    table.begin_run(1, slot="cuda:1", device="B", began=time.time())
     runs = table.runs()
     assert [(run.trial, run.run, run.slot, run.device) for run in runs] == [
         (0, 0, "cuda:1", "B"),
