@@ -56,8 +56,8 @@ class _Open:
 class Ledger:
     """Writes a study: what was tried, what was measured, how it ended.
 
-    Each method that writes is one transaction: once it returns, all of it is on the disk, and a crash leaves none of
-    it half-written.
+    Each method that writes of a trial is one transaction: once it returns, all of it is on the disk, and a crash leaves
+    none of it half-written.
 
     Args:
         storage: Optuna's storage of the study's database.
