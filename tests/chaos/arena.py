@@ -34,16 +34,20 @@ class Printer:
 
 if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with StopSignal() as stop:
+    with StopSignal() as stop:  # around the last words, which are then said whatever signal comes
+        try:
             run_study(
                 plan_study(sys.argv[1]), watcher=Printer(), stop=stop, jobs=sys.argv[2],
                 launcher=LocalLauncher((sys.argv[2],)),
             )
-    except SweepError as error:
-        print("error", None, error, flush=True)
-        sys.exit(error.exit_code)
+            print("ended None", flush=True)
+        except SweepError as error:
+            print("error", None, error, flush=True)
+            sys.exit(error.exit_code)
 """
+
+LAST_WORDS = ("ended None", "error None ")
+"""How the last line begins of a coordinator that came to its end; a signal may kill it after that."""
 
 PROMISED_S = 5.0
 """Seconds within which a start has a process for every running trial, and an end has left none behind."""
@@ -135,7 +139,7 @@ class Arena:
         self.kills += code == -signal.SIGKILL
         if code == 0:
             return False
-        if code not in self.expected or (code > 0 and not self._last_words.startswith("error None ")):
+        if code not in self.expected or (code != -signal.SIGKILL and not self._last_words.startswith(LAST_WORDS)):
             self.violations[f"coordinators that ended with {code} by themselves: {self._last_words}"] += 1
         self.start(waits=waits)
         return True

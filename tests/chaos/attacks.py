@@ -115,7 +115,7 @@ class Attacker:
 
     def _terminate(self, attack: Attack) -> bool:
         group = self._arena.process.pid
-        self._arena.expected |= {128 + signal.SIGTERM, -signal.SIGKILL}
+        self._arena.expected |= {128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL}
         with contextlib.suppress(ProcessLookupError):
             (os.kill if attack.choice < 0.5 else os.killpg)(group, signal.SIGTERM)
         try:
