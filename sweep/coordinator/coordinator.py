@@ -76,6 +76,8 @@ class Coordinator:
         self._tell = tell_to(watcher)
         self._baseline = ledger.table.per_query(UNTRAINED)[1][0]
         self._running: dict[str, RunningTrial] = {}  # by the name of its job
+        self._last_words: dict[str, Message] = {}  # of jobs that are gone, until they are taken leave of, by name
+        self._moves = [self._end, self._place]  # the one that was made last comes last
         self._waiting: list[RunningTrial] = []  # begun trials without a place; they go on before new ones begin
         self._limits = DeviceLimits(ledger)
         self._proposer = Proposer(plan.space, seed=plan.spec.seed, trials=plan.spec.budget.trials)
@@ -133,18 +135,26 @@ class Coordinator:
         return self._meter.ended_by
 
     def _go_on(self) -> bool:
-        """One round: at most one trial is placed, so that reports are answered before the next is proposed."""
-        placed = self._place()
-        if not self._running and not placed and not self._has_work():
+        """One round: at most one trial is ended or placed, then every report that is there is answered."""
+        has_moved = self._move()
+        if not self._running and not has_moved and not self._has_work():
             return False
-        heard = [message for message in self._launcher.wait(0.0 if placed else POLL_S) if self._heeds(message)]
-        self._reports.commit(
-            [(self._running[one.job], one.payload) for one in heard if isinstance(one.payload, Report)]
-        )
+        has_more = has_moved or bool(self._last_words)
+        heard = [message for message in self._launcher.wait(0.0 if has_more else POLL_S) if self._heeds(message)]
+        self._answer([(self._running[one.job], one.payload) for one in heard if isinstance(one.payload, Report)])
         for message in heard:
             self._handle(message)
         self._look_after()
         return True
+
+    def _move(self) -> bool:
+        """Ends a trial or places one, in turns where both are to be done; whether either was."""
+        for move in tuple(self._moves):
+            if move():
+                self._moves.remove(move)
+                self._moves.append(move)
+                return True
+        return False
 
     # ---- where trials come from, and where they go
 
@@ -260,27 +270,40 @@ class Coordinator:
         self._tell("warning", f"{message.job}: a message of attempt {message.attempt} came too late and is dropped")
         return False
 
-    def _handle(self, message: Message) -> None:
-        trial, payload = self._running[message.job], message.payload
-        trial.heard = self._clock.now
-        if isinstance(payload, Report):
-            self._launcher.answer(trial.job, self._reports.take(trial, payload, rival=self._rival(trial)))
+    def _answer(self, reports: Sequence[tuple[RunningTrial, Report]]) -> None:
+        """Answers the reports that came in together: committed together, and followed up once all are answered."""
+        self._reports.commit(reports)
+        for trial, _ in reports:
+            self._launcher.answer(trial.job, self._reports.take(trial, rival=self._rival(trial)))
             self._pausing.remind(trial)
-        elif isinstance(payload, Started):
-            if not payload.warm and not self._cold_told:
+        for trial, report in reports:
+            self._reports.follow_up(trial, report)
+
+    def _handle(self, message: Message) -> None:
+        self._running[message.job].heard = self._clock.now
+        if isinstance(message.payload, Started):
+            if not message.payload.warm and not self._cold_told:
                 self._cold_told = True
                 self._tell("warning", "the fork server's imports failed, so every trial imports anew; see its log")
-        elif isinstance(payload, (Done, Failure, Died)):
-            del self._running[message.job]
-            self._ledger.end_run(trial.number)
-            if trial.slot:
-                self._placement.leave(trial.slot)
-            if isinstance(payload, Done):
-                self._on_done(trial, payload.result)
-            elif isinstance(payload, Failure):
-                self._on_failure(trial, payload)
-            else:
-                self._on_death(trial, payload)
+        elif isinstance(message.payload, (Done, Failure, Died)):
+            self._last_words[message.job] = message
+
+    def _end(self) -> bool:
+        """Takes leave of the trial whose job is gone the longest, if there is one."""
+        job = next(iter(self._last_words), None)
+        if job is None:
+            return False
+        payload, trial = self._last_words.pop(job).payload, self._running.pop(job)
+        self._ledger.end_run(trial.number)
+        if trial.slot:
+            self._placement.leave(trial.slot)
+        if isinstance(payload, Done):
+            self._on_done(trial, payload.result)
+        elif isinstance(payload, Failure):
+            self._on_failure(trial, payload)
+        elif isinstance(payload, Died):
+            self._on_death(trial, payload)
+        return True
 
     def _on_done(self, trial: RunningTrial, result: TrialResult) -> None:
         if result.status != "paused":
@@ -342,12 +365,13 @@ class Coordinator:
 
     def _look_after(self) -> None:
         now, running = time.monotonic(), list(self._running.values())
+        alive = [trial for trial in running if trial.job not in self._last_words]
         awake = self._clock.tick(now)
         self._meter.tick(now, running)
-        self._pausing.look_after(running)
+        self._pausing.look_after(alive)
         self._endings.remark()
         self._check_budget(running)
-        for trial in running:
+        for trial in alive:
             stalled = find_stalled(trial, now=awake, stall_s=self._plan.spec.workers.stall_s)
             if stalled is not None and not self._pausing.is_on:
                 trial.killed_for = stalled

@@ -13,7 +13,6 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler
-from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState, create_trial
 
 from sweep.messages import Evaluation, Report
@@ -21,6 +20,7 @@ from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.records import SPEC, StudyRecord, find_newest, find_number, make_record, update_record
 from sweep.storage.remarks import save_remark, save_study_remark
 from sweep.storage.repetition import is_made_again
+from sweep.storage.study_storage import StudyStorage
 from sweep.storage.transaction import write_together
 from sweep.storage.trials import TrialRow, TrialTable, find_end
 
@@ -64,7 +64,7 @@ class Ledger:
         name: The study's name.
     """
 
-    def __init__(self, storage: RDBStorage, name: str) -> None:
+    def __init__(self, storage: StudyStorage, name: str) -> None:
         self._study = optuna.create_study(
             study_name=name,
             storage=storage,
@@ -141,7 +141,6 @@ class Ledger:
             state=TrialState.RUNNING,
             params=dict(values),
             distributions=dict(distributions),
-            user_attrs=dict(attributes),
             intermediate_values={0: baseline},
         )
 
@@ -151,6 +150,7 @@ class Ledger:
             created = find_newest(self._storage, self._study_id) if is_made_again() else before
             if created == before:  # else it was committed, and the answer lost
                 created = self._storage.create_new_trial(self._study_id, trial)
+                self._storage.set_trial_user_attrs(created, attributes)
             return created, find_number(self._storage, created)
 
         created, number = self._together(create)
@@ -208,11 +208,7 @@ class Ledger:
         trial = self._open[number]
         storable = {name: _storable(value) for name, value in attributes.items()}
 
-        def note() -> None:
-            for name, value in storable.items():
-                self._storage.set_trial_user_attr(trial.trial_id, name, value)
-
-        self._together(note)
+        self._together(lambda: self._storage.set_trial_user_attrs(trial.trial_id, storable))
         trial.attributes |= storable
 
     def commit(self, measured: Sequence[Measurement]) -> None:
@@ -223,10 +219,11 @@ class Ledger:
         """
 
         def commit() -> None:
+            self.table.add([(one.trial, one.report) for one in measured])
+            self._storage.set_trial_intermediate_values(
+                [(self._open[one.trial].trial_id, one.report.progress, one.report.evaluation.ndcg) for one in measured]
+            )
             for one in measured:
-                trial, report = self._open[one.trial], one.report
-                self.table.add(one.trial, report)
-                self._storage.set_trial_intermediate_value(trial.trial_id, report.progress, report.evaluation.ndcg)
                 self.note(one.trial, **one.attributes)
 
         self._together(commit)

@@ -1,9 +1,10 @@
-"""Reports: what becomes of a trial's evaluation. Committed, decided upon, answered: in this order."""
+"""Reports: what becomes of a trial's evaluation. Committed, decided upon, answered, followed up: in this order."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Reports:
         self._keeper = keeper
         self._tell = tell
         self._committed: set[int] = set()  # trials whose report was committed and is to be decided upon
+        self._aside: dict[int, list[Path]] = {}  # models of their earlier peaks, which are to be deleted
 
     def commit(self, heard: Sequence[tuple[RunningTrial, Report]]) -> None:
         """Commits the reports that came in together, so that they wait for the disk once; none is answered before.
@@ -62,27 +64,31 @@ class Reports:
                     memory_gib=report.memory_gib or 0.0,
                 )
 
-    def take(self, trial: RunningTrial, report: Report, *, rival: float | None) -> Verdict:
-        """Decides by a committed report how its trial goes on; one that came in again is compared alone.
+    def take(self, trial: RunningTrial, *, rival: float | None) -> Verdict:
+        """Decides by a trial's committed report how it goes on; one that came in again decides nothing.
 
         Args:
             trial: The trial.
-            report: Its report.
             rival: The highest peak of all other trials.
         """
         if trial.number in self._committed:
-            self._committed.remove(trial.number)
             if trial.peak is not None:
-                self._keeper.forget_peaks(trial.number, kept=trial.peak.progress)
+                self._aside[trial.number] = self._keeper.set_aside_peaks(trial.number, kept=trial.peak.progress)
             self.decide(trial, rival=rival)
-            self._tell_of(trial, report)
-        else:
-            committed = trial.per_query[trial.progress.index(report.progress)]
-            equal = np.array_equal(committed, report.evaluation.per_query, equal_nan=True)
-            where, how = f"{report.progress / WHOLE:.1%}", "equal" if equal else "differs"
-            text = f"{where} measured again after an interruption: {how}; the first measurement stands"
-            self._tell("remeasure", text, trial.number, equal=equal, progress=report.progress, attempt=trial.attempt)
         return Verdict(stop=trial.stop_reason is not None, reason=trial.stop_reason)
+
+    def follow_up(self, trial: RunningTrial, report: Report) -> None:
+        """Does what an answered report leaves to be done, for which its trial need not wait: files, and words."""
+        if trial.number in self._committed:
+            self._committed.remove(trial.number)
+            self._keeper.forget(trial.number, self._aside.pop(trial.number, ()))
+            self._tell_of(trial, report)
+            return
+        committed = trial.per_query[trial.progress.index(report.progress)]
+        equal = np.array_equal(committed, report.evaluation.per_query, equal_nan=True)
+        where, how = f"{report.progress / WHOLE:.1%}", "equal" if equal else "differs"
+        text = f"{where} measured again after an interruption: {how}; the first measurement stands"
+        self._tell("remeasure", text, trial.number, equal=equal, progress=report.progress, attempt=trial.attempt)
 
     def decide(self, trial: RunningTrial, *, rival: float | None) -> None:
         """Decides by a trial's last measurement whether it is to be stopped."""

@@ -26,6 +26,9 @@ MODELS_ALWAYS = 2
 
 GIB = 2**30
 
+ASIDE = ".replaced"
+"""How the name ends of a folder that is about to be deleted."""
+
 
 def saved_step(folder: RunFolder, trial: int) -> int:
     """Optimizer step of a trial's newest whole checkpoint; 0 where there is none."""
@@ -89,6 +92,14 @@ def check_disk(spec: CheckpointsSpec, *, slots: int, model_bytes: int) -> None:
         )
 
 
+def set_aside(folder: Path) -> Path:
+    """Gives a folder that is about to be deleted another name, in place of what a crash left under that name."""
+    aside = folder.with_name(folder.name + ASIDE)
+    if aside.exists():
+        remove(aside)
+    return folder.rename(aside)
+
+
 def folder_bytes(folder: Path) -> int:
     """Bytes of a folder's files."""
     total = 0
@@ -117,15 +128,25 @@ class Keeper:
         self._slots = slots
         self._tell = tell
 
-    def forget_peaks(self, trial: int, *, kept: int) -> None:
-        """Deletes the models of a running trial's earlier peaks, once a later one is committed.
+    def set_aside_peaks(self, trial: int, *, kept: int) -> list[Path]:
+        """Gives the models of a running trial's earlier peaks another name, once a later one is committed.
+
+        It is done before the trial goes on, which may write a model of any name then, and takes a moment; deleting the
+        models takes longer.
 
         Args:
             trial: The trial's number.
             kept: Progress of its committed peak in thousandths.
+
+        Returns:
+            The models under their new names; `forget` deletes them.
         """
         keep = self._folder.peak_model(trial, kept)
-        self._delete("replace", [model for model in self._folder.peak_models(trial) if model != keep], trial)
+        return [set_aside(model) for model in self._folder.peak_models(trial) if model != keep]
+
+    def forget(self, trial: int, models: Sequence[Path]) -> None:
+        """Deletes models of a trial that were set aside."""
+        self._delete("replace", models, trial)
 
     def tidy(self, record: StudyRecord) -> None:
         """Deletes what finished trials no longer need, half-written folders too, but for the best models.
@@ -165,5 +186,5 @@ class Keeper:
         size = sum(folder_bytes(folder) for folder in folders)
         for folder in folders:
             remove(folder)
-        names = ", ".join(folder.name for folder in folders)
+        names = ", ".join(folder.name.removesuffix(ASIDE) for folder in folders)
         self._tell(kind, f"{names} ({size / 2**20:.1f} MiB)", trial, bytes=size)

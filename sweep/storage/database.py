@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from sweep.errors import StorageError
@@ -27,7 +26,7 @@ from sweep.storage.study_storage import StudyStorage
 BUSY_TIMEOUT_S = 60.0
 
 
-def open_storage(file: Path, *, journal: Journal | None = None) -> RDBStorage:
+def open_storage(file: Path, *, journal: Journal | None = None) -> StudyStorage:
     """Opens a study's SQLite file for its coordinator, the only writer; makes it if it is not there.
 
     Every transaction takes the write lock at its beginning, so that none fails half-way for a lock, and is on the disk
@@ -61,7 +60,7 @@ def open_storage(file: Path, *, journal: Journal | None = None) -> RDBStorage:
     return storage
 
 
-def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> RDBStorage:
+def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> StudyStorage:
     """Opens a study's SQLite file for reading alone, without keeping its writer waiting.
 
     A file with a write-ahead log is read as it is; one with a rollback journal through a copy. Nothing is written, but
@@ -145,7 +144,7 @@ def _open(
     *,
     skip_table_creation: bool = False,
     is_new: bool = False,
-) -> RDBStorage:
+) -> StudyStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
     try:
         with explain_failures(f"{file}: cannot be opened as a study's database"):

@@ -5,9 +5,8 @@ It stands in the study's own database, beside Optuna's tables, which are left to
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,39 +62,51 @@ class EvaluationTable:
         self._engine = engine
         repeat(lambda: open_schema(engine, writable=writable))
 
-    def add(self, trial: int, report: Report) -> None:
-        """Commits a trial's measurement on the dev split.
+    def add(self, measured: Sequence[tuple[int, Report]]) -> None:
+        """Commits measurements on the dev split, each of a trial, together.
 
         Raises:
-            ValueError: If the trial has a measurement at that progress.
+            ValueError: If a trial has a measurement at that progress; then none is added.
         """
         self._insert(
-            report.evaluation,
-            trial=trial,
-            split="dev",
-            progress=report.progress,
-            step=report.step,
-            examples=report.examples,
-            seconds=report.seconds,
-            evaluation_seconds=report.evaluation_seconds,
-            loss=report.loss,
-            learning_rate=report.learning_rate,
-            gradient_norm=report.gradient_norm,
-            memory_gib=report.memory_gib,
+            [
+                _columns(
+                    report.evaluation,
+                    trial=trial,
+                    split="dev",
+                    progress=report.progress,
+                    step=report.step,
+                    examples=report.examples,
+                    seconds=report.seconds,
+                    evaluation_seconds=report.evaluation_seconds,
+                    loss=report.loss,
+                    learning_rate=report.learning_rate,
+                    gradient_norm=report.gradient_norm,
+                    memory_gib=report.memory_gib,
+                )
+                for trial, report in measured
+            ]
         )
 
     def add_judgement(self, trial: int, split: str, evaluation: Evaluation) -> None:
         """Commits the judgement of a whole model: the untrained one on dev, or a chosen one on test."""
         self._insert(
-            evaluation,
-            trial=trial,
-            split=split,
-            progress=0,
-            step=0,
-            examples=0,
-            seconds=evaluation.seconds,
-            evaluation_seconds=evaluation.seconds,
-            loss=None,
+            [
+                _columns(
+                    evaluation,
+                    trial=trial,
+                    split=split,
+                    progress=0,
+                    step=0,
+                    examples=0,
+                    seconds=evaluation.seconds,
+                    evaluation_seconds=evaluation.seconds,
+                    loss=None,
+                    learning_rate=None,
+                    gradient_norm=None,
+                    memory_gib=None,
+                )
+            ]
         )
 
     @repeated
@@ -155,30 +166,39 @@ class EvaluationTable:
             blob = connection.execute(query).scalar()
         return None if blob is None else _from_blob(blob)
 
-    def _insert(self, evaluation: Evaluation, **columns: object) -> None:
-        values = {
-            **columns,
-            "ndcg": _finite(evaluation.ndcg),
-            "per_query": evaluation.per_query.astype("<f4").tobytes(),
-            **_cosine_columns("positive", evaluation.positives),
-            **_cosine_columns("negative", evaluation.negatives),
-            **{name: _finite(getattr(evaluation, name)) for name in FIGURES},
-            "validation_loss": _finite(evaluation.validation_losses.get("own", math.nan)),
-            "validation_loss_retrieval": _finite(evaluation.validation_losses.get("retrieval", math.nan)),
-        }
-
+    def _insert(self, rows: Sequence[Mapping[str, Any]]) -> None:
         def insert() -> None:
             with writing(self._engine) as connection:
-                connection.execute(EVALUATIONS.insert().values(**values))
+                connection.execute(EVALUATIONS.insert(), rows)
 
-        def insert_again() -> None:  # the first time may have been committed and its answer lost
-            with contextlib.suppress(sqlalchemy.exc.IntegrityError):
+        def insert_again() -> None:  # the first time may have been committed, all of them, and its answer lost
+            if not self._has(rows[0]):
                 insert()
 
         try:
             repeat(insert, again=insert_again)
         except sqlalchemy.exc.IntegrityError as error:
-            raise ValueError(f"trial {columns['trial']} has a measurement at {columns['progress']}") from error
+            there = (f"trial {row['trial']} has a measurement at {row['progress']}" for row in rows)
+            raise ValueError(" or ".join(there)) from error
+
+    def _has(self, row: Mapping[str, Any]) -> bool:
+        query = select(EVALUATIONS.c.step).where(*(column == row[column.name] for column in EVALUATIONS.primary_key))
+        with reading(self._engine) as connection:
+            return connection.execute(query).first() is not None
+
+
+def _columns(evaluation: Evaluation, **columns: object) -> dict[str, Any]:
+    """A row of the table: an evaluation's own columns with others."""
+    return {
+        **columns,
+        "ndcg": _finite(evaluation.ndcg),
+        "per_query": evaluation.per_query.astype("<f4").tobytes(),
+        **_cosine_columns("positive", evaluation.positives),
+        **_cosine_columns("negative", evaluation.negatives),
+        **{name: _finite(getattr(evaluation, name)) for name in FIGURES},
+        "validation_loss": _finite(evaluation.validation_losses.get("own", math.nan)),
+        "validation_loss_retrieval": _finite(evaluation.validation_losses.get("retrieval", math.nan)),
+    }
 
 
 def _cosine_columns(kind: str, cosines: Cosines) -> dict[str, object]:

@@ -50,7 +50,9 @@ class PatientStorage(StudyStorage):
     set_study_system_attr = repeated(StudyStorage.set_study_system_attr)
     set_trial_user_attr = repeated(StudyStorage.set_trial_user_attr)
     set_trial_system_attr = repeated(StudyStorage.set_trial_system_attr)
+    set_trial_user_attrs = repeated(StudyStorage.set_trial_user_attrs)
     set_trial_intermediate_value = repeated(StudyStorage.set_trial_intermediate_value)
+    set_trial_intermediate_values = repeated(StudyStorage.set_trial_intermediate_values)
     _set_trial_param = repeated(StudyStorage._set_trial_param)
 
     def __init__(self, url: str, **settings: Any) -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import optuna
 import psycopg
 import sqlalchemy
-from optuna.storages import RDBStorage
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -178,7 +177,7 @@ class Connector:
         return StorageError(f"{self._address}: cannot be reached{after}: {reason}")
 
 
-def open_postgres(connect: Connector, *, where: object, guard: Callable[[], None] | None = None) -> RDBStorage:
+def open_postgres(connect: Connector, *, where: object, guard: Callable[[], None] | None = None) -> StudyStorage:
     """Opens a study's schema for its coordinator, the only writer; makes its tables if they are not there.
 
     Args:
@@ -198,7 +197,7 @@ def open_postgres(connect: Connector, *, where: object, guard: Callable[[], None
     return storage
 
 
-def open_postgres_read_only(connect: Connector, *, where: object) -> RDBStorage:
+def open_postgres_read_only(connect: Connector, *, where: object) -> StudyStorage:
     """Opens a study's schema for reading alone, each statement by itself.
 
     Raises:
@@ -243,13 +242,13 @@ class _OpeningConnector:
             connection.close()
 
 
-def _open(connect: Connector, where: object, kind: type[RDBStorage], **settings: Any) -> RDBStorage:
+def _open(connect: Connector, where: object, kind: type[StudyStorage], **settings: Any) -> StudyStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
     skip = settings.pop("skip_table_creation", False)
     opening = _OpeningConnector(connect)
     engine = {"creator": opening, "pool_pre_ping": True, "pool_size": 2}
 
-    def open_once() -> RDBStorage:  # which makes only what is not there yet
+    def open_once() -> StudyStorage:  # which makes only what is not there yet
         return kind(
             DRIVER, engine_kwargs={**engine, **settings}, skip_table_creation=skip, skip_compatibility_check=True
         )

@@ -1,15 +1,19 @@
-"""StudyStorage: Optuna's storage, which loads a study of thousands of trials in pieces."""
+"""StudyStorage: Optuna's storage, which loads thousands of trials in pieces, and writes what comes together at once."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+import json
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
 
-from sweep.storage.transaction import reading
+from sweep.storage.transaction import reading, writing
 
 PIECE = 500
 """Trials of a piece. Optuna makes some ninety objects of a trial of twenty measurements before it makes a trial of
@@ -17,9 +21,53 @@ them: of 5,000 trials at once hundreds of MiB, which a process then keeps."""
 
 
 class StudyStorage(RDBStorage):
-    """Optuna's storage of a study's database."""
+    """Optuna's storage of a study's database.
+
+    Optuna writes each value by itself and looks twice before it does, some 2 ms of CPU a value; the methods below do
+    the same for many values with two statements.
+    """
 
     piece = PIECE
+
+    def set_trial_user_attrs(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
+        """Writes user attributes of a trial, new ones or in place of those before.
+
+        Raises:
+            UpdateFinishedTrialError: If the trial has ended.
+        """
+        rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(attributes[key])} for key in attributes]
+        self._put(models.TrialUserAttributeModel, rows, keys=("trial_id", "key"))
+
+    def set_trial_intermediate_values(self, values: Sequence[tuple[int, int, float]]) -> None:
+        """Writes values of trials, new ones or in place of those before.
+
+        Args:
+            values: (trial's id, step, value) of each.
+
+        Raises:
+            UpdateFinishedTrialError: If one of the trials has ended; then none is written.
+        """
+        model, rows = models.TrialIntermediateValueModel, []
+        for trial_id, step, value in values:
+            stored, kind = model.intermediate_value_to_stored_repr(value)
+            place = {"trial_id": trial_id, "step": step}
+            rows.append({**place, "intermediate_value": stored, "intermediate_value_type": kind})
+        self._put(model, rows, keys=("trial_id", "step"))
+
+    def _put(self, model: Any, rows: Sequence[Mapping[str, Any]], *, keys: tuple[str, str]) -> None:
+        """Writes rows of unfinished trials into a table of Optuna's that has one row for each value of the keys."""
+        if not rows:
+            return
+        insert = (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(model.__table__)
+        values = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+        trial, going = models.TrialModel, (TrialState.RUNNING, TrialState.WAITING)
+        ids = {row["trial_id"] for row in rows}
+        ended = select(trial.number).where(trial.trial_id.in_(ids), trial.state.not_in(going))
+        with writing(self.engine) as connection:
+            number = connection.execute(ended).scalar()
+            if number is not None:
+                raise UpdateFinishedTrialError(f"Trial#{number} has already finished and can not be updated.")
+            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), rows)
 
     def _get_trials(
         self,

@@ -2,7 +2,7 @@
 
 ::
 
-    write_together(storage, lambda: [storage.set_trial_user_attr(3, "device", "cuda:0"), table.add(3, report)])
+    write_together(storage, lambda: [storage.set_trial_user_attr(3, "device", "cuda:0"), table.add([(3, report)])])
 
 Each commit waits for the disk, so what belongs together is cheaper together; and a crash finds no half of it.
 """
@@ -64,11 +64,10 @@ def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
 
 @contextlib.contextmanager
 def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
-    """A connection in a transaction: a part of the one that is under way, or one that ends with the block."""
+    """A connection in a transaction: the one that is under way, or one that ends with the block."""
     connection = _find(engine)
     if connection is not None:
-        with connection.begin_nested():
-            yield connection
+        yield connection
     else:
         with engine.begin() as connection:
             yield connection

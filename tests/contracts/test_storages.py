@@ -117,7 +117,7 @@ def test_a_second_measurement_at_one_progress_is_refused(ledger: Ledger) -> None
     number = begin_trial(ledger)
     ledger.commit([Measurement(number, make_report(100, 0.5))])
     with pytest.raises(ValueError, match=f"trial {number} has a measurement at 100"):
-        ledger.table.add(number, make_report(100, 0.75))
+        ledger.table.add([(number, make_report(100, 0.75))])
     assert [row.ndcg for row in ledger.table.rows(number)] == [0.5]
 
 

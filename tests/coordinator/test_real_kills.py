@@ -65,7 +65,10 @@ for file, kills in json.loads(sys.argv[1]):
     print("killed", len(nemesis.killed), flush=True)
 """
 
-KILLS = 6
+KILLS = 7
+LATE = 3
+"""Kills that may come late: those that wait for a while, and the one after the last evaluation."""
+
 DEADLINE_S = 600.0
 """Seconds after which the test gives up; on two idle cores it takes some 20."""
 
@@ -86,7 +89,7 @@ def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bi
         files.append(
             write_toy_study(
                 tmp_path / name,
-                evaluation={"max_queries": 20, "max_documents": 40, "grid": [0.1, 0.2, 0.3, 0.5, 0.7, 1.0]},
+                evaluation={"max_queries": 20, "max_documents": 40, "grid": [0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 1.0]},
                 budget={"trials": 1, "examples": 160},
                 space={"batch_size": 8, "learning_rate": 3e-3, "data_format": "query-document"},
                 stopping={"drop_off": False},
@@ -104,10 +107,10 @@ def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bi
         end_group(process.pid)
     kills = [int(line.removeprefix("killed ")) for line in out.splitlines() if line.startswith("killed")]
     assert kills[0] == 0
-    assert KILLS - 2 <= kills[1] <= KILLS  # one that comes late finds its process at its end already
+    assert KILLS - LATE <= kills[1] <= KILLS  # one that comes late finds its process at its end already
     assert "differs" not in out
     (whole, whole_table), (killed, killed_table) = (read(file) for file in files)
-    assert sum(trial.attributes.get("interruptions", 0) for trial in killed.trials) >= KILLS - 2
+    assert sum(trial.attributes.get("interruptions", 0) for trial in killed.trials) >= KILLS - LATE
     for ours, theirs in zip(killed.trials, whole.trials, strict=True):
         assert ours.params == theirs.params
         assert (ours.state, ours.value) == (theirs.state, theirs.value) == ("complete", theirs.value)

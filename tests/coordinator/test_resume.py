@@ -304,7 +304,7 @@ def test_a_measurement_that_optuna_never_saw_is_reported_again_and_stands(begun:
         micro_batch=8,
         loss=0.5,
     )
-    EvaluationTable(study._storage._backend.engine, writable=True).add(2, report)
+    EvaluationTable(study._storage._backend.engine, writable=True).add([(2, report)])
     _, recorder = run(begun)
     [text] = recorder.texts("remeasure")
     assert text == "10.0% measured again after an interruption: differs; the first measurement stands"

@@ -44,7 +44,7 @@ def make_report(progress: int, per_query: object = (0.25, 0.75), **changes: obje
 
 
 def test_a_measurement_comes_back_as_it_was_committed(table: EvaluationTable) -> None:
-    table.add(3, make_report(100))
+    table.add([(3, make_report(100))])
     [row] = table.rows()
     assert (row.trial, row.progress, row.step, row.examples) == (3, 100, 10, 400)
     assert (row.ndcg, row.seconds, row.evaluation_seconds) == (0.5, 1.5, 0.25)
@@ -56,7 +56,7 @@ def test_the_values_of_each_query_come_back_to_the_bit(values: np.ndarray) -> No
 
     engine = sqlalchemy.create_engine("sqlite://", poolclass=sqlalchemy.pool.StaticPool)
     table = EvaluationTable(engine, writable=True)
-    table.add(0, make_report(100, values))
+    table.add([(0, make_report(100, values))])
     points, per_query = table.per_query(0)
     engine.dispose()
     assert points == [100]
@@ -67,22 +67,22 @@ def test_the_values_of_each_query_come_back_to_the_bit(values: np.ndarray) -> No
 def test_a_measurement_that_is_not_finite_comes_back_as_nan(table: EvaluationTable) -> None:
     nan = Cosines(mean=math.nan, p5=math.nan, p95=math.nan)
     evaluation = make_evaluation([math.nan, 0.5], cosines=nan)
-    table.add(0, make_report(100, loss=None, evaluation=evaluation))
+    table.add([(0, make_report(100, loss=None, evaluation=evaluation))])
     assert math.isnan(table.rows()[0].ndcg)
     assert np.isnan(table.per_query(0)[1][0]).tolist() == [True, False]
 
 
 def test_a_second_measurement_at_one_progress_is_refused_and_the_first_stands(table: EvaluationTable) -> None:
-    table.add(1, make_report(100, [0.25]))
+    table.add([(1, make_report(100, [0.25]))])
     with pytest.raises(ValueError, match="trial 1 has a measurement at 100"):
-        table.add(1, make_report(100, [0.75]))
-    table.add(2, make_report(100, [0.75]))
+        table.add([(1, make_report(100, [0.75]))])
+    table.add([(2, make_report(100, [0.75]))])
     assert [(row.trial, row.ndcg) for row in table.rows()] == [(1, 0.25), (2, 0.75)]
 
 
 def test_rows_come_by_trial_and_progress_whatever_the_order_they_were_committed_in(table: EvaluationTable) -> None:
     for trial, progress in [(2, 1000), (1, 200), (2, 50), (1, 100)]:
-        table.add(trial, make_report(progress))
+        table.add([(trial, make_report(progress))])
     assert [(row.trial, row.progress) for row in table.rows()] == [(1, 100), (1, 200), (2, 50), (2, 1000)]
     assert [row.progress for row in table.rows(2)] == [50, 1000]
     assert table.per_query(1)[0] == [100, 200]
@@ -115,7 +115,7 @@ def test_a_trial_that_was_never_measured_has_no_points(table: EvaluationTable) -
 
 
 def test_who_reads_alone_sees_what_was_committed(tmp_path: Path) -> None:
-    EvaluationTable(open_storage(tmp_path / "study.db").engine, writable=True).add(0, make_report(100))
+    EvaluationTable(open_storage(tmp_path / "study.db").engine, writable=True).add([(0, make_report(100))])
     reader = EvaluationTable(open_storage_read_only(tmp_path / "study.db").engine, writable=False)
     assert [row.progress for row in reader.rows()] == [100]
 
@@ -144,7 +144,7 @@ def columns_of(file: Path) -> dict[str, object]:
 def test_a_table_of_an_older_version_is_upgraded_and_keeps_its_measurements(tmp_path: Path) -> None:
     file = tmp_path / "study.db"
     table = EvaluationTable(open_storage(file).engine, writable=True)
-    table.add(0, make_report(100))
+    table.add([(0, make_report(100))])
     later = age(table)
     assert set(later).isdisjoint(columns_of(file))
 
@@ -154,7 +154,7 @@ def test_a_table_of_an_older_version_is_upgraded_and_keeps_its_measurements(tmp_
     upgraded = EvaluationTable(open_storage(file).engine, writable=True)
     assert columns_of(file).keys() >= set(later)
     assert {columns_of(file)[name] for name in later} == {None}
-    upgraded.add(0, make_report(200))
+    upgraded.add([(0, make_report(200))])
     assert [row.progress for row in upgraded.rows()] == [100, 200]
 
 
@@ -171,7 +171,7 @@ def test_all_figures_of_a_measurement_are_committed(tmp_path: Path) -> None:
         validation_losses={"own": 1.5, "retrieval": 2.5},
     )
     report = make_report(100, evaluation=evaluation, learning_rate=1e-4, gradient_norm=0.75, memory_gib=1.25)
-    EvaluationTable(open_storage(file).engine, writable=True).add(0, report)
+    EvaluationTable(open_storage(file).engine, writable=True).add([(0, report)])
     found = columns_of(file)
     assert [found[name] for name in ("recall_10", "recall_100", "mrr_10", "alignment", "uniformity")] == [
         *(0.1, 0.2, 0.3, 0.4, -3.5)
