@@ -11,6 +11,7 @@ from sweep.attempts import end_older_attempt
 from sweep.coordinator.budget import EndedBy, Meter
 from sweep.coordinator.endings import Endings
 from sweep.coordinator.events import SweepView, Watcher, describe_params, tell_to
+from sweep.coordinator.garbage import leave_alone
 from sweep.coordinator.interruptions import Clock, Interruptions, find_stalled
 from sweep.coordinator.jobs import InterruptedRunError, StopSignal
 from sweep.coordinator.ledger import Ledger
@@ -118,6 +119,7 @@ class Coordinator:
         """
         try:
             self._adopt()
+            leave_alone()
             self._check_budget([])  # it may have been lowered, or spent when an earlier run was cut off
             while self._go_on():
                 pass

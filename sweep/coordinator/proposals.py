@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -180,10 +180,11 @@ class _Groups(_GroupDecomposedSearchSpace):
     """
 
     def calculate(self, study: optuna.Study, use_cache: bool = False) -> _SearchSpaceGroup:
+        groups: list[Set[str]] = []
         for trial in study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=use_cache):
-            names = trial.distributions.keys()
-            if not any(names == group.keys() for group in self._search_space.search_spaces):
+            if trial.distributions.keys() not in groups:
                 self._search_space.add_distributions(trial.distributions)
+                groups = [group.keys() for group in self._search_space.search_spaces]
         return self._search_space
 
 

@@ -16,6 +16,7 @@ from sweep.coordinator.changes import check_name, check_unchanged, describe_begi
 from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.event_log import EventLog
 from sweep.coordinator.events import Event, EventKind, Watcher
+from sweep.coordinator.garbage import rare_collections
 from sweep.coordinator.interruptions import mark_run
 from sweep.coordinator.jobs import InterruptedRunError, JobFailedError, StopSignal, run_job
 from sweep.coordinator.ledger import Ledger
@@ -71,7 +72,8 @@ def run_study(
     own = launcher or LocalLauncher((jobs,))
     log = EventLog(plan.run_folder.coordinator_log, watcher)
     try:
-        return _StudyRun(plan, own, log, stop, jobs, read_used_gib, pause_s, exhibit).run()
+        with rare_collections():
+            return _StudyRun(plan, own, log, stop, jobs, read_used_gib, pause_s, exhibit).run()
     except BrokenPipeError:  # whoever read what is printed has seen enough, which is no fault of a file
         raise
     except OSError as error:
