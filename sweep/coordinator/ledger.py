@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import warnings
@@ -16,8 +17,19 @@ from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState, create_trial
 
 from sweep.messages import Evaluation, Report
-from sweep.storage.evaluations import UNTRAINED, EvaluationTable
-from sweep.storage.records import SPEC, StudyRecord, find_newest, find_number, make_record, update_record
+from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, as_row
+from sweep.storage.records import (
+    SPEC,
+    State,
+    StudyRecord,
+    TrialRecord,
+    find_newest,
+    find_number,
+    make_record,
+    read_trial,
+    settings_of,
+    state_of,
+)
 from sweep.storage.remarks import save_remark, save_study_remark
 from sweep.storage.repetition import is_made_again
 from sweep.storage.study_storage import StudyStorage
@@ -46,11 +58,30 @@ class Measurement:
 
 @dataclass
 class _Open:
-    """A trial that has not ended, as it is written down: its id in the storage, its attributes, its last value."""
+    """A trial that has not ended, as it is written down.
+
+    Attributes:
+        trial_id: Its id in the storage.
+        attributes: Its user attributes.
+        last: Its last value, the untrained model's before the first.
+        rows: Its measurements, without the untrained model's.
+    """
 
     trial_id: int
     attributes: dict[str, Any]
     last: float
+    rows: list[EvaluationRow] = field(default_factory=list)
+
+    def record(self, number: int, state: State, value: float | None) -> TrialRecord:
+        """What is known of it."""
+        return TrialRecord(
+            number=number,
+            state=state,
+            value=value,
+            params=settings_of(self.attributes),
+            rows=tuple(self.rows),
+            attributes=dict(self.attributes),
+        )
 
 
 class Ledger:
@@ -77,6 +108,7 @@ class Ledger:
         self.table = EvaluationTable(storage.engine, writable=True)
         self._endings = TrialTable(storage.engine)
         self._open: dict[int, _Open] = {}  # by the trial's number
+        self._ended: dict[int, TrialRecord] = {}  # until they are asked for
         self._next_number = 0
 
     @property
@@ -91,8 +123,18 @@ class Ledger:
         return found
 
     def update_record(self, record: StudyRecord, number: int) -> StudyRecord:
-        """The study as it stands, where since ``record`` only that trial has ended."""
-        return update_record(record, self._storage, self._study_id, self.table, number)
+        """The study's trials as they stand, where since ``record`` only that one has ended.
+
+        Those that have begun since are taken in too, as far as one with a higher number has ended.
+        """
+        trials = list(record.trials)
+        for begun in range(len(trials), number):
+            if begun in self._open:
+                trials.append(self._open[begun].record(begun, "running", None))
+            else:  # somebody has enqueued it
+                trials.append(read_trial(self._storage, self._study_id, begun))
+        trials[number : number + 1] = [self._ended.pop(number)]
+        return dataclasses.replace(record, trials=tuple(trials))
 
     def values(self) -> dict[int, dict[str, Any]]:
         """Values of every trial by their names in the Optuna study."""
@@ -171,12 +213,13 @@ class Ledger:
             warnings.filterwarnings("ignore", "Fixed parameter", UserWarning)
             self._adopt_settings(distributions)
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            committed = {0: baseline} | {row.progress: row.ndcg for row in self.table.rows(frozen.number)}
+            rows = self.table.rows(frozen.number)
+            committed = {0: baseline} | {row.progress: row.ndcg for row in rows}
             for progress, ndcg in committed.items():
                 if progress not in frozen.intermediate_values:
                     self._storage.set_trial_intermediate_value(frozen._trial_id, progress, ndcg)
             last = committed[max(committed)]
-            self._open[frozen.number] = _Open(frozen._trial_id, dict(frozen.user_attrs), last)
+            self._open[frozen.number] = _Open(frozen._trial_id, dict(frozen.user_attrs), last, rows)
         return self.record()
 
     def _adopt_settings(self, distributions: Mapping[str, BaseDistribution]) -> None:
@@ -228,7 +271,9 @@ class Ledger:
 
         self._together(commit)
         for one in measured:
-            self._open[one.trial].last = one.report.evaluation.ndcg
+            trial = self._open[one.trial]
+            trial.last = one.report.evaluation.ndcg
+            trial.rows.append(as_row(one.trial, one.report))
 
     def end_trial(
         self,
@@ -253,6 +298,7 @@ class Ledger:
         trial = self._open[number]
         state = TrialState.PRUNED if pruned else TrialState.FAIL if value is None else TrialState.COMPLETE
         final = trial.last if pruned else value
+        stands = final if final is not None and math.isfinite(final) else None
 
         def end() -> None:
             if is_made_again() and self._storage.get_trial(trial.trial_id).state.is_finished():
@@ -260,10 +306,10 @@ class Ledger:
             self.note(number, **attributes)
             self._endings.end(_trial_row(number, state.name.lower(), trial.attributes, stop_numbers or {}))
             save_remark(self._storage, self._study_id, trial.trial_id, remark)
-            values = [final] if final is not None and math.isfinite(final) else None
-            self._storage.set_trial_state_values(trial.trial_id, state, values)
+            self._storage.set_trial_state_values(trial.trial_id, state, None if stands is None else [stands])
 
         self._together(end)
+        self._ended[number] = trial.record(number, state_of(state), stands)
         del self._open[number]
 
     def _together(self, call: Callable[[], R]) -> R:

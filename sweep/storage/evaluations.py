@@ -47,6 +47,20 @@ class EvaluationRow:
     examples: int
 
 
+def as_row(trial: int, report: Report) -> EvaluationRow:
+    """A trial's report as it is read once it is committed."""
+    ndcg = report.evaluation.ndcg
+    return EvaluationRow(
+        trial=trial,
+        progress=report.progress,
+        step=report.step,
+        ndcg=ndcg if math.isfinite(ndcg) else math.nan,
+        seconds=report.seconds,
+        evaluation_seconds=report.evaluation_seconds,
+        examples=report.examples,
+    )
+
+
 class EvaluationTable:
     """The measurements of a study.
 

@@ -48,6 +48,7 @@ class PatientStorage(StudyStorage):
     # a value that stands already is written over with itself, or refused by a key and left as it is
     set_study_user_attr = repeated(StudyStorage.set_study_user_attr)
     set_study_system_attr = repeated(StudyStorage.set_study_system_attr)
+    set_study_system_attrs = repeated(StudyStorage.set_study_system_attrs)
     set_trial_user_attr = repeated(StudyStorage.set_trial_user_attr)
     set_trial_system_attr = repeated(StudyStorage.set_trial_system_attr)
     set_trial_user_attrs = repeated(StudyStorage.set_trial_user_attrs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -202,26 +201,16 @@ def make_record(study: optuna.Study, table: EvaluationTable) -> StudyRecord:
     )
 
 
-def update_record(
-    record: StudyRecord, storage: RDBStorage, study_id: int, table: EvaluationTable, number: int
-) -> StudyRecord:
-    """A study's record after one trial has changed: only what is new of the study is read.
+def read_trial(storage: RDBStorage, study_id: int, number: int) -> TrialRecord:
+    """What is known of one trial of a study, without its measurements."""
+    trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
+    return _trial_record(trial, (), is_excused=False)
 
-    Args:
-        record: What was known before.
-        storage: The study's database.
-        study_id: The study's id in it.
-        table: Its measurements.
-        number: The trial that changed; those before it that came since are taken in too, without their measurements.
-    """
-    attributes = storage.get_study_user_attrs(study_id)
-    excused = set(attributes.get(EXCUSED, ()))
-    trials = list(record.trials)
-    for changed in [*range(len(trials), number), number]:
-        trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, changed))
-        rows = tuple(table.rows(changed)) if changed == number else ()
-        trials[changed : changed + 1] = [_trial_record(trial, rows, is_excused=changed in excused)]
-    return dataclasses.replace(record, attributes=attributes, trials=tuple(trials))
+
+def settings_of(attributes: Mapping[str, Any]) -> Params | None:
+    """A trial's settings as its user attributes have them, or None before they were recorded."""
+    params = attributes.get("params")
+    return Params(**params) if params else None
 
 
 @repeated
@@ -240,17 +229,17 @@ def find_number(storage: RDBStorage, trial_id: int) -> int:
 
 
 def _trial_record(trial: FrozenTrial, rows: tuple[EvaluationRow, ...], *, is_excused: bool) -> TrialRecord:
-    params = trial.user_attrs.get("params")
     return TrialRecord(
         number=trial.number,
-        state=_state(trial.state),
+        state=state_of(trial.state),
         value=trial.values[0] if trial.values else None,
-        params=Params(**params) if params else None,
+        params=settings_of(trial.user_attrs),
         rows=rows,
         attributes=trial.user_attrs,
         is_excused=is_excused,
     )
 
 
-def _state(state: TrialState) -> State:
+def state_of(state: TrialState) -> State:
+    """A state in Optuna's words."""
     return state.name.lower()  # type: ignore[return-value]

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
 from sqlalchemy import select
 
 from sweep.progress import WHOLE
 from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.study_storage import StudyStorage
 from sweep.storage.transaction import reading
 
 OWN = "\n\n---\n*Notes of your own go below this line; they stay.*\n"
@@ -45,8 +46,8 @@ def save_remark(storage: BaseStorage, study_id: int, trial_id: int, text: str) -
 
 def save_study_remark(storage: BaseStorage, study_id: int, text: str) -> None:
     """Saves our part of a study's note in place of the one before; what a person wrote below it stays."""
-    note = _load_notes().get_note_from_system_attrs(_NoteStore(storage, None).get_study_system_attrs(study_id), None)
-    before = note["body"]
+    found = _NoteStore(storage, study_id, None).get_study_system_attrs(study_id)
+    before = _load_notes().get_note_from_system_attrs(found, None)["body"]
     ours, line, own = before.partition(OWN)
     if before and not line:  # a note from before ours is all a person's
         own = ours
@@ -93,34 +94,47 @@ def write_leaderboard(record: StudyRecord) -> str:
 
 
 class _NoteStore:
-    """What optuna-dashboard asks of a storage to save one note.
+    """What optuna-dashboard asks of a storage to save one note, with what it writes kept back until the end.
 
     It looks through all attributes of a study, among which are the notes of every trial: tens of thousands, where one
     note has three.
     """
 
-    def __init__(self, storage: BaseStorage, trial_id: int | None) -> None:
+    def __init__(self, storage: BaseStorage, study_id: int, trial_id: int | None) -> None:
         self._storage = storage
-        self._prefix = "dashboard:note_" if trial_id is None else f"dashboard:{trial_id}:note_"
+        self._study_id = study_id
+        self._found = self._read("dashboard:note_" if trial_id is None else f"dashboard:{trial_id}:note_")
+        self._new: dict[str, Any] = {}
 
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        if not isinstance(self._storage, RDBStorage):
-            return self._storage.get_study_system_attrs(study_id)
+    def get_study_system_attrs(self, _: int) -> dict[str, Any]:
+        return self._found | self._new
+
+    def set_study_system_attr(self, _: int, key: str, value: Any) -> None:
+        self._new[key] = value
+
+    def save(self) -> None:
+        if isinstance(self._storage, StudyStorage):
+            self._storage.set_study_system_attrs(self._study_id, self._new)
+            return
+        for key, value in self._new.items():
+            self._storage.set_study_system_attr(self._study_id, key, value)
+
+    def _read(self, prefix: str) -> dict[str, Any]:
+        if not isinstance(self._storage, StudyStorage):
+            return self._storage.get_study_system_attrs(self._study_id)
         table = models.StudySystemAttributeModel
         found = select(table.key, table.value_json).where(
-            table.study_id == study_id, table.key.startswith(self._prefix, autoescape=True)
+            table.study_id == self._study_id, table.key.startswith(prefix, autoescape=True)
         )
         with reading(self._storage.engine) as connection:
             return {key: json.loads(value) for key, value in connection.execute(found)}
 
-    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
-        self._storage.set_study_system_attr(study_id, key, value)
-
 
 def _save_note(storage: BaseStorage, study_id: int, trial_id: int | None, text: str) -> None:
-    notes, store = _load_notes(), _NoteStore(storage, trial_id)
+    notes, store = _load_notes(), _NoteStore(storage, study_id, trial_id)
     before = notes.get_note_from_system_attrs(store.get_study_system_attrs(study_id), trial_id)
     notes.save_note_with_version(store, study_id, trial_id, before["version"] + 1, text)
+    store.save()
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from sweep.storage.transaction import reading, writing
@@ -54,12 +54,17 @@ class StudyStorage(RDBStorage):
             rows.append({**place, "intermediate_value": stored, "intermediate_value_type": kind})
         self._put(model, rows, keys=("trial_id", "step"))
 
+    def set_study_system_attrs(self, study_id: int, attributes: Mapping[str, Any]) -> None:
+        """Writes attributes of a study that are not for a person, new ones or in place of those before."""
+        rows = [{"study_id": study_id, "key": key, "value_json": json.dumps(attributes[key])} for key in attributes]
+        if rows:
+            with writing(self.engine) as connection:
+                self._upsert(connection, models.StudySystemAttributeModel, rows, keys=("study_id", "key"))
+
     def _put(self, model: Any, rows: Sequence[Mapping[str, Any]], *, keys: tuple[str, str]) -> None:
-        """Writes rows of unfinished trials into a table of Optuna's that has one row for each value of the keys."""
+        """Writes rows of trials into a table of Optuna's, where none of the trials has ended."""
         if not rows:
             return
-        insert = (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(model.__table__)
-        values = {name: insert.excluded[name] for name in rows[0] if name not in keys}
         trial, going = models.TrialModel, (TrialState.RUNNING, TrialState.WAITING)
         ids = {row["trial_id"] for row in rows}
         ended = select(trial.number).where(trial.trial_id.in_(ids), trial.state.not_in(going))
@@ -67,7 +72,14 @@ class StudyStorage(RDBStorage):
             number = connection.execute(ended).scalar()
             if number is not None:
                 raise UpdateFinishedTrialError(f"Trial#{number} has already finished and can not be updated.")
-            connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), rows)
+            self._upsert(connection, model, rows, keys=keys)
+
+    def _upsert(
+        self, connection: Connection, model: Any, rows: Sequence[Mapping[str, Any]], *, keys: tuple[str, str]
+    ) -> None:
+        insert = (postgresql if self.engine.dialect.name == "postgresql" else sqlite).insert(model.__table__)
+        values = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values), rows)
 
     def _get_trials(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 import signal
 import socket
@@ -16,7 +17,8 @@ import optuna
 import pytest
 import sqlalchemy
 from ledgers import DISTRIBUTIONS, VALUES, begin_study, begin_trial, end_trial, make_evaluation, make_report
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import TrialState
 from postgres import PostgresServer
 from processes import end_group, start_script, wait_until
 from scripted import Recorder
@@ -119,6 +121,65 @@ def test_a_second_measurement_at_one_progress_is_refused(ledger: Ledger) -> None
     with pytest.raises(ValueError, match=f"trial {number} has a measurement at 100"):
         ledger.table.add([(number, make_report(100, 0.75))])
     assert [row.ndcg for row in ledger.table.rows(number)] == [0.5]
+
+
+def spell(record: StudyRecord) -> list[str]:
+    """The trials of a study as text, in which a value that is not a number equals itself."""
+    in_order = [dataclasses.replace(one, attributes=dict(sorted(one.attributes.items()))) for one in record.trials]
+    return list(map(repr, in_order))
+
+
+@pytest.mark.parametrize("ending", ["complete", "pruned", "fail", "diverged"])
+def test_what_the_writer_remembers_of_an_ended_trial_is_what_is_read(ledger: Ledger, ending: str) -> None:
+    before = ledger.record()
+    ended, others = begin_trial(ledger), [begin_trial(ledger) for _ in range(2)]
+    for progress, ndcg in [(100, 0.625), (200, math.nan), (300, 1 / 3)]:
+        report = dataclasses.replace(make_report(progress, ndcg), seconds=progress / 3)
+        ledger.commit([Measurement(ended, report, {"micro_batch": 16})])
+    ledger.note(ended, device="cpu", mark=[3, 1], share=math.inf)
+    ledger.begin_run(ended, slot="cpu", device="CPU", attempt=1)
+    ledger.study.enqueue_trial({}, user_attrs={"by": "hand"})
+    others.append(begin_trial(ledger))
+    value = {"complete": 0.625, "diverged": math.nan}.get(ending)
+    ledger.end_trial(ended, value=value, pruned=ending == "pruned", remark="", peak=value, error="a cause")
+    record = ledger.update_record(before, ended)
+    end_trial(ledger, others[-1], 0.5)
+    record = ledger.update_record(record, others[-1])
+    found = ledger.record()
+    assert spell(record) == spell(found)
+    assert [trial.number for trial in record.trials] == list(range(5))
+
+
+def test_values_that_are_written_together_stand_as_optuna_writes_them_one_by_one(ledger: Ledger) -> None:
+    storage, study_id = ledger._storage, ledger._study_id
+    ids = [storage.create_new_trial(study_id) for _ in range(3)]
+    attributes = {"text": "안녕", "none": None, "list": [1, {"a": 0.5}]}
+    values = [(0, 0.5), (10, math.nan), (20, math.inf), (30, 1 / 3)]
+    for _ in range(2):  # in place of those before
+        storage.set_trial_user_attrs(ids[0], {"text": "before"} | attributes)
+        storage.set_trial_intermediate_values([(ids[0], step, value) for step, value in [(30, 0.0)]])
+        storage.set_trial_intermediate_values([(ids[0], step, value) for step, value in values])
+        storage.set_study_system_attrs(study_id, attributes)
+    for name, value in attributes.items():
+        storage.set_trial_user_attr(ids[1], name, value)
+    for step, value in values:
+        storage.set_trial_intermediate_value(ids[1], step, value)
+    ours, theirs = storage.get_trial(ids[0]), storage.get_trial(ids[1])
+    assert ours.user_attrs == theirs.user_attrs == attributes
+    found = [sorted(trial.intermediate_values.items()) for trial in (ours, theirs)]
+    assert repr(found[0]) == repr(found[1]) == repr(values)
+    assert storage.get_study_system_attrs(study_id).items() >= attributes.items()
+
+
+def test_of_values_of_which_one_is_of_a_trial_that_has_ended_none_is_written(ledger: Ledger) -> None:
+    storage = ledger._storage
+    going, ended = (storage.create_new_trial(ledger._study_id) for _ in range(2))
+    storage.set_trial_state_values(ended, TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_intermediate_values([(going, 1, 0.5), (ended, 1, 0.5)])
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_user_attrs(ended, {"a": 1})
+    assert storage.get_trial(going).intermediate_values == {}
 
 
 def test_a_coordinator_that_comes_later_finds_everything(place: StudyPlace) -> None:
