@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report diagnose dashboard test test-gpu check chaos pictures bench bench-diagnosis bench-engine bench-readers bench-stopping curves setup setup-dev clean venv
+.PHONY: help sweep status report diagnose dashboard test test-gpu check chaos pictures bench bench-diagnosis bench-engine bench-peers bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ chaos: setup-dev ## Kill, stop, lock and starve running sweeps; see that nothing
 bench-engine: setup-dev ## Measure a large study with many slots, on SQLite and PostgreSQL
 	@.venv/bin/python tests/bench/engine.py $(ARGS)
 
+bench-peers: setup-bench ## Measure what orchestrating costs beside plain Optuna and Ray Tune, which is installed for it
+	@.venv/bin/python tests/bench/peers.py $(ARGS)
+
 bench-readers: setup-dev ## Measure a writer beside a dashboard and a report, on each storage
 	@.venv/bin/python tests/bench/readers.py $(ARGS)
 
@@ -82,6 +85,9 @@ setup: venv ## Make .venv, or bring it up to date; the other targets do so thems
 setup-dev: venv ## The same, with what the tests and checks need
 	@$(MAKE) -s --no-print-directory .venv/.ready-dev MAKER=$$PPID
 
+setup-bench: venv
+	@$(MAKE) -s --no-print-directory .venv/.ready-bench MAKER=$$PPID
+
 clean: ## Remove .venv, caches and build leftovers; studies and their results stay
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find sweep tests -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -96,6 +102,10 @@ clean: ## Remove .venv, caches and build leftovers; studies and their results st
 	@$(call install,quickstart$(comma)dev)
 	@touch .venv/.ready
 
+.venv/.ready-bench: pyproject.toml constraints.txt constraints-bench.txt
+	@$(call install,quickstart$(comma)dev$(comma)bench,-c constraints-bench.txt)
+	@touch .venv/.ready .venv/.ready-dev
+
 comma := ,
 
 define install
@@ -103,7 +113,7 @@ set -eu; \
 echo "Set-up: installing sweep with $(1) from constraints.txt; the first time this takes minutes."; \
 echo $(MAKER) > .venv/.installing; \
 index="$$(sed -n 3p .venv/.made)"; \
-.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt \
+.venv/bin/python -m pip install -q --disable-pip-version-check --no-input -c constraints.txt $(2) \
     $${index:+--extra-index-url "$$index"} -e ".[$(1)]" \
     || { echo "Set-up: the installation failed, for the reason above; the next make begins again." >&2; exit 1; }; \
 rm .venv/.installing; touch $@; echo "Set-up: ready."

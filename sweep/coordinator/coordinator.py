@@ -78,7 +78,7 @@ class Coordinator:
         self._baseline = ledger.table.per_query(UNTRAINED)[1][0]
         self._running: dict[str, RunningTrial] = {}  # by the name of its job
         self._last_words: dict[str, Message] = {}  # of jobs that are gone, until they are taken leave of, by name
-        self._moves = [self._end, self._place]  # the one that was made last comes last
+        self._moves = [self._end, self._place, self._remark, self._show]  # the one that was made last comes last
         self._waiting: list[RunningTrial] = []  # begun trials without a place; they go on before new ones begin
         self._limits = DeviceLimits(ledger)
         self._proposer = Proposer(plan.space, seed=plan.spec.seed, trials=plan.spec.budget.trials)
@@ -137,7 +137,7 @@ class Coordinator:
         return self._meter.ended_by
 
     def _go_on(self) -> bool:
-        """One round: at most one trial is ended or placed, then every report that is there is answered."""
+        """One round: one thing at most that takes its time, then every report that is there is answered."""
         has_moved = self._move()
         if not self._running and not has_moved and not self._has_work():
             return False
@@ -150,7 +150,7 @@ class Coordinator:
         return True
 
     def _move(self) -> bool:
-        """Ends a trial or places one, in turns where both are to be done; whether either was."""
+        """Ends a trial, places one, or says where the study stands: in turns. Whether one of them was to be done."""
         for move in tuple(self._moves):
             if move():
                 self._moves.remove(move)
@@ -371,16 +371,25 @@ class Coordinator:
         awake = self._clock.tick(now)
         self._meter.tick(now, running)
         self._pausing.look_after(alive)
-        self._endings.remark()
         self._check_budget(running)
         for trial in alive:
             stalled = find_stalled(trial, now=awake, stall_s=self._plan.spec.workers.stall_s)
             if stalled is not None and not self._pausing.is_on:
                 trial.killed_for = stalled
                 self._launcher.kill(trial.job)
-        if now >= self._view_due:
-            self._watcher.refresh(self._view())
-            self._view_due = now + (time.monotonic() - now) / VIEW_SHARE
+
+    def _remark(self) -> bool:
+        """Writes the note on where the study stands, if that is due."""
+        return self._endings.remark()
+
+    def _show(self) -> bool:
+        """Shows the state of the sweep, if that is due."""
+        now = time.monotonic()
+        if now < self._view_due:
+            return False
+        self._watcher.refresh(self._view())
+        self._view_due = now + (time.monotonic() - now) / VIEW_SHARE
+        return True
 
     def _check_budget(self, running: Sequence[RunningTrial]) -> None:
         """Ends the study early where its time is spent or its target reached: each trial ends with what it has."""

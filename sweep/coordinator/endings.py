@@ -113,18 +113,22 @@ class Endings:
         if numbers:
             self._give_up(numbers, cause)
 
-    def remark(self, *, at_once: bool = False) -> None:
+    def remark(self, *, at_once: bool = False) -> bool:
         """Writes the note on where the study stands, if a trial has ended since the last one and that is a while ago.
 
         Args:
             at_once: Whether to write it however long ago that is.
+
+        Returns:
+            Whether it was written.
         """
-        if self._remarked is None or self._remarked is self.record:
-            return
-        if at_once or time.monotonic() >= self._remark_due:
-            self._ledger.remark(write_study_remark(self.record, trials=self._plan.spec.budget.trials))
-            self._remarked = self.record
-            self._remark_due = time.monotonic() + REMARK_S
+        is_due = at_once or time.monotonic() >= self._remark_due
+        if self._remarked is None or self._remarked is self.record or not is_due:
+            return False
+        self._ledger.remark(write_study_remark(self.record, trials=self._plan.spec.budget.trials))
+        self._remarked = self.record
+        self._remark_due = time.monotonic() + REMARK_S
+        return True
 
     def _give_up(self, numbers: Sequence[int], cause: str) -> None:
         """Ends the study: its failed trials do not count, and run again with the next run."""

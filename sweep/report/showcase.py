@@ -13,7 +13,7 @@ from sweep.report.findings import Finding
 from sweep.report.gallery import draw_main
 from sweep.report.outcomes import draw_batches, draw_rates
 from sweep.report.tables import tabulate_trials
-from sweep.storage.remarks import quote, save_figure, save_study_remark, write_leaderboard
+from sweep.storage.remarks import quote, save_showcase, write_leaderboard
 from sweep.study import Study
 
 
@@ -25,9 +25,8 @@ def exhibit(target: optuna.Study, study: Study, findings: Sequence[Finding]) -> 
         study: The same, as it is read.
         findings: The diagnosis.
     """
-    save_study_remark(target._storage, target._study_id, write_note(study, findings))
-    for name, title, panel in choose_figures(study):
-        save_figure(target, make_figure(panel, title=title), name=name)
+    figures = {name: make_figure(panel, title=title) for name, title, panel in choose_figures(study)}
+    save_showcase(target, write_note(study, findings), figures)
 
 
 def write_note(study: Study, findings: Sequence[Finding]) -> str:

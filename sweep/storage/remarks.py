@@ -10,18 +10,19 @@ import functools
 import importlib.util
 import json
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
 from sqlalchemy import select
 
 from sweep.progress import WHOLE
 from sweep.storage.records import StudyRecord, TrialRecord
 from sweep.storage.study_storage import StudyStorage
-from sweep.storage.transaction import reading
+from sweep.storage.transaction import reading, write_together
 
 OWN = "\n\n---\n*Notes of your own go below this line; they stay.*\n"
 
@@ -53,6 +54,24 @@ def save_study_remark(storage: BaseStorage, study_id: int, text: str) -> None:
         own = ours
     if ours != text or not line:
         _save_note(storage, study_id, None, f"{text}{OWN}{own}")
+
+
+def save_showcase(study: optuna.Study, note: str, figures: Mapping[str, Any]) -> None:
+    """Saves our part of a study's note and Plotly figures by their names, together: a reader finds none of them half.
+
+    A figure is hundreds of attributes of the study, which a dashboard puts together again.
+    """
+
+    def save() -> None:
+        save_study_remark(study._storage, study._study_id, note)
+        for name, figure in figures.items():
+            save_figure(study, figure, name=name)
+
+    storage = getattr(study._storage, "_backend", None)  # Optuna wraps one of a database into one that remembers
+    if isinstance(storage, RDBStorage):
+        write_together(storage, save)
+    else:
+        save()
 
 
 def save_figure(study: optuna.Study, figure: Any, *, name: str) -> bool:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psycopg
 from history import read_history
+from postgres import PostgresServer
 
 from sweep.errors import CheckpointError
 from sweep.run_folder import RunFolder
 from sweep.storage.evaluations import EvaluationTable
-from sweep.storage.place import SqlitePlace, StudyPlace
+from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace
 from sweep.storage.records import load_record
 from sweep.training.checkpoint import MANIFEST, verify
 
@@ -61,8 +63,10 @@ def find_late_words(history: Sequence[Mapping[str, Any]]) -> Violations:
     return found
 
 
-def check_study(place: StudyPlace, folder: RunFolder, history: Path, *, budget: int) -> Violations:
-    """Everything that must hold of a study that has ended."""
+def check_study(
+    place: StudyPlace, folder: RunFolder, history: Path, *, budget: int, server: PostgresServer | None = None
+) -> Violations:
+    """Everything that must hold of a study that has ended; the server is the one that it lies on, if it does."""
     storage = place.open_read_only()
     try:
         table = EvaluationTable(storage.engine, writable=False)
@@ -91,6 +95,8 @@ def check_study(place: StudyPlace, folder: RunFolder, history: Path, *, budget: 
         found["checkpoints that do not load"] += is_broken(folder.peak_model(best.number, best.peak.progress))
     if isinstance(place, SqlitePlace):
         found["database integrity errors"] += count_integrity_errors(folder.database)
+    if isinstance(place, PostgresPlace) and server is not None:
+        found["database integrity errors"] += count_server_errors(server, place.schema)
     return found
 
 
@@ -112,3 +118,28 @@ def is_broken(checkpoint: Path) -> bool:
 def count_integrity_errors(file: Path) -> int:
     with contextlib.closing(sqlite3.connect(file)) as connection:
         return sum(row != ("ok",) for row in connection.execute("PRAGMA integrity_check"))
+
+
+def count_server_errors(server: PostgresServer, schema: str) -> int:
+    """Tables of a schema whose rows and indexes disagree, or that cannot be read whole or indexed anew.
+
+    Every row of a table is read past its indexes, which reads each of its pages; through them as many must be found. An
+    index that is made anew is refused where two rows have one key.
+    """
+    tables = server.execute(f"SELECT tablename FROM pg_tables WHERE schemaname = '{schema}'")
+    return sum(_is_damaged(server, f'{schema}."{table}"') for (table,) in tables) + (not tables)
+
+
+def _is_damaged(server: PostgresServer, table: str) -> bool:
+    ways = {True: "SET enable_seqscan = off", False: "SET enable_indexscan = off; SET enable_indexonlyscan = off"}
+    try:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            counts = set()
+            for way, settings in ways.items():
+                connection.execute(f"RESET ALL; SET enable_bitmapscan = off; {settings}".encode())
+                read = "count(*)" if way else "count(found.*::text)"
+                counts.add(connection.execute(f"SELECT {read} FROM {table} AS found".encode()).fetchone())
+            connection.execute(f"REINDEX TABLE {table}".encode())
+    except psycopg.Error:
+        return True
+    return len(counts) != 1

@@ -120,7 +120,7 @@ def run_round(
         finally:
             arena.close()
         found = attacker.done + arena.violations
-        found += check_study(place, run_folder, history, budget=options.budget)
+        found += check_study(place, run_folder, history, budget=options.budget, server=server)
         found["kills"] += arena.kills
         found["starts"] += arena.starts
         found["answered"] += sum(line["event"] == "answered" for line in read_history(history))

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checker import compare_reports, count_broken, find_late_words
+from checker import compare_reports, count_broken, count_server_errors, find_late_words
 from history import read_history
 from nemesis import LONGEST_S, WEIGHTS, plan_attacks
+from postgres import PostgresServer
 
 from sweep.run_folder import RunFolder
 from sweep.training.checkpoint import publish
@@ -69,6 +70,24 @@ def test_a_checkpoint_that_is_not_what_its_manifest_says_is_found(tmp_path: Path
     assert count_broken(folder) == 0
     (folder.checkpoint(0, 2) / "weights").write_bytes(b"weighty")
     assert count_broken(folder) == 1
+
+
+def test_a_row_that_an_index_lacks_is_found_and_so_are_two_with_one_key(postgres: PostgresServer) -> None:
+    postgres.execute("CREATE SCHEMA torn")
+    try:
+        for table, key in [("whole", 3), ("lacking", 3), ("doubled", 1)]:
+            postgres.execute(f"CREATE TABLE torn.{table} (key integer PRIMARY KEY)")
+            postgres.execute(f"INSERT INTO torn.{table} VALUES (1), (2)")
+            index = f"indexrelid = 'torn.{table}_pkey'::regclass"
+            if table != "whole":  # as a lost page of the index would
+                postgres.execute(f"UPDATE pg_index SET indisready = false WHERE {index}")
+            postgres.execute(f"INSERT INTO torn.{table} VALUES ({key})")
+            postgres.execute(f"UPDATE pg_index SET indisready = true WHERE {index}")
+        assert count_server_errors(postgres, "torn") == 2
+        postgres.execute("DROP TABLE torn.doubled, torn.lacking")
+        assert count_server_errors(postgres, "torn") == 0
+    finally:
+        postgres.execute("DROP SCHEMA torn CASCADE")
 
 
 def test_what_an_older_attempt_writes_after_a_newer_one_began_is_found() -> None:

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import optuna
 import plotly.graph_objects as go
 import pytest
 from optuna_dashboard import get_note, save_note
 
-from sweep.storage.remarks import MAX_FIGURE_BYTES, OWN, quote, save_figure, save_study_remark
+from sweep.storage.database import open_storage
+from sweep.storage.remarks import MAX_FIGURE_BYTES, OWN, quote, save_figure, save_showcase, save_study_remark
 
 
 @pytest.fixture
@@ -69,3 +71,14 @@ def test_a_figure_that_is_too_large_for_every_reader_to_load_is_left_out(study: 
     before = len(study._storage.get_study_system_attrs(study._study_id))
     assert not save_figure(study, go.Figure(go.Scatter(text=["x" * MAX_FIGURE_BYTES])), name="two")
     assert len(study._storage.get_study_system_attrs(study._study_id)) == before
+
+
+def test_of_a_note_and_figures_of_which_one_cannot_be_saved_none_is(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(tmp_path / "study.db"))
+    save_showcase(study, "first", {"one": go.Figure(go.Scatter(y=[1, 2]))})
+    before = dict(study._storage.get_study_system_attrs(study._study_id))
+    assert any("plot_data:one" in name for name in before)
+    with pytest.raises(AttributeError, match="to_json"):
+        save_showcase(study, "second", {"one": go.Figure(go.Scatter(y=[3])), "two": None})
+    assert study._storage.get_study_system_attrs(study._study_id) == before
+    assert get_note(study) == f"first{OWN}"
