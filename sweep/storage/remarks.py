@@ -59,7 +59,7 @@ def save_study_remark(storage: BaseStorage, study_id: int, text: str) -> None:
 def save_showcase(study: optuna.Study, note: str, figures: Mapping[str, Any]) -> None:
     """Saves our part of a study's note and Plotly figures by their names, together: a reader finds none of them half.
 
-    A figure is hundreds of attributes of the study, which a dashboard puts together again.
+    A figure is dozens of attributes of the study, which a dashboard puts together again.
     """
 
     def save() -> None:

@@ -23,8 +23,8 @@ them: of 5,000 trials at once hundreds of MiB, which a process then keeps."""
 class StudyStorage(RDBStorage):
     """Optuna's storage of a study's database.
 
-    Optuna writes each value by itself and looks twice before it does, some 2 ms of CPU a value; the methods below do
-    the same for many values with two statements.
+    Optuna writes each value by itself and looks twice before it does; the methods below do the same for many values
+    with two statements.
     """
 
     piece = PIECE
