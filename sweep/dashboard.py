@@ -12,7 +12,7 @@ from optuna_dashboard import wsgi
 
 from sweep.errors import SweepError
 from sweep.guard import guard
-from sweep.spec import load_study
+from sweep.settings.study_file import load_study
 from sweep.storage.place import Waiting, find_place, hold_study
 
 HOST = "127.0.0.1"

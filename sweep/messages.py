@@ -15,9 +15,9 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.params import Params
 from sweep.progress import PlannedEvaluation
-from sweep.spec import StudySpec
+from sweep.settings.params import Params
+from sweep.settings.study_file import StudySpec
 
 FloatArray = NDArray[np.float32]
 

@@ -22,8 +22,8 @@ from sweep.data import (
 from sweep.errors import StudyFileError, SweepError
 from sweep.progress import PlannedEvaluation, count_steps, plan_evaluations
 from sweep.run_folder import RunFolder
-from sweep.space import SearchSpace
-from sweep.spec import StudySpec, load_study
+from sweep.settings.space import SearchSpace
+from sweep.settings.study_file import StudySpec, load_study
 from sweep.storage.place import StudyPlace, find_place
 from sweep.training.locate import locate_base_model
 

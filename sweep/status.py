@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 
 from sweep.errors import StorageError
 from sweep.run_folder import RunFolder
-from sweep.spec import StudySpec, load_study
+from sweep.settings.study_file import StudySpec, load_study
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
 from sweep.storage.lock import Holder

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sweep.params import Params
 from sweep.progress import warmup_end
+from sweep.settings.params import Params
 from sweep.status import Standing, open_reading
 from sweep.stopping.recorded import RecordedRun
 from sweep.storage.evaluations import UNTRAINED

@@ -32,9 +32,9 @@ from sweep.messages import (
     TrialResult,
 )
 from sweep.metrics import count_cosines
-from sweep.params import Params
 from sweep.progress import WHOLE
 from sweep.run_folder import RunFolder
+from sweep.settings.params import Params
 from sweep.training.checkpoint import newest_whole, publish, remove
 
 SCRIPT = "script.json"

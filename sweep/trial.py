@@ -30,8 +30,8 @@ from sweep.messages import (
     StudyTask,
     TrialResult,
 )
-from sweep.params import Params
 from sweep.run_folder import RunFolder
+from sweep.settings.params import Params
 from sweep.training.checkpoint import newest_whole, remove
 from sweep.training.devices import (
     choose_micro_batch,

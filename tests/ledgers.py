@@ -6,8 +6,8 @@ import numpy as np
 
 from sweep.coordinator.ledger import Ledger
 from sweep.messages import Cosines, Evaluation, Report
-from sweep.space import SearchSpace
-from sweep.spec import SpaceSpec
+from sweep.settings.space import SearchSpace
+from sweep.settings.study_file import SpaceSpec
 
 DISTRIBUTIONS = SearchSpace(SpaceSpec()).distributions
 VALUES = {

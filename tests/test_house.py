@@ -10,7 +10,7 @@ import pytest
 
 import sweep
 from sweep import errors
-from sweep.spec import load_study
+from sweep.settings.study_file import load_study
 
 REPOSITORY = Path(sweep.__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"

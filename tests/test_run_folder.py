@@ -11,7 +11,7 @@ from sweep.cli import main
 from sweep.errors import StorageError, StudyFileError, StudyLockedError
 from sweep.plan import plan_study
 from sweep.run_folder import claim_folder
-from sweep.spec import load_study
+from sweep.settings.study_file import load_study
 from sweep.storage.lock import StudyLock
 from sweep.testing import write_toy_study
 

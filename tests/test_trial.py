@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from sweep.data import load_collection, plan_judged
 from sweep.messages import Assignment, JudgeTask, Report, StudyTask, Verdict
-from sweep.params import Params
 from sweep.progress import plan_evaluations
 from sweep.run_folder import RunFolder
-from sweep.spec import load_study
+from sweep.settings.params import Params
+from sweep.settings.study_file import load_study
 from sweep.testing import write_toy_study
 from sweep.training.checkpoint import newest_whole, verify
 from sweep.training.judge import Judge

@@ -15,7 +15,7 @@ from sweep.data import count_shared_documents
 from sweep.launch import LocalLauncher
 from sweep.messages import Assignment
 from sweep.plan import StudyPlan, plan_study
-from sweep.spec import DropOffSpec, FloatRange, StoppingSpec
+from sweep.settings.study_file import DropOffSpec, FloatRange, StoppingSpec
 from sweep.worker import Job
 
 MEASURED_STEPS = 4

@@ -9,7 +9,7 @@ from typing import Literal
 from sweep.coordinator.interruptions import MAX_AWAKE_S
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.running import RunningTrial
-from sweep.spec import BudgetSpec
+from sweep.settings.study_file import BudgetSpec
 from sweep.storage.records import StudyRecord
 
 EndedBy = Literal["trials", "wall_clock_h", "device_hours", "target"]

@@ -13,8 +13,8 @@ from optuna.storages import RDBStorage
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyChangedError
-from sweep.space import SearchSpace
-from sweep.spec import StudySpec
+from sweep.settings.space import SearchSpace
+from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SPEC, SPEC_NOW
 
 SETTLED = (

@@ -16,7 +16,7 @@ from sweep.coordinator.limits import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_
 from sweep.errors import StorageError, StudyFileError
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder
-from sweep.space import SearchSpace, holds
+from sweep.settings.space import SearchSpace, holds
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.place import Waiting, hold_study

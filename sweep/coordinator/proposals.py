@@ -22,8 +22,8 @@ from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _S
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.errors import SweepError
-from sweep.params import Params
-from sweep.space import LOG2_BATCH_SIZE, SearchSpace, holds
+from sweep.settings.params import Params
+from sweep.settings.space import LOG2_BATCH_SIZE, SearchSpace, holds
 from sweep.storage.records import StudyRecord, TrialRecord
 
 DIVERGED = "diverged"

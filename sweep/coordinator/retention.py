@@ -13,7 +13,7 @@ from sweep.coordinator.events import EventKind, Tell
 from sweep.coordinator.proposals import DIVERGED
 from sweep.errors import DeviceError
 from sweep.run_folder import RunFolder
-from sweep.spec import CheckpointsSpec
+from sweep.settings.study_file import CheckpointsSpec
 from sweep.storage.records import FINISHED, StudyRecord, TrialRecord
 from sweep.training.checkpoint import newest_whole, remove
 

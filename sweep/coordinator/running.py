@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from sweep.coordinator.slots import Slot
 from sweep.messages import Assignment, Report
-from sweep.params import Params
 from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
+from sweep.settings.params import Params
 from sweep.storage.records import Peak, TrialRecord
 
 

@@ -14,7 +14,7 @@ from sweep.coordinator.memory import machine_memory_gib
 from sweep.errors import DeviceError
 from sweep.launch import Launcher
 from sweep.messages import Device
-from sweep.spec import WorkersSpec
+from sweep.settings.study_file import WorkersSpec
 from sweep.worker import Job
 
 DRIVER_VERSION = Path("/proc/driver/nvidia/version")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sweep.coordinator.proposals import DIVERGED
 from sweep.messages import Verdict
 from sweep.progress import WHOLE
-from sweep.spec import DropOffSpec, StoppingSpec
+from sweep.settings.study_file import DropOffSpec, StoppingSpec
 from sweep.stopping import DropOff, Fall, Forecast, Outlook
 from sweep.storage.records import Peak
 

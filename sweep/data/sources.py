@@ -10,7 +10,7 @@ from sweep.data.beir import BeirFolder, read_beir
 from sweep.data.collection import SPLITS, Collection, Qrels, Split
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
-from sweep.spec import DataSpec, SplitSpec
+from sweep.settings.study_file import DataSpec, SplitSpec
 
 _KNOWN = "known are package:aws-cli and beir:FOLDER"
 

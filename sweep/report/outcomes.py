@@ -23,7 +23,7 @@ from sweep.report.charts import (
     plain,
     sign_formats,
 )
-from sweep.space import REFERENCE_BATCH
+from sweep.settings.space import REFERENCE_BATCH
 
 ORIGIN_RATE = 5e-5
 """The learning rate at batch 64 from which the square-root line is drawn."""

@@ -18,7 +18,7 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
 from sweep.metrics import COSINE_BINS
-from sweep.spec import DropOffSpec
+from sweep.settings.study_file import DropOffSpec
 from sweep.study import Study
 
 SETTINGS = ("learning_rate", "warmup_ratio", "batch_size", "data_format", "scale", "scheduler")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.run_folder import RunFolder
-from sweep.spec import StudySpec
+from sweep.settings.study_file import StudySpec
 from sweep.storage.database import open_storage, open_storage_read_only
 from sweep.storage.journal import Journal
 from sweep.storage.lock import Holder, StudyLock, find_holder

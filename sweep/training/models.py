@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from sweep.errors import ModelError
-from sweep.spec import ModelSpec
+from sweep.settings.study_file import ModelSpec
 from sweep.training.checkpoint import PARTIAL_SUFFIX, publish
 from sweep.training.locate import WEIGHT_FILES, first_line, locate_base_model
 

@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 
 from sweep.coordinator.proposals import Proposer
 from sweep.coordinator.verdicts import FORECAST, decide
-from sweep.params import Params
 from sweep.progress import WHOLE, count_steps, plan_evaluations, warmup_end
 from sweep.report.diagnosis.causes import (
     FORMAT,
@@ -47,8 +46,9 @@ from sweep.report.diagnosis.causes import (
 )
 from sweep.report.diagnosis.runs import RunOutcome, Stop, measure_run
 from sweep.report.diagnosis.verdicts import Verdict, diagnose_runs
-from sweep.space import SearchSpace
-from sweep.spec import BatchRange, DropOffSpec, FloatRange, SpaceSpec, StartSpec, StoppingSpec
+from sweep.settings.params import Params
+from sweep.settings.space import SearchSpace
+from sweep.settings.study_file import BatchRange, DropOffSpec, FloatRange, SpaceSpec, StartSpec, StoppingSpec
 
 RESULTS = Path(__file__).parent / "results"
 EFFECT = 0.12

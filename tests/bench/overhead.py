@@ -40,10 +40,10 @@ from sweep.coordinator.slots import Slot, find_slots
 from sweep.data import load_collection, make_columns, plan_judged, plan_order
 from sweep.launch import Died, LocalLauncher
 from sweep.messages import Assignment, Channel, Failure, Report, Verdict
-from sweep.params import Params
 from sweep.progress import count_steps, count_warmup_steps, plan_evaluations
 from sweep.run_folder import RunFolder
-from sweep.spec import WorkersSpec, load_study
+from sweep.settings.params import Params
+from sweep.settings.study_file import WorkersSpec, load_study
 from sweep.worker import Done, Job, Started
 
 ROOT = Path(__file__).resolve().parents[2]

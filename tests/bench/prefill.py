@@ -26,7 +26,7 @@ from optuna.trial import TrialState, create_trial
 from sweep.coordinator.changes import describe_beginning
 from sweep.coordinator.ledger import Ledger
 from sweep.plan import StudyPlan
-from sweep.space import SearchSpace
+from sweep.settings.space import SearchSpace
 from sweep.storage.place import StudyPlace, Waiting, hold_study
 from sweep.storage.schema import EVALUATIONS, RUNS, TRIALS
 from sweep.testing import scripted_ndcg

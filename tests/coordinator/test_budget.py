@@ -8,7 +8,7 @@ import pytest
 from scripted import open_study, rewrite, run
 
 from sweep.coordinator.budget import SPENT, Spent, describe_end, find_end
-from sweep.spec import BudgetSpec
+from sweep.settings.study_file import BudgetSpec
 from sweep.status import describe_standing, read_standing
 from sweep.storage.records import count_saved
 from sweep.testing import write_toy_study

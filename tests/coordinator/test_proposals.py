@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 
 from sweep.coordinator.proposals import Proposal, Proposer
 from sweep.errors import SweepError
-from sweep.space import LOG2_BATCH_SIZE, SearchSpace
-from sweep.spec import SpaceSpec
+from sweep.settings.space import LOG2_BATCH_SIZE, SearchSpace
+from sweep.settings.study_file import SpaceSpec
 from sweep.storage.evaluations import EvaluationRow
 from sweep.storage.records import StudyRecord, TrialRecord
 

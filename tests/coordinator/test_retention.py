@@ -13,7 +13,7 @@ from sweep.coordinator.retention import GIB, Keeper, check_disk, folder_bytes, p
 from sweep.errors import DeviceError
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
-from sweep.spec import CheckpointsSpec
+from sweep.settings.study_file import CheckpointsSpec
 from sweep.testing import write_toy_study
 
 

@@ -16,7 +16,7 @@ from sweep.coordinator.slots import Slot, check_room, find_slots
 from sweep.errors import DeviceError, ModelError, StorageError, StudyLockedError, SweepError
 from sweep.launch import InlineLauncher, LocalLauncher
 from sweep.plan import plan_study
-from sweep.spec import WorkersSpec
+from sweep.settings.study_file import WorkersSpec
 from sweep.storage.lock import StudyLock
 from sweep.testing import write_toy_study
 

@@ -9,7 +9,7 @@ import pytest
 from sweep.coordinator.failures import FailureStreak
 from sweep.coordinator.verdicts import Conclusion, conclude, decide
 from sweep.messages import Verdict
-from sweep.spec import DropOffSpec, StoppingSpec
+from sweep.settings.study_file import DropOffSpec, StoppingSpec
 from sweep.storage.records import Peak, TrialRecord
 
 QUERIES = 60

@@ -11,7 +11,7 @@ import pytest
 from sweep.data import load_aws_cli, load_collection, make_columns, plan_judged
 from sweep.data.aws_cli import make_aws_cli
 from sweep.errors import CollectionError
-from sweep.spec import DataSpec
+from sweep.settings.study_file import DataSpec
 
 needs_packages = pytest.mark.skipif(
     not (util.find_spec("awscli") and util.find_spec("botocore")), reason="awscli or botocore is not installed"

@@ -6,7 +6,7 @@ import pytest
 
 from sweep.data import count_shared_documents, load_collection, plan_judged
 from sweep.errors import CollectionError
-from sweep.spec import DataSpec, SplitSpec
+from sweep.settings.study_file import DataSpec, SplitSpec
 
 ROWS = {n: f"q{n}\td{n}\t1\n" for n in range(1, 5)}
 

@@ -15,7 +15,6 @@ from scripted import run as run_scripted
 from sweep import open_study
 from sweep.cli import main
 from sweep.coordinator import verdicts as coordinator
-from sweep.params import Params
 from sweep.report.diagnosis import Verdict, diagnose
 from sweep.report.diagnosis.causes import (
     CAUSES,
@@ -31,8 +30,9 @@ from sweep.report.diagnosis.causes import (
 from sweep.report.diagnosis.overfitting import measure_rise
 from sweep.report.diagnosis.runs import COMMON, Reached, RunOutcome
 from sweep.report.diagnosis.verdicts import STOPS, decide, diagnose_runs
-from sweep.space import SearchSpace
-from sweep.spec import FloatRange, SpaceSpec, load_study
+from sweep.settings.params import Params
+from sweep.settings.space import SearchSpace
+from sweep.settings.study_file import FloatRange, SpaceSpec, load_study
 from sweep.testing import write_toy_study
 
 FORMATS = ("title-content", "query-document")

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from sweep.params import Params
 from sweep.report.diagnosis.runs import COMMON, LEAST_NOISE, STILL, RunOutcome, Stop, measure_run
+from sweep.settings.params import Params
 
 PARAMS = Params(
     learning_rate=1e-4,

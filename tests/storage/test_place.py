@@ -6,7 +6,7 @@ import pytest
 
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.run_folder import RunFolder
-from sweep.spec import StorageSpec, StudySpec, load_study
+from sweep.settings.study_file import StorageSpec, StudySpec, load_study
 from sweep.storage.place import STORAGE_VARIABLE, PostgresPlace, SqlitePlace, find_place
 from sweep.testing import write_toy_study
 

@@ -8,7 +8,7 @@ import torch
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
 from sweep.data import Collection, Document, JudgedSet, load_collection, plan_held_out, plan_judged
-from sweep.spec import DataSpec
+from sweep.settings.study_file import DataSpec
 from sweep.training.judge import Judge, TokenizedTexts, encode
 from sweep.training.models import load_model
 

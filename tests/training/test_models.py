@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from sweep.errors import ModelError
-from sweep.spec import ModelSpec
+from sweep.settings.study_file import ModelSpec
 from sweep.testing import write_tiny_model
 from sweep.training.checkpoint import verify
 from sweep.training.models import load_base_model, load_model, save_model

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers.trainer_pt_utils import safe_globals
 
 from sweep.data import load_collection, plan_judged
-from sweep.spec import DataSpec
+from sweep.settings.study_file import DataSpec
 from sweep.training.checkpoint import newest_whole, verify
 from sweep.training.fit import Next
 from sweep.training.judge import Judge

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sweep.report.diagnosis.runs import COMMON, RunOutcome
 from sweep.report.diagnosis.surface import Contrast, FloatArray, Outcomes, Settings
-from sweep.spec import FloatRange, SpaceSpec
+from sweep.settings.study_file import FloatRange, SpaceSpec
 
 RETRIEVAL_FORMAT = "query-document"
 """The data format of the task that models are judged on."""

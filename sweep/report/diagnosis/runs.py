@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.params import Params
 from sweep.progress import WHOLE, value_at
+from sweep.settings.params import Params
 
 STILL = 0.5
 """Share of the standard error of a run's distance from the untrained model that its fall has as noise at the least, so

@@ -32,7 +32,7 @@ from sweep.report.diagnosis.causes import (
 from sweep.report.diagnosis.overfitting import MATTERS, Rise, measure_rise
 from sweep.report.diagnosis.runs import RunOutcome, Stop, measure_run
 from sweep.report.diagnosis.surface import FloatArray, bound, draw_effects, estimate_effects
-from sweep.spec import DropOffSpec, SpaceSpec
+from sweep.settings.study_file import DropOffSpec, SpaceSpec
 from sweep.storage.evaluations import UNTRAINED
 from sweep.study import Study
 

@@ -22,8 +22,8 @@ from sweep.report.diagnosis.causes import (
 )
 from sweep.report.diagnosis.overfitting import Rise
 from sweep.report.diagnosis.runs import COMMON, RunOutcome
-from sweep.space import SearchSpace
-from sweep.spec import SpaceSpec
+from sweep.settings.space import SearchSpace
+from sweep.settings.study_file import SpaceSpec
 
 SHORT = {
     TOO_HIGH: "The learning rate is too high",

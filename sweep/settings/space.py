@@ -16,8 +16,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweep.errors import StudyFileError
-from sweep.params import Params
-from sweep.spec import FloatRange, SpaceSpec, StartSpec
+from sweep.settings.params import Params
+from sweep.settings.study_file import FloatRange, SpaceSpec, StartSpec
 
 REFERENCE_BATCH = 64
 """Batch size at which a learning-rate range is meant where a rule scales it."""

@@ -8,8 +8,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweep.errors import StudyFileError
-from sweep.space import LOG2_BATCH_SIZE, SearchSpace, holds
-from sweep.spec import SpaceSpec
+from sweep.settings.space import LOG2_BATCH_SIZE, SearchSpace, holds
+from sweep.settings.study_file import SpaceSpec
 
 FILE = Path("toy.toml")
 VALUES: dict[str, Any] = {

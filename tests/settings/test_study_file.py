@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sweep.errors import StudyFileError
 from sweep.progress import DEFAULT_GRID
-from sweep.spec import BatchRange, DropOffSpec, FloatRange, StudySpec, load_study
+from sweep.settings.study_file import BatchRange, DropOffSpec, FloatRange, StudySpec, load_study
 
 SMALL = """
 name = "small"

@@ -26,8 +26,8 @@ from pydantic import (
 )
 
 from sweep.errors import StudyFileError
-from sweep.params import Scheduler
 from sweep.progress import DEFAULT_GRID, MIN_STEPS, WHOLE, count_steps
+from sweep.settings.params import Scheduler
 
 SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
 
