@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -45,49 +45,70 @@ def list_trials(study: Study) -> pd.DataFrame:
     return frame
 
 
-def render_trials(study: Study) -> str:
-    """The table with its filters."""
-    frame = list_trials(study)
-    if frame.empty:
-        return "<section><h2>All trials</h2><p class='missing'>No trial has begun yet.</p></section>"
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the table: its text, and the number it is sorted by, empty where that is missing; None for text."""
+
+    text: str
+    number: str | None
+    is_long: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial's cells, and whether it is the best."""
+
+    cells: Sequence[Cell]
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's heading, and whether its cells are numbers."""
+
+    text: str
+    is_number: bool
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A column that can be filtered by the values found in it."""
+
+    column: int
+    heading: str
+    found: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The table of all trials; no rows where none has begun."""
+
+    heads: Sequence[Head]
+    rows: Sequence[Row]
+    filters: Sequence[Filter]
+
+
+def make_listing(frame: pd.DataFrame) -> Listing:
+    """The table of the trials that `list_trials` lists; columns in which no two trials differ are left out."""
     names = [name for name in COLUMNS if name not in VARYING or frame[name].nunique(dropna=False) > 1]
     if (frame["micro_batch"].isna() | (frame["micro_batch"] == frame["batch_size"])).all():
         names.remove("micro_batch")
-    heads = "".join(
-        f"<th{'' if write is None else ' class=number'}><button type='button'>{text}</button></th>"
-        for text, write in (COLUMNS[name] for name in names)
-    )
-    rows = "".join(_render_row(row, names) for row in frame.to_dict("records"))
-    choices = "".join(_render_choice(frame, name, names.index(name)) for name in FILTERED)
-    return (
-        "<section><h2>All trials</h2><p>A click on a heading sorts; the best trial is in bold.</p><div class='filters'>"
-        "<input id='words' type='search' placeholder='Filter by any word' aria-label='Filter by any word'>"
-        f"{choices}<span id='count' class='muted' role='status'></span></div>"
-        f"<div class='wide'><table id='trials'><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-        "</section>"
+    return Listing(
+        heads=[Head(text, write is not None) for text, write in (COLUMNS[name] for name in names)],
+        rows=[Row([_make_cell(row, name) for name in names], row["is_best"]) for row in frame.to_dict("records")],
+        filters=[
+            Filter(names.index(name), COLUMNS[name][0], sorted(str(value) for value in frame[name].dropna().unique()))
+            for name in FILTERED
+        ],
     )
 
 
-def _render_row(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    cells = []
-    for name in names:
-        value, (_, write) = row[name], COLUMNS[name]
-        is_missing = pd.isna(value)
-        if write is None:
-            kind = " class=text" if name == "why" else ""
-            cells.append(f"<td{kind}><bdi>{'' if is_missing else html.escape(str(value))}</bdi></td>")
-        else:
-            number = "" if is_missing else repr(float(value))
-            cells.append(f"<td class=number data-value='{number}'>{'-' if is_missing else write(value)}</td>")
-    return f"<tr{' class=best' if row['is_best'] else ''}>{''.join(cells)}</tr>"
-
-
-def _render_choice(frame: pd.DataFrame, name: str, column: int) -> str:
-    heading = COLUMNS[name][0]
-    found = sorted(str(value) for value in frame[name].dropna().unique())
-    options = "".join(f"<option>{html.escape(value)}</option>" for value in found)
-    every = f"<option value=''>every {heading}</option>"
-    return f"<select data-column='{column}' aria-label='{heading}'>{every}{options}</select>"
+def _make_cell(row: Mapping[str, Any], name: str) -> Cell:
+    value, write = row[name], COLUMNS[name][1]
+    is_missing = pd.isna(value)
+    if write is None:
+        return Cell("" if is_missing else str(value), None, is_long=name == "why")
+    return Cell("-" if is_missing else write(value), "" if is_missing else repr(float(value)), is_long=False)
 
 
 def _why(row: Mapping[str, Any]) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from made_studies import make_study
+from markupsafe import Markup
 
 from sweep.cli import main
-from sweep.report.page import dump_json, escape, render_page
+from sweep.report.gallery import draw_all
+from sweep.report.page import dump_json, render_page, set_apart
 from sweep.run_folder import RunFolder
 from sweep.study import Study
 
@@ -208,8 +210,18 @@ def test_200_trials_of_30_evaluations_stay_below_8_mib(study: Study) -> None:
 
 
 def test_text_is_escaped_and_set_apart_in_its_direction() -> None:
-    assert escape("<a href='x'>&\"") == "&lt;a href=&#x27;x&#x27;&gt;&amp;&quot;"
-    assert escape("\u0639") == "<bdi>\u0639</bdi>"
+    assert set_apart("<a href='x'>&\"") == "<a href='x'>&\""  # left to the template's autoescape
+    assert set_apart("<\u0639>") == "<bdi>&lt;\u0639&gt;</bdi>"
+    assert set_apart(Markup("<b>\u0639</b>")) == "<b>\u0639</b>"
+
+
+def test_every_entry_of_every_legend_has_a_picture_in_its_colour(study: Study) -> None:
+    page = render_page(study, [])
+    entries = [sign for chart in draw_all(study) if chart.panels for sign in chart.signs]
+    pictures = re.findall(r"<svg [^>]*style='color:([^']+)'[^>]*>(.*?)</svg>", page)
+    colours = [sign.colour.replace("@", "var(--") + (")" if sign.colour.startswith("@") else "") for sign in entries]
+    assert [colour for colour, _ in pictures] == colours
+    assert all(re.fullmatch(r"<(path|circle|rect) [^<>]*'currentColor'[^<>]*/>", shape) for _, shape in pictures)
 
 
 def test_json_in_the_page_ends_no_script() -> None:
