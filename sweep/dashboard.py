@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -12,8 +11,7 @@ from optuna_dashboard import wsgi
 
 from sweep.errors import SweepError
 from sweep.guard import guard
-from sweep.settings.study_file import load_study
-from sweep.storage.place import Waiting, find_place, hold_study
+from sweep.storage.location import StudyLocation, Waiting, hold_study
 
 HOST = "127.0.0.1"
 REFRESH_S = 2.0
@@ -37,9 +35,7 @@ class _QuietHandler(WSGIRequestHandler):
         """Prints no line for every request."""
 
 
-def open_dashboard(
-    study_file: Path | str, *, port: int, allow_changes: bool = False, storage: str | None = None
-) -> DashboardServer:
+def open_dashboard(location: StudyLocation, *, port: int, allow_changes: bool = False) -> DashboardServer:
     """A server of optuna-dashboard for a study, bound to 127.0.0.1 and not yet serving.
 
     The dashboard has no login and does not look at the name it is called by, so a page of another site could have a
@@ -48,21 +44,18 @@ def open_dashboard(
     the study is held meanwhile, so that no coordinator writes it at the same time.
 
     Args:
-        study_file: The study file.
+        location: Where the study is.
         port: Port to listen on; 0 for any that is free.
         allow_changes: Whether notes may be written.
-        storage: Address of the study's database in place of the environment's and the file's.
 
     Raises:
-        SweepError: If the file is no study file, the study has not begun, or the port is taken; with changes, if the
-            study is being run.
+        SweepError: If the study has not begun, or the port is taken; with changes, if the study is being run.
     """
-    place = find_place(study_file, load_study(study_file), storage=storage)
-    opened = place.open_read_only(refresh_s=REFRESH_S)
+    opened = location.database.open_read_only(refresh_s=REFRESH_S)
     try:
         with ExitStack() as held:
             if allow_changes:
-                opened = held.enter_context(hold_study(place, waiting=Waiting())).storage
+                opened = held.enter_context(hold_study(location.database, waiting=Waiting())).storage
             application = guard(wsgi(opened), allow_changes=allow_changes)
             server = make_server(HOST, port, application, server_class=DashboardServer, handler_class=_QuietHandler)
             server.held = held.pop_all()

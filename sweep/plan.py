@@ -23,8 +23,8 @@ from sweep.errors import StudyFileError, SweepError
 from sweep.progress import PlannedEvaluation, count_steps, plan_evaluations
 from sweep.run_folder import RunFolder
 from sweep.settings.space import SearchSpace
-from sweep.settings.study_file import StudySpec, load_study
-from sweep.storage.place import StudyPlace, find_place
+from sweep.settings.study_file import StudySpec
+from sweep.storage.location import StudyLocation
 from sweep.training.locate import locate_base_model
 
 
@@ -33,22 +33,25 @@ class StudyPlan:
     """A study file that holds, and what follows from it.
 
     Attributes:
-        file: The study file.
-        spec: What it says.
+        location: Where the study is.
+        spec: What its file says, but for the budget of trials that a command named.
         collection: Its collection, loaded and split.
         columns: Training columns of every data format of the space.
         base_model: Folder of the base model.
         revision: What identifies the base model.
-        place: Where its database is.
     """
 
-    file: Path
+    location: StudyLocation
     spec: StudySpec
     collection: Collection
     columns: Mapping[str, Columns]
     base_model: Path
     revision: str
-    place: StudyPlace
+
+    @property
+    def file(self) -> Path:
+        """The study file, by its whole path."""
+        return self.location.file.resolve()
 
     @property
     def folder(self) -> Path:
@@ -58,7 +61,7 @@ class StudyPlan:
     @property
     def run_folder(self) -> RunFolder:
         """What the study leaves behind."""
-        return RunFolder.beside(self.file)
+        return self.location.run_folder
 
     @property
     def space(self) -> SearchSpace:
@@ -90,45 +93,41 @@ class StudyPlan:
         return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
 
 
-def plan_study(file: Path | str, *, trials: int | None = None, storage: str | None = None) -> StudyPlan:
-    """Reads a study file and everything that it names, and writes nothing.
+def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPlan:
+    """Reads everything that a study file names, and writes nothing.
 
     Args:
-        file: The study file.
+        location: Where the study is.
         trials: Budget of trials in place of the file's.
-        storage: Address of the database in place of the file's.
 
     Returns:
         The plan.
 
     Raises:
-        SweepError: If the file, its collection, its base model or its space cannot do what the study asks for.
+        SweepError: If the file's collection, its base model or its space cannot do what the study asks for.
     """
-    path = Path(file)
-    spec = load_study(path)
+    path, spec = location.file, location.spec
     if trials is not None:
         if trials < 1:
             raise SweepError(f"--trials must be at least 1, got {trials}")
         spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
-    place = find_place(path, spec, storage=storage)
     SearchSpace(spec.space).check(path)
     for name in spec.space.data_format:
         if name not in FORMATS:
             raise StudyFileError(
                 path, f"unknown data format {name!r}; known: {', '.join(sorted(FORMATS))}", key="space.data_format"
             )
-    folder = path.resolve().parent
+    folder = location.run_folder.path.parent
     base_model, revision = locate_base_model(spec.model.base, folder)
     collection = load_collection(spec.data, folder=folder)
     columns = {name: make_columns(collection, name, document=spec.data.document) for name in spec.space.data_format}
     plan = StudyPlan(
-        file=path.resolve(),
+        location=location,
         spec=spec,
         collection=collection,
         columns=columns,
         base_model=base_model,
         revision=revision,
-        place=place,
     )
     plan.judged("dev")
     _check_batches(plan)

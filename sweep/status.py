@@ -15,11 +15,11 @@ from optuna.storages import RDBStorage
 
 from sweep.errors import StorageError
 from sweep.run_folder import RunFolder
-from sweep.settings.study_file import StudySpec, load_study
+from sweep.settings.study_file import StudySpec
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
+from sweep.storage.location import StudyLocation
 from sweep.storage.lock import Holder
-from sweep.storage.place import StudyPlace, find_place
 from sweep.storage.records import (
     BUDGET_TRIALS,
     ENDED_BY,
@@ -85,16 +85,12 @@ class Reading:
     """A study's database, open for reading alone.
 
     Attributes:
-        spec: The study file.
-        place: Where its database is.
-        run_folder: What the study leaves behind.
+        location: Where the study is.
         storage: Optuna's storage on the database.
         table: The measurements.
     """
 
-    spec: StudySpec
-    place: StudyPlace
-    run_folder: RunFolder
+    location: StudyLocation
     storage: RDBStorage
     table: EvaluationTable
 
@@ -105,48 +101,38 @@ class Reading:
         tests = {number: self.table.judgement(number, "test") for number in numbers}
         return Standing(
             record=record,
-            spec=self.spec,
-            run_folder=self.run_folder,
-            holder=self.place.find_holder(),
+            spec=self.location.spec,
+            run_folder=self.location.run_folder,
+            holder=self.location.database.find_holder(),
             tests={number: values for number, values in tests.items() if values is not None},
         )
 
 
 @contextlib.contextmanager
-def open_reading(file: Path | str, *, storage: str | None = None) -> Iterator[Reading]:
-    """Opens the study of a study file for reading alone, for the life of a ``with`` block.
-
-    Args:
-        file: The study file.
-        storage: Address of its database in place of the environment's and the file's.
+def open_reading(location: StudyLocation) -> Iterator[Reading]:
+    """Opens a study for reading alone, for the life of a ``with`` block.
 
     Raises:
-        SweepError: If the file does not hold, or the study has not begun or cannot be read.
+        SweepError: If the study has not begun or cannot be read.
     """
-    spec = load_study(file)
-    place = find_place(file, spec, storage=storage)
-    opened = place.open_read_only()
+    opened = location.database.open_read_only()
     try:
         with explain_failures("cannot be read"):
             table = EvaluationTable(opened.engine, writable=False)
-            yield Reading(spec=spec, place=place, run_folder=RunFolder.beside(file), storage=opened, table=table)
+            yield Reading(location=location, storage=opened, table=table)
     except StorageError as error:
-        raise StorageError(f"{place}: {error}") from error
+        raise StorageError(f"{location.database}: {error}") from error
     finally:
         opened.engine.dispose()
 
 
-def read_standing(file: Path | str, *, storage: str | None = None) -> Standing:
-    """Reads where the study of a study file stands.
-
-    Args:
-        file: The study file.
-        storage: Address of its database in place of the environment's and the file's.
+def read_standing(location: StudyLocation) -> Standing:
+    """Reads where a study stands.
 
     Raises:
-        SweepError: If the file does not hold, or the study has not begun or cannot be read.
+        SweepError: If the study has not begun or cannot be read.
     """
-    with open_reading(file, storage=storage) as reading:
+    with open_reading(location) as reading:
         return reading.standing()
 
 

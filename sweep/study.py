@@ -27,6 +27,7 @@ from sweep.settings.params import Params
 from sweep.status import Standing, open_reading
 from sweep.stopping.recorded import RecordedRun
 from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.location import StudyLocation, locate_study
 from sweep.storage.records import FINISHED, StudyRecord, TrialRecord
 from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
 from sweep.storage.trials import RunRow, TrialRow, TrialTable, find_end
@@ -50,18 +51,23 @@ class Study:
     """A study as it stood when it was opened.
 
     Attributes:
-        file: The study file.
+        location: Where the study is.
         standing: Where it stands: its record, what its file says, who runs it, and the test split's figures.
         runs: Every process of every trial, in the order of the trials.
         ends: How each trial ended, by its number; none of a trial from before this was recorded.
         figures: Every column of every measurement on the dev split, the untrained model's under -1.
     """
 
-    file: Path
+    location: StudyLocation
     standing: Standing
     runs: Sequence[RunRow]
     ends: Mapping[int, TrialRow] = field(repr=False)
     figures: Sequence[Mapping[str, Any]] = field(repr=False)
+
+    @property
+    def file(self) -> Path:
+        """The study file."""
+        return self.location.file
 
     @property
     def name(self) -> str:
@@ -114,7 +120,7 @@ class Study:
     def per_query(self) -> Mapping[int, tuple[Sequence[int], NDArray[np.float32]]]:
         """Progress (T,) and NDCG@10 of each query (T, Q) of every measured trial; the untrained model's under -1."""
         numbers = [UNTRAINED, *(trial.number for trial in self.record.trials if trial.rows)]
-        with open_reading(self.file) as reading:
+        with open_reading(self.location) as reading:
             return {number: reading.table.per_query(number) for number in numbers}
 
     def recorded_runs(self) -> list[RecordedRun]:
@@ -185,12 +191,17 @@ def open_study(file: Path | str, *, storage: str | None = None) -> Study:
     Raises:
         SweepError: If the file does not hold, or the study has not begun or cannot be read.
     """
-    with open_reading(file, storage=storage) as reading:
+    return read_study(locate_study(file, storage=storage))
+
+
+def read_study(location: StudyLocation) -> Study:
+    """Reads a study that was located; see `open_study`."""
+    with open_reading(location) as reading:
         trials = TrialTable(reading.storage.engine)
         standing = reading.standing()
         known = {UNTRAINED, *(trial.number for trial in standing.record.trials)}
         return Study(  # one statement after another: of a trial that has begun in the meantime nothing is seen
-            file=Path(file),
+            location=location,
             standing=standing,
             runs=[row for row in trials.runs() if row.trial in known],
             ends={row.trial: row for row in trials.rows() if row.trial in known},

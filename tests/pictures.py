@@ -13,6 +13,7 @@ from pathlib import Path
 from browser import Browser, open_browser
 
 from sweep.cli.report import write_report
+from sweep.storage.location import locate_study
 
 FOLDER = Path(__file__).resolve().parent / "images"
 MARGIN = 12
@@ -37,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, open_browser(width=WIDTH) as browser:
-        page = write_report(options.study, output=str(Path(folder) / "report.html"))
+        page = write_report(locate_study(options.study), output=str(Path(folder) / "report.html"))
         browser.emulate_theme("light")
         browser.open(page.as_uri())
         browser.wait("return document.documentElement.dataset.drawn")

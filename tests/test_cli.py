@@ -26,6 +26,7 @@ from sweep.run_folder import RunFolder
 from sweep.status import read_standing
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 REPOSITORY = Path(sweep.__file__).resolve().parents[1]
@@ -52,7 +53,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a finished scripted study of two trials; to be read, not written."""
     file = write_toy_study(tmp_path_factory.mktemp("finished"), script={}, budget={"trials": 2})
     with StopSignal() as stop:
-        run_study(plan_study(file), watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+        run_study(
+            plan_study(locate_study(file)), watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher()
+        )
     return file
 
 
@@ -520,7 +523,7 @@ def test_a_study_that_was_killed_ends_with_its_leaderboard_and_a_model_that_load
     assert re.search(
         r"^Test NDCG@10, judged once: untrained 0\.\d{4}, best \(trial \d\) \d\.\d{4}; ", said, re.MULTILINE
     )
-    standing = read_standing(file)
+    standing = read_standing(locate_study(file))
     assert set(standing.tests) == {UNTRAINED, standing.record.best.number if standing.record.best else None}
     assert standing.best_model is not None
     shown = re.search(r"^Best model: (.+)$", said, re.MULTILINE)
@@ -546,7 +549,7 @@ def test_a_study_that_was_killed_gives_the_curves_of_one_that_was_not_bit_for_bi
     assert len(ours) == 1 + 3 * 4
     assert {row[1] for row in ours} == {0, 250, 500, 750, WHOLE}
     assert ours == theirs
-    first, second = read_standing(undisturbed[0]).record, read_standing(killed[0]).record
+    first, second = read_standing(locate_study(undisturbed[0])).record, read_standing(locate_study(killed[0])).record
     assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]
 
 

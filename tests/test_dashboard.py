@@ -18,6 +18,7 @@ from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.status import read_standing
+from sweep.storage.location import locate_study
 from sweep.storage.lock import StudyLock
 from sweep.testing import write_toy_study
 
@@ -40,13 +41,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("dashboard"), script={}, budget={"trials": 2}, space={"start": START}
     )
     with StopSignal() as stop:
-        run_study(plan_study(file), watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+        run_study(
+            plan_study(locate_study(file)), watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher()
+        )
     return file
 
 
 @pytest.fixture(scope="module")
 def server(study: Path) -> Iterator[DashboardServer]:
-    server = open_dashboard(study, port=0)
+    server = open_dashboard(locate_study(study), port=0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
@@ -84,7 +87,7 @@ def test_it_serves_this_machine_alone(server: DashboardServer) -> None:
 
 def test_it_shows_every_trial_with_its_curve(server: DashboardServer, study: Path) -> None:
     detail = read_study(server)
-    record = read_standing(study).record
+    record = read_standing(locate_study(study)).record
     assert detail["name"] == "toy"
     assert detail["objective_names"] == ["NDCG@10"]
     assert detail["directions"] == ["maximize"]
@@ -99,7 +102,7 @@ def test_it_shows_every_trial_with_its_curve(server: DashboardServer, study: Pat
 
 def test_the_note_of_a_trial_says_why_it_ended(server: DashboardServer, study: Path) -> None:
     notes = [trial["note"]["body"] for trial in read_study(server)["trials"]]
-    stopped = read_standing(study).record.trials[1]
+    stopped = read_standing(locate_study(study)).record.trials[1]
     assert stopped.state == "pruned"
     assert stopped.stop_reason is not None
     assert stopped.stop_reason.startswith("drop-off: ")
@@ -135,18 +138,18 @@ def test_a_request_that_is_not_for_reading_is_refused_and_changes_nothing(
 def test_a_study_that_has_not_begun_has_no_dashboard(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={})
     with pytest.raises(SweepError, match="there is no study here yet; start it with `sweep run`"):
-        open_dashboard(file, port=0)
+        open_dashboard(locate_study(file), port=0)
     assert not RunFolder.beside(file).path.exists()
 
 
 def test_a_port_that_is_taken_is_an_error_that_names_the_option(server: DashboardServer, study: Path) -> None:
     with pytest.raises(SweepError, match=rf"port {server.server_port} on 127\.0\.0\.1 .*name another with --port"):
-        open_dashboard(study, port=server.server_port)
+        open_dashboard(locate_study(study), port=server.server_port)
 
 
 def test_a_port_that_cannot_be_is_an_error(study: Path) -> None:
     with pytest.raises(SweepError, match=r"port 70000 on 127\.0\.0\.1 cannot be listened on"):
-        open_dashboard(study, port=70000)
+        open_dashboard(locate_study(study), port=70000)
 
 
 def test_the_note_of_the_study_has_its_leaderboard(server: DashboardServer) -> None:
@@ -156,12 +159,18 @@ def test_the_note_of_the_study_has_its_leaderboard(server: DashboardServer) -> N
 
 
 def test_where_changes_are_allowed_a_note_is_written_and_no_run_can_begin(study: Path) -> None:
-    server = open_dashboard(study, port=0, allow_changes=True)
+    server = open_dashboard(locate_study(study), port=0, allow_changes=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
         with pytest.raises(StudyLockedError, match="this study is being run by process"), StopSignal() as stop:
-            run_study(plan_study(study), watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+            run_study(
+                plan_study(locate_study(study)),
+                watcher=Silent(),
+                stop=stop,
+                jobs="sweep.testing",
+                launcher=InlineLauncher(),
+            )
         detail = read_study(server)
         body = {"body": detail["note"]["body"] + "mine", "version": detail["note"]["version"] + 1}
         assert change(server, "/api/studies/1/note", body, Origin="http://example.com") == 403
@@ -171,7 +180,7 @@ def test_where_changes_are_allowed_a_note_is_written_and_no_run_can_begin(study:
         server.shutdown()
         thread.join()
         server.server_close()
-    open_dashboard(study, port=0, allow_changes=True).server_close()  # the study is free again
+    open_dashboard(locate_study(study), port=0, allow_changes=True).server_close()  # the study is free again
 
 
 def change(server: DashboardServer, path: str, body: dict[str, Any], **headers: str) -> int:
@@ -185,4 +194,4 @@ def change(server: DashboardServer, path: str, body: dict[str, Any], **headers: 
 
 def test_a_study_that_is_being_run_may_not_be_changed(study: Path) -> None:
     with StudyLock(RunFolder.beside(study).lock), pytest.raises(StudyLockedError, match="this study is being run by"):
-        open_dashboard(study, port=0, allow_changes=True)
+        open_dashboard(locate_study(study), port=0, allow_changes=True)

@@ -20,6 +20,7 @@ from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.report.showcase import exhibit
 from sweep.status import read_standing
+from sweep.storage.location import locate_study
 from sweep.storage.records import ENDED_BY
 from sweep.testing import write_toy_study
 
@@ -39,7 +40,7 @@ def running(tmp_path: Path, hold: Path) -> Iterator[Path]:
     """The file of a scripted study that is run meanwhile: trial 1 fails with markup, trial 2 is held."""
     script = {"fail": [1], "fail_step": 2, "failure": FAILURE, "hold": {"2": str(hold)}}
     file = write_toy_study(tmp_path, script=script, budget={"trials": 5}, space={"batch_size": 4})
-    plan = plan_study(file)
+    plan = plan_study(locate_study(file))
     with ThreadPoolExecutor() as pool:
         finished = pool.submit(
             run_study,
@@ -60,7 +61,7 @@ def running(tmp_path: Path, hold: Path) -> Iterator[Path]:
 
 
 def test_the_dashboard_follows_a_running_study_and_fetches_from_nowhere_else(running: Path, tmp_path: Path) -> None:
-    server = open_dashboard(running, port=0)
+    server = open_dashboard(locate_study(running), port=0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     own = f"http://127.0.0.1:{server.server_port}/"
@@ -88,7 +89,7 @@ def test_the_dashboard_draws_the_figures_of_a_finished_study(running: Path, hold
     hold.unlink()
     # the figures are written last, each in pieces, which the dashboard would show half
     assert wait_until(lambda: has_ended(running))
-    server = open_dashboard(running, port=0)
+    server = open_dashboard(locate_study(running), port=0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -105,7 +106,7 @@ def test_the_dashboard_draws_the_figures_of_a_finished_study(running: Path, hold
 
 
 def has_ended(file: Path) -> bool:
-    standing = read_standing(file)
+    standing = read_standing(locate_study(file))
     return standing.record.attributes.get(ENDED_BY) is not None and standing.holder is None
 
 

@@ -14,8 +14,9 @@ from processes import end_group, start_script, wait_until
 
 from sweep.cli import main
 from sweep.errors import SweepError
-from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
 from sweep.status import read_standing
+from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 SECRET = "s3cr3t-of-the-server"
@@ -26,11 +27,13 @@ from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
+from sweep.storage.location import locate_study
 from sweep.cli.watchers import PlainWatcher
 
 with StopSignal() as stop:
     launcher = LocalLauncher(("sweep.testing",))
-    run_study(plan_study(sys.argv[1]), watcher=PlainWatcher(), stop=stop, jobs="sweep.testing", launcher=launcher)
+    plan = plan_study(locate_study(sys.argv[1]))
+    run_study(plan, watcher=PlainWatcher(), stop=stop, jobs="sweep.testing", launcher=launcher)
 """
 
 
@@ -63,7 +66,7 @@ def running(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def has_a_measurement(file: Path) -> bool:
     try:
-        return any(trial.rows for trial in read_standing(file).record.trials)
+        return any(trial.rows for trial in read_standing(locate_study(file)).record.trials)
     except SweepError:
         return False
 
@@ -98,4 +101,4 @@ def test_a_wrong_password_is_one_line_without_it(
     assert said.err.count("\n") == 1
     assert "password authentication failed" in said.err
     assert "wr0ng-s3cret" not in said.err
-    assert not plan_study(file).run_folder.path.exists()
+    assert not RunFolder.beside(file).path.exists()

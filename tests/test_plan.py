@@ -8,13 +8,14 @@ from sweep.errors import StudyFileError, SweepError
 from sweep.plan import plan_study
 from sweep.progress import PlannedEvaluation
 from sweep.run_folder import RunFolder
+from sweep.storage.location import locate_study
 from sweep.testing import QUERIES, write_toy_study
 
 
 def test_a_plan_says_what_a_run_would_do_and_writes_nothing(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={})
     before = sorted(tmp_path.rglob("*"))
-    plan = plan_study(file)
+    plan = plan_study(locate_study(file))
     assert plan.file == file.resolve()
     assert plan.folder == tmp_path.resolve()
     assert plan.run_folder == RunFolder.beside(file)
@@ -30,7 +31,9 @@ def test_a_plan_says_what_a_run_would_do_and_writes_nothing(tmp_path: Path) -> N
 
 
 def test_a_plan_judges_the_queries_that_the_study_asks_for(tmp_path: Path) -> None:
-    plan = plan_study(write_toy_study(tmp_path, script={}, evaluation={"max_queries": 20, "max_documents": 50}))
+    plan = plan_study(
+        locate_study(write_toy_study(tmp_path, script={}, evaluation={"max_queries": 20, "max_documents": 50}))
+    )
     judged = plan.judged("dev")
     assert len(judged.query_ids) == 20 < QUERIES
     assert len(judged.document_ids) == 50
@@ -41,22 +44,22 @@ def test_a_plan_judges_the_queries_that_the_study_asks_for(tmp_path: Path) -> No
 @pytest.mark.parametrize(("share", "has_test"), [(0.2, True), (0.0, False)])
 def test_a_plan_knows_whether_there_is_a_test_split(tmp_path: Path, share: float, has_test: bool) -> None:
     data = {"collection": "beir:collection", "split": {"dev": 0.2, "test": share}}
-    assert plan_study(write_toy_study(tmp_path, script={}, data=data)).has_test_split is has_test
+    assert plan_study(locate_study(write_toy_study(tmp_path, script={}, data=data))).has_test_split is has_test
 
 
 def test_the_same_study_is_identified_alike_wherever_it_lies(tmp_path: Path) -> None:
-    first, second = (plan_study(write_toy_study(tmp_path / name, script={})) for name in ("one", "two"))
+    first, second = (plan_study(locate_study(write_toy_study(tmp_path / name, script={}))) for name in ("one", "two"))
     assert first.revision == second.revision
     assert first.collection.content_hash == second.collection.content_hash
 
 
 def test_the_command_lines_budget_takes_the_place_of_the_files(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={})
-    plan = plan_study(file, trials=9)
+    plan = plan_study(locate_study(file), trials=9)
     assert plan.spec.budget.trials == 9
     assert plan.spec.budget.examples == 320
     with pytest.raises(SweepError, match=r"^--trials must be at least 1, got 0$"):
-        plan_study(file, trials=0)
+        plan_study(locate_study(file), trials=0)
 
 
 @pytest.mark.parametrize("batch_size", [64, 128, 512])
@@ -64,15 +67,15 @@ def test_a_batch_may_not_be_above_the_distinct_texts_of_a_format(tmp_path: Path,
     space = {"batch_size": batch_size, "data_format": "query-document"}
     file = write_toy_study(tmp_path, script={}, space=space, budget={"examples": 20 * batch_size})
     if batch_size <= 128:
-        assert plan_study(file).spec.space.batch_sizes == (batch_size,)
+        assert plan_study(locate_study(file)).spec.space.batch_sizes == (batch_size,)
         return
     with pytest.raises(
         StudyFileError, match=r"space\.batch_size: 512 is above the \d+ distinct texts of data format q"
     ):
-        plan_study(file)
+        plan_study(locate_study(file))
 
 
 def test_a_relative_study_file_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_toy_study(tmp_path, script={})
     monkeypatch.chdir(tmp_path)
-    assert plan_study("toy.toml").file == (tmp_path / "toy.toml").resolve()
+    assert plan_study(locate_study("toy.toml")).file == (tmp_path / "toy.toml").resolve()

@@ -9,8 +9,7 @@ import pytest
 
 from sweep.cli import main
 from sweep.errors import StorageError, StudyFileError, StudyLockedError
-from sweep.plan import plan_study
-from sweep.run_folder import claim_folder
+from sweep.run_folder import RunFolder, claim_folder
 from sweep.settings.study_file import load_study
 from sweep.storage.lock import StudyLock
 from sweep.testing import write_toy_study
@@ -71,7 +70,7 @@ def test_a_link_or_a_pipe_in_a_run_folder_is_refused_before_anything_is_written_
     mine = tmp_path / "mine" / "precious.txt"
     mine.parent.mkdir()
     mine.write_text("precious")
-    strange = plan_study(file).run_folder.path / name
+    strange = RunFolder.beside(file).path / name
     strange.parent.mkdir(parents=True)
     place(strange, mine)
     assert main(["run", str(file)]) == 2

@@ -18,6 +18,7 @@ from sweep.run_folder import RunFolder
 from sweep.status import describe_standing, read_standing
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.location import locate_study
 from sweep.storage.lock import StudyLock
 from sweep.storage.records import load_record
 from sweep.testing import write_toy_study
@@ -72,7 +73,11 @@ class Watcher:
 def run_scripted(file: Path, *, crash_in: int | None = None) -> None:
     with StopSignal() as stop:
         run_study(
-            plan_study(file), watcher=Watcher(crash_in), stop=stop, jobs="sweep.testing", launcher=InlineLauncher()
+            plan_study(locate_study(file)),
+            watcher=Watcher(crash_in),
+            stop=stop,
+            jobs="sweep.testing",
+            launcher=InlineLauncher(),
         )
 
 
@@ -82,7 +87,7 @@ def describe(file: Path) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
-    text = json.dumps(describe_standing(read_standing(file)))
+    text = json.dumps(describe_standing(read_standing(locate_study(file))))
     view: dict[str, Any] = json.loads(text, parse_constant=refuse)
     assert set(view) == STUDY
     assert (view["version"], view["study"]) == (1, "toy")
@@ -210,7 +215,7 @@ def test_a_study_that_a_coordinator_holds_is_running(tmp_path: Path) -> None:
 def test_a_best_model_that_is_gone_is_not_named(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={}, budget={"trials": 1})
     run_scripted(file)
-    folder = read_standing(file).best_model
+    folder = read_standing(locate_study(file)).best_model
     assert folder is not None
     folder.rename(tmp_path / "taken")
     view = describe(file)
@@ -221,7 +226,7 @@ def test_a_best_model_that_is_gone_is_not_named(tmp_path: Path) -> None:
 def test_a_budget_of_the_command_line_is_the_budget(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={})
     with StopSignal() as stop:
-        plan = plan_study(file, trials=1)
+        plan = plan_study(locate_study(file), trials=1)
         run_study(plan, watcher=Watcher(None), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
     view = describe(file)
     assert (view["state"], view["budget"]["trials"]) == ("finished", 1)
@@ -230,7 +235,7 @@ def test_a_budget_of_the_command_line_is_the_budget(tmp_path: Path) -> None:
 def test_a_study_that_has_not_begun_has_no_standing(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={})
     with pytest.raises(StorageError, match="there is no study here yet"):
-        read_standing(file)
+        read_standing(locate_study(file))
 
 
 def test_what_is_no_database_has_no_standing(tmp_path: Path) -> None:
@@ -239,4 +244,4 @@ def test_what_is_no_database_has_no_standing(tmp_path: Path) -> None:
     folder.path.mkdir()
     folder.database.write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError, match=r"study\.db: cannot be opened as a study's database"):
-        read_standing(file)
+        read_standing(locate_study(file))

@@ -18,6 +18,7 @@ from sweep.errors import SweepError
 from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage
 from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.location import locate_study
 from sweep.study import TRIAL_COLUMNS, Study
 from sweep.testing import write_toy_study
 
@@ -153,7 +154,7 @@ def test_of_a_trial_that_begins_while_the_study_is_read_nothing_is_seen(tmp_path
     assert study.trials().equals(before.trials())
     assert study.evaluations().equals(before.evaluations())
     assert study.runs == before.runs
-    assert "trial 1" in write_report(str(file)).read_text(encoding="utf-8")
+    assert "trial 1" in write_report(locate_study(file)).read_text(encoding="utf-8")
 
 
 def test_a_study_of_the_version_before_opens_with_what_it_has(tmp_path: Path) -> None:

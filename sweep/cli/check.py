@@ -16,19 +16,20 @@ from sweep.launch import LocalLauncher
 from sweep.messages import Assignment
 from sweep.plan import StudyPlan, plan_study
 from sweep.settings.study_file import DropOffSpec, FloatRange, StoppingSpec
+from sweep.storage.location import StudyLocation
 from sweep.worker import Job
 
 MEASURED_STEPS = 4
 
 
-def check(study: str, *, measure: bool, storage: str | None) -> None:
+def check(location: StudyLocation, *, measure: bool) -> None:
     """Prints what a run would do, and an estimate of its cost by this machine's measured speed.
 
     Raises:
-        SweepError: If the study file, its collection, its model or its devices do not hold.
+        SweepError: If the collection of the study file, its model or its devices do not hold.
     """
     with StopSignal() as stop:
-        plan = plan_study(study, storage=storage)
+        plan = plan_study(location)
         _print_all(_describe_space(plan))
         _print_all(_describe_data(plan))
         _print_all(_describe_trials(plan))
@@ -39,7 +40,7 @@ def check(study: str, *, measure: bool, storage: str | None) -> None:
             _print_all(_describe_cost(plan, _measure(plan, launcher, slots[0], stop) if measure else None, len(slots)))
         finally:
             launcher.close()
-    print(f"{study} holds.")
+    print(f"{location.file} holds.")
 
 
 def _print_all(lines: Iterator[str]) -> None:

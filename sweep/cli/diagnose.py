@@ -8,7 +8,8 @@ from dataclasses import asdict
 
 from sweep.cli.leaderboard import print_table
 from sweep.report.diagnosis import Verdict, diagnose
-from sweep.study import open_study
+from sweep.storage.location import StudyLocation
+from sweep.study import read_study
 
 DIAGNOSIS_VERSION = 1
 """Version of the machine's view; additions keep it."""
@@ -16,13 +17,13 @@ DIAGNOSIS_VERSION = 1
 HEADINGS = ("cause", "scope", "verdict", "effect", "interval (ends at 95 %, all together)", "trials")
 
 
-def print_diagnosis(study: str, *, as_json: bool, with_next: bool, storage: str | None = None) -> None:
+def print_diagnosis(location: StudyLocation, *, as_json: bool, with_next: bool) -> None:
     """Prints the verdict on every suspected cause, for a person or for a machine.
 
     Raises:
         SweepError: If the study has not begun or cannot be read.
     """
-    opened = open_study(study, storage=storage)
+    opened = read_study(location)
     verdicts = diagnose(opened)
     if as_json:
         described = {"version": DIAGNOSIS_VERSION, "study": opened.name, "verdicts": [asdict(one) for one in verdicts]}

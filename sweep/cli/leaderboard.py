@@ -14,6 +14,7 @@ from sweep.progress import WHOLE
 from sweep.run_folder import seen_from_here
 from sweep.status import Standing
 from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.location import StudyLocation
 from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
 
 HEADINGS = (
@@ -33,7 +34,7 @@ HEADINGS = (
 REASON_WIDTH = 44
 
 
-def print_leaderboard(standing: Standing, *, study: Path) -> None:
+def print_leaderboard(standing: Standing, location: StudyLocation) -> None:
     """Prints what came out of a study: the figures of the test split first, then every trial, then how to go on."""
     record = standing.record
     print()
@@ -57,7 +58,7 @@ def print_leaderboard(standing: Standing, *, study: Path) -> None:
         print(f"Report:     {seen_from_here(standing.run_folder.report)}")
     if standing.best_model is not None:
         print(f"Best model: {seen_from_here(standing.best_model)}")
-    print(_ways_on(study, standing.best_model))
+    print(_ways_on(location, standing.best_model))
 
 
 def _headline(standing: Standing) -> list[str]:
@@ -126,14 +127,13 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _ways_on(study: Path, best_model: Path | None) -> str:
+def _ways_on(location: StudyLocation, best_model: Path | None) -> str:
     """The commands to go on with, as they work from here."""
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "sweep" else Path("sweep")
     name = shlex.quote(str(seen_from_here(command)))
-    file = shlex.quote(str(study))
     ways = [
-        f"Look closer:   {name} dashboard {file}",
-        f"More trials:   raise budget.trials in {file} and run it again",
+        f"Look closer:   {name} dashboard {location.arguments}",
+        f"More trials:   raise budget.trials in {shlex.quote(str(location.file))} and run it again",
     ]
     if best_model is not None:
         ways.append(f'Load it:       SentenceTransformer("{seen_from_here(best_model)}")')

@@ -9,9 +9,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweep import __version__
 from sweep.errors import SweepError
+
+if TYPE_CHECKING:
+    from sweep.storage.location import StudyLocation
 
 DESCRIPTION = """\
 A hyperparameter sweep for retrieval embedding models that sees and stops the drop-off.
@@ -105,22 +110,29 @@ def _add(commands: argparse._SubParsersAction, name: str, command: object, text:
     return parser
 
 
+def _locate(options: argparse.Namespace, file: str | None = None) -> StudyLocation:
+    """Where the study of a command is, or another one that it names; everything else is handed this value."""
+    from sweep.storage.location import locate_study
+
+    return locate_study(file or options.study, storage=options.storage)
+
+
 def _run(options: argparse.Namespace) -> None:
     from sweep.cli.run import run
 
-    run(options.study, trials=options.trials, plain=options.plain, log=options.log, storage=options.storage)
+    run(_locate(options), trials=options.trials, plain=options.plain, log=options.log)
 
 
 def _status(options: argparse.Namespace) -> None:
     from sweep.cli.status import print_status
 
-    print_status(options.study, as_json=options.json, storage=options.storage)
+    print_status(_locate(options), as_json=options.json)
 
 
 def _report(options: argparse.Namespace) -> None:
     from sweep.cli.report import write_report
 
-    print(f"The report lies at {write_report(options.study, output=options.output, storage=options.storage)}")
+    print(f"The report lies at {write_report(_locate(options), output=options.output)}")
 
 
 def _replay(options: argparse.Namespace) -> None:
@@ -132,40 +144,37 @@ def _replay(options: argparse.Namespace) -> None:
     except ValueError as error:
         raise SweepError(f"replay: {error}") from error
     print_replay(
-        options.study,
+        Path(options.study) if options.study.endswith(".npz") else _locate(options),
         rule=rule,
         queries=options.queries,
         orders=options.orders,
         figure=options.figure,
         as_json=options.json,
-        storage=options.storage,
     )
 
 
 def _check(options: argparse.Namespace) -> None:
     from sweep.cli.check import check
 
-    check(options.study, measure=not options.no_measure, storage=options.storage)
+    check(_locate(options), measure=not options.no_measure)
 
 
 def _fork(options: argparse.Namespace) -> None:
     from sweep.cli.fork import fork
 
-    fork(options.study, options.new, storage=options.storage)
+    fork(_locate(options), _locate(options, options.new))
 
 
 def _diagnose(options: argparse.Namespace) -> None:
     from sweep.cli.diagnose import print_diagnosis
 
-    print_diagnosis(options.study, as_json=options.json, with_next=options.next, storage=options.storage)
+    print_diagnosis(_locate(options), as_json=options.json, with_next=options.next)
 
 
 def _dashboard(options: argparse.Namespace) -> None:
     from sweep.dashboard import open_dashboard
 
-    server = open_dashboard(
-        options.study, port=options.port, allow_changes=options.allow_changes, storage=options.storage
-    )
+    server = open_dashboard(_locate(options), port=options.port, allow_changes=options.allow_changes)
     kind = "notes may be changed" if options.allow_changes else "read-only"
     print(f"optuna-dashboard on http://127.0.0.1:{server.server_port}/ ({kind}); Ctrl-C ends it", flush=True)
     with server, contextlib.suppress(KeyboardInterrupt):

@@ -15,7 +15,8 @@ from sweep.report.replayed import write_replay
 from sweep.stopping.recorded import RecordedRun, load_bank
 from sweep.stopping.replay import SHARES, Replayed, replay_runs
 from sweep.stopping.rules import DropOff
-from sweep.study import open_study
+from sweep.storage.location import StudyLocation
+from sweep.study import read_study
 
 HEADINGS = (
     *("rule", "fallen stopped", "of their budget", "healthy stopped", "wrong", "most lost", "budget"),
@@ -24,25 +25,23 @@ HEADINGS = (
 
 
 def print_replay(
-    source: str,
+    source: StudyLocation | Path,
     *,
     rule: DropOff,
     queries: int | None,
     orders: int,
     figure: str | None,
     as_json: bool,
-    storage: str | None,
 ) -> None:
     """Prints what each rule would have saved and cost on recorded runs.
 
     Args:
-        source: A study file, or a bank of recorded runs.
+        source: Where a study is, or a bank of recorded runs.
         rule: Margin, alpha and grace of our rules.
         queries: Judge on so many of the queries alone, held against all of them.
         orders: Orders of the runs that the figures are means over.
         figure: Where the best NDCG@10 found against the budget is drawn, as HTML.
         as_json: Whether to print for a machine.
-        storage: Address of the study's database, where it is not beside the file.
 
     Raises:
         SweepError: If the source cannot be read or holds no whole run, or the figure cannot be written.
@@ -51,10 +50,10 @@ def print_replay(
         raise SweepError(f"--orders must be at least 1, got {orders}")
     if queries is not None and queries < 2:
         raise SweepError(f"--queries must be at least 2, got {queries}")
-    runs, cut = load_runs(source, storage=storage)
+    runs, cut = load_runs(source)
     replayed = replay_runs(runs, rule, queries=queries, orders=orders)
     if figure is not None:
-        write_replay(Path(figure), replayed, title=f"{Path(source).name}: best NDCG@10 found")
+        write_replay(Path(figure), replayed, title=f"{_find_file(source).name}: best NDCG@10 found")
     if as_json:
         print(json.dumps({"version": 1, "runs": len(runs), "rules": [describe_replayed(found) for found in replayed]}))
         return
@@ -67,20 +66,22 @@ def print_replay(
         print(f"Figure: {figure}")
 
 
-def load_runs(source: str, *, storage: str | None = None) -> tuple[list[RecordedRun], int]:
+def load_runs(source: StudyLocation | Path) -> tuple[list[RecordedRun], int]:
     """The whole runs of a study or of a bank, and how many were left out because they were stopped.
 
     Raises:
         SweepError: If the source cannot be read, or holds no whole run.
     """
-    if source.endswith(".npz"):
-        runs, cut = load_bank(Path(source)), 0
+    if isinstance(source, Path):
+        runs, cut = load_bank(source), 0
     else:
-        found = open_study(source, storage=storage).recorded_runs()
+        found = read_study(source).recorded_runs()
         runs = [run for run in found if run.is_whole]
         cut = len(found) - len(runs)
     if not runs:
-        raise SweepError(f"{source}: holds no run that went to its end; record some with `drop_off = false`")
+        raise SweepError(
+            f"{_find_file(source)}: holds no run that went to its end; record some with `drop_off = false`"
+        )
     return runs, cut
 
 
@@ -92,6 +93,10 @@ def describe_replayed(found: Replayed) -> dict[str, Any]:
     figures = {name: value if np.isfinite(value) else None for name, value in means.items()}
     best = dict(zip(map(str, SHARES), found.best.mean(axis=0).tolist(), strict=True))
     return {"rule": found.rule, "fallen": first.fallen, "healthy": first.healthy, **figures, "best_at": best}
+
+
+def _find_file(source: StudyLocation | Path) -> Path:
+    return source if isinstance(source, Path) else source.file
 
 
 def _row(found: Replayed) -> Sequence[str]:

@@ -8,17 +8,16 @@ from pathlib import Path
 from sweep.errors import SweepError
 from sweep.report.diagnosis import diagnose
 from sweep.report.page import render_page
-from sweep.run_folder import RunFolder
-from sweep.study import open_study
+from sweep.storage.location import StudyLocation
+from sweep.study import read_study
 
 
-def write_report(study: str, *, output: str | None = None, storage: str | None = None) -> Path:
+def write_report(location: StudyLocation, *, output: str | None = None) -> Path:
     """Writes the report of a study, whole or not at all.
 
     Args:
-        study: The study file.
+        location: Where the study is.
         output: Where it is written; in the study's folder where it is left out.
-        storage: Address of the study's database in place of the file's.
 
     Returns:
         Where it was written.
@@ -26,8 +25,8 @@ def write_report(study: str, *, output: str | None = None, storage: str | None =
     Raises:
         SweepError: If the study has not begun or cannot be read, or the file cannot be written.
     """
-    opened = open_study(study, storage=storage)
-    file = Path(output) if output else RunFolder.beside(study).report
+    opened = read_study(location)
+    file = Path(output) if output else location.run_folder.report
     page = render_page(opened, diagnose(opened))
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:

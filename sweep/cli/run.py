@@ -6,7 +6,6 @@ import os
 import sys
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.cli.leaderboard import print_leaderboard
@@ -15,12 +14,13 @@ from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.plan import plan_study
 from sweep.status import read_standing
+from sweep.storage.location import StudyLocation
 
 if TYPE_CHECKING:
     import optuna
 
 
-def run(study: str, *, trials: int | None, plain: bool, log: str = "text", storage: str | None = None) -> None:
+def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = "text") -> None:
     """Runs a study to the end of its budget, writes its report and prints its leaderboard.
 
     With ``log="json"`` the coordinator's log is printed, and nothing else.
@@ -30,23 +30,23 @@ def run(study: str, *, trials: int | None, plain: bool, log: str = "text", stora
     """
     with StopSignal() as stop:
         with stop.at_once():
-            plan = plan_study(study, trials=trials, storage=storage)
+            plan = plan_study(location, trials=trials)
         with _open_watcher(plain=plain, log=log) as watcher:
-            run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, study, storage))
+            run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, location))
     from sweep.cli.report import write_report  # what draws is loaded when there is something to draw
 
-    standing = read_standing(study, storage=storage)
-    write_report(study, storage=storage)
+    standing = read_standing(location)
+    write_report(location)
     if log != "json":
-        print_leaderboard(standing, study=Path(study))
+        print_leaderboard(standing, location)
 
 
-def _exhibit(study: str, storage: str | None, target: optuna.Study) -> None:
+def _exhibit(location: StudyLocation, target: optuna.Study) -> None:
     from sweep.report.diagnosis import diagnose
     from sweep.report.showcase import exhibit
-    from sweep.study import open_study
+    from sweep.study import read_study
 
-    opened = open_study(study, storage=storage)
+    opened = read_study(location)
     exhibit(target, opened, diagnose(opened))
 
 

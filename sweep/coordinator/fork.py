@@ -19,7 +19,7 @@ from sweep.run_folder import claim_folder
 from sweep.settings.space import SearchSpace, holds
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
-from sweep.storage.place import Waiting, hold_study
+from sweep.storage.location import Waiting, hold_study
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, StudyRecord, load_record
 from sweep.training.checkpoint import verify
 
@@ -60,9 +60,9 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
     Raises:
         SweepError: If the two cannot be compared, or the new one has begun. Then nothing is left of it.
     """
-    if new.place.exists() or new.run_folder.path.exists():
+    if new.location.database.exists() or new.run_folder.path.exists():
         raise StorageError(f"{new.run_folder.path}: there is a study already; give the new one another file name")
-    storage = old.place.open_read_only()
+    storage = old.location.database.open_read_only()
     try:
         table = EvaluationTable(storage.engine, writable=False)
         record = load_record(storage, table)
@@ -75,7 +75,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
             raise StudyFileError(new.file, f"{problem}: raise it", key="budget.trials")
         claim_folder(new.run_folder.path)
         try:
-            with hold_study(new.place, waiting=Waiting()) as held:
+            with hold_study(new.location.database, waiting=Waiting()) as held:
                 ledger = Ledger(held.storage, new.spec.name)
                 copy_rows(storage.engine, held.storage.engine, {UNTRAINED: UNTRAINED, **fork.taken})
                 _copy_trials(study, ledger, fork, new.space)

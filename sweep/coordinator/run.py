@@ -31,7 +31,7 @@ from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.failures import explain_failures
-from sweep.storage.place import HeldStudy, Waiting, hold_study
+from sweep.storage.location import HeldStudy, Waiting, hold_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
 from sweep.training.checkpoint import verify
 from sweep.worker import Job
@@ -111,7 +111,9 @@ class _StudyRun:
 
     def run(self) -> StudyRecord:
         try:
-            with explain_failures(self.plan.place, ending="; what was committed stands, and the same command goes on"):
+            with explain_failures(
+                self.plan.location.database, ending="; what was committed stands, and the same command goes on"
+            ):
                 return self._run()
         except StorageError:
             if self.stop.signal is not None:  # the server was gone when the user had enough
@@ -127,7 +129,7 @@ class _StudyRun:
         claim_folder(folder)
         waiting = Waiting(tell=lambda text: self._tell("warning", text), is_ended=lambda: self.stop.signal is not None)
         try:
-            with hold_study(self.plan.place, waiting=waiting) as held:
+            with hold_study(self.plan.location.database, waiting=waiting) as held:
                 return self._run_held(held, slots, is_new=is_new)
         finally:
             if is_new:
@@ -187,13 +189,13 @@ class _StudyRun:
 
     def _has_database(self) -> bool:
         try:
-            return self.plan.place.exists()
+            return self.plan.location.database.exists()
         except StorageError:  # nobody can tell, so nothing is removed
             return True
 
     def _find_ledger(self, held: HeldStudy) -> Ledger | None:
         """The writer of a study whose database is there."""
-        if not self.plan.place.exists():
+        if not self.plan.location.database.exists():
             return None
         check_name(self.plan.file, held.storage, self.plan.spec)
         return Ledger(held.storage, self.plan.spec.name)
@@ -203,7 +205,9 @@ class _StudyRun:
         plan, record = self.plan, ledger.record()
         if not ledger.has_begun():
             if record.trials:
-                raise StorageError(f"{plan.place}: a fork into this study was cut off; delete it, and fork again")
+                raise StorageError(
+                    f"{plan.location.database}: a fork into this study was cut off; delete it, and fork again"
+                )
             return None
         check_unchanged(
             plan.file,

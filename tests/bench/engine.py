@@ -49,7 +49,7 @@ from sweep.coordinator.run import run_study  # noqa: E402
 from sweep.launch import LocalLauncher  # noqa: E402
 from sweep.plan import plan_study  # noqa: E402
 from sweep.storage.journal import Journal  # noqa: E402
-from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace  # noqa: E402
+from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation, locate_study  # noqa: E402
 from sweep.testing import QUERIES, write_toy_study  # noqa: E402
 
 STORAGES = ("delete", "wal", "postgresql")
@@ -94,9 +94,10 @@ def run(file: Path, *, journal: Journal | None, trials: int | None, profile: Pat
             asked.append(time.perf_counter() - before)
 
     Proposer.propose = timed  # type: ignore[method-assign]
-    plan, clock = plan_study(file), Clock(trials)
+    plan, clock = plan_study(locate_study(file)), Clock(trials)
     if journal is not None:
-        plan = dataclasses.replace(plan, place=SqlitePlace(plan.run_folder, journal))
+        database = SqliteLocation(plan.run_folder, journal)
+        plan = dataclasses.replace(plan, location=dataclasses.replace(plan.location, database=database))
     began, spent = time.perf_counter(), time.process_time()
     with StopSignal() as stop, contextlib.suppress(InterruptedRunError), profiled(profile):
         run_study(plan, watcher=clock, stop=stop, jobs="sweep.testing", launcher=LocalLauncher(("sweep.testing",)))
@@ -178,11 +179,11 @@ def measure(
     environment = {**os.environ, "PYTHONPATH": f"{TESTS / 'bench'}:{TESTS.parent}", "OMP_NUM_THREADS": "1"}
     # a main module of its own would be imported by every trial's process
     words = [sys.executable, "-c", "import engine; engine.main()", "--run", str(file)]
-    plan = plan_study(file)
-    place: StudyPlace = SqlitePlace(plan.run_folder, "wal" if storage == "wal" else "delete")
+    plan = plan_study(locate_study(file))
+    place: DatabaseLocation = SqliteLocation(plan.run_folder, "wal" if storage == "wal" else "delete")
     if storage == "postgresql":
         environment["SWEEP_STORAGE"] = server.url
-        place = PostgresPlace(server.address(), plan.spec.name, plan.run_folder)
+        place = PostgresLocation(server.address(), plan.spec.name, plan.run_folder)
         server.execute(f"DROP SCHEMA IF EXISTS {place.schema} CASCADE")
     else:
         words += ["--journal", storage]

@@ -42,6 +42,7 @@ def run_sweep(folder: Path, options: argparse.Namespace) -> None:
     from sweep.coordinator.run import run_study
     from sweep.launch import LocalLauncher
     from sweep.plan import plan_study
+    from sweep.storage.location import locate_study
     from sweep.testing import QUERIES, write_toy_study
 
     class Silent:
@@ -61,7 +62,7 @@ def run_sweep(folder: Path, options: argparse.Namespace) -> None:
     )
     with StopSignal() as stop:
         run_study(
-            plan_study(file),
+            plan_study(locate_study(file)),
             watcher=Silent(),
             stop=stop,
             jobs="sweep.testing",

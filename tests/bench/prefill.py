@@ -27,7 +27,7 @@ from sweep.coordinator.changes import describe_beginning
 from sweep.coordinator.ledger import Ledger
 from sweep.plan import StudyPlan
 from sweep.settings.space import SearchSpace
-from sweep.storage.place import StudyPlace, Waiting, hold_study
+from sweep.storage.location import DatabaseLocation, Waiting, hold_study
 from sweep.storage.schema import EVALUATIONS, RUNS, TRIALS
 from sweep.testing import scripted_ndcg
 
@@ -58,7 +58,7 @@ class FilledTrial:
         return dict(zip(POINTS, np.mean(self.vectors, axis=1, dtype=np.float64).tolist(), strict=True))
 
 
-def fill(place: StudyPlace, plan: StudyPlan, *, trials: int, queries: int) -> None:
+def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int) -> None:
     """Writes a study of finished trials of twenty measurements, and checks that Optuna reads it as its own.
 
     Args:

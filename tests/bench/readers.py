@@ -33,7 +33,14 @@ from prefill import POINTS, fill, make_trial  # noqa: E402
 
 from sweep.coordinator.ledger import Ledger, Measurement  # noqa: E402
 from sweep.plan import StudyPlan, plan_study  # noqa: E402
-from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace, Waiting, hold_study  # noqa: E402
+from sweep.storage.location import (  # noqa: E402
+    DatabaseLocation,
+    PostgresLocation,
+    SqliteLocation,
+    Waiting,
+    hold_study,
+    locate_study,
+)
 from sweep.testing import write_toy_study  # noqa: E402
 
 QUERIES = 200
@@ -43,8 +50,9 @@ RATE = 10.0
 DASHBOARD = """
 import http.client, sys, threading
 from sweep.dashboard import open_dashboard
+from sweep.storage.location import locate_study
 
-server = open_dashboard(sys.argv[1], port=0)
+server = open_dashboard(locate_study(sys.argv[1]), port=0)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 count = 0
 while True:
@@ -69,7 +77,7 @@ while True:
 """
 
 
-def write(place: StudyPlace, plan: StudyPlan, *, seconds: float) -> list[float]:
+def write(place: DatabaseLocation, plan: StudyPlan, *, seconds: float) -> list[float]:
     """Commits measurements at a steady rate; how many seconds each took."""
     took: list[float] = []
     with hold_study(place, waiting=Waiting()) as held:
@@ -127,13 +135,13 @@ def reading(file: Path, environment: dict[str, str], folder: Path) -> Iterator[C
 def measure(name: str, server: PostgresServer, scratch: Path, *, trials: int, seconds: float) -> dict[str, Any]:
     """One storage: the writer by itself, and with its readers."""
     folder = scratch / name
-    plan = plan_study(write_toy_study(folder, script={}))
+    plan = plan_study(locate_study(write_toy_study(folder, script={})))
     plan.run_folder.path.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
-    place: StudyPlace = SqlitePlace(plan.run_folder, "wal" if name == "wal" else "delete")
+    place: DatabaseLocation = SqliteLocation(plan.run_folder, "wal" if name == "wal" else "delete")
     if name == "postgresql":
         environment["SWEEP_STORAGE"] = server.url
-        place = PostgresPlace(server.address(), plan.spec.name, plan.run_folder)
+        place = PostgresLocation(server.address(), plan.spec.name, plan.run_folder)
     fill(place, plan, trials=trials, queries=QUERIES)
     alone = write(place, plan, seconds=seconds / 2)
     with reading(plan.file, environment, folder) as counts:

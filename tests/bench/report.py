@@ -21,6 +21,7 @@ from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 EVALUATIONS = 30
@@ -46,7 +47,7 @@ def run_large(folder: Path, *, trials: int) -> tuple[Path, float]:
         evaluation={"max_queries": 60, "grid": grid},
         stopping={"drop_off": False},
     )
-    plan = plan_study(file)
+    plan = plan_study(locate_study(file))
     began = time.perf_counter()
     with StopSignal() as stop:
         run_study(plan, watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())

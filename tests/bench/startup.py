@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.launch import Died, InlineLauncher, LocalLauncher
 from sweep.messages import Channel, Failure, StudyTask
+from sweep.storage.location import locate_study
 from sweep.worker import Done, Job, Started
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def measure(folder: Path) -> dict[str, list[float]]:
     from sweep.plan import plan_study
     from sweep.testing import write_toy_study
 
-    plan = plan_study(write_toy_study(folder, script={}))
+    plan = plan_study(locate_study(write_toy_study(folder, script={})))
     run_study(plan, watcher=SilentWatcher(), stop=StopSignal(), launcher=InlineLauncher(), jobs="sweep.testing")
     first, *warm = time_starts(plan)
     return {

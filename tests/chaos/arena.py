@@ -25,6 +25,7 @@ from sweep.coordinator.run import run_study
 from sweep.errors import SweepError
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
+from sweep.storage.location import locate_study
 
 class Printer:
     def show(self, event):
@@ -37,7 +38,7 @@ if __name__ == "__main__":
     with StopSignal() as stop:  # around the last words, which are then said whatever signal comes
         try:
             run_study(
-                plan_study(sys.argv[1]), watcher=Printer(), stop=stop, jobs=sys.argv[2],
+                plan_study(locate_study(sys.argv[1])), watcher=Printer(), stop=stop, jobs=sys.argv[2],
                 launcher=LocalLauncher((sys.argv[2],)),
             )
             print("ended None", flush=True)

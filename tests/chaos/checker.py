@@ -17,7 +17,7 @@ from postgres import PostgresServer
 from sweep.errors import CheckpointError
 from sweep.run_folder import RunFolder
 from sweep.storage.evaluations import EvaluationTable
-from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace
+from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation
 from sweep.storage.records import load_record
 from sweep.training.checkpoint import MANIFEST, verify
 
@@ -64,7 +64,7 @@ def find_late_words(history: Sequence[Mapping[str, Any]]) -> Violations:
 
 
 def check_study(
-    place: StudyPlace, folder: RunFolder, history: Path, *, budget: int, server: PostgresServer | None = None
+    place: DatabaseLocation, folder: RunFolder, history: Path, *, budget: int, server: PostgresServer | None = None
 ) -> Violations:
     """Everything that must hold of a study that has ended; the server is the one that it lies on, if it does."""
     storage = place.open_read_only()
@@ -93,9 +93,9 @@ def check_study(
     best = record.best
     if best is not None and best.peak is not None:
         found["checkpoints that do not load"] += is_broken(folder.peak_model(best.number, best.peak.progress))
-    if isinstance(place, SqlitePlace):
+    if isinstance(place, SqliteLocation):
         found["database integrity errors"] += count_integrity_errors(folder.database)
-    if isinstance(place, PostgresPlace) and server is not None:
+    if isinstance(place, PostgresLocation) and server is not None:
         found["database integrity errors"] += count_server_errors(server, place.schema)
     return found
 

@@ -34,7 +34,7 @@ from nemesis import WEIGHTS, Kind, plan_attacks  # noqa: E402
 from postgres import PostgresServer  # noqa: E402
 
 from sweep.run_folder import RunFolder  # noqa: E402
-from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace  # noqa: E402
+from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation  # noqa: E402
 from sweep.testing import write_tiny_model, write_toy_study  # noqa: E402
 
 PROMISES = (
@@ -104,10 +104,10 @@ def run_round(
         real = options.trials == "real"
         file = write_study(Path(name) / "study", history, real=real, trials=options.budget)
         run_folder = RunFolder.beside(file)
-        place: StudyPlace = SqlitePlace(run_folder)
+        place: DatabaseLocation = SqliteLocation(run_folder)
         if server is not None:
             server.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
-            place = PostgresPlace(server.address(), "toy", run_folder)
+            place = PostgresLocation(server.address(), "toy", run_folder)
         attacks = plan_attacks(seed, kinds=kinds, pace_s=options.pace, longest_s=options.longest)
         arena = Arena(file, "real_jobs" if real else "sweep.testing", history, server)
         attacker = Attacker(arena, disk=disk)

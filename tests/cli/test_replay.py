@@ -11,6 +11,7 @@ from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.stopping.recorded import save_bank
+from sweep.storage.location import locate_study
 from sweep.study import open_study
 from sweep.testing import write_toy_study
 
@@ -23,7 +24,9 @@ class Silent:
 def run_scripted(folder: Path, **tables: dict[str, object]) -> Path:
     file = write_toy_study(folder, script={"noise": 0.05}, **tables)  # type: ignore[arg-type]
     with StopSignal() as stop:
-        run_study(plan_study(file), watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+        run_study(
+            plan_study(locate_study(file)), watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher()
+        )
     return file
 
 

@@ -23,6 +23,7 @@ from sweep.errors import SweepError
 from sweep.launch import Died, InlineLauncher, Launcher, LocalLauncher, Message
 from sweep.messages import Failure, Report, TrialResult, Verdict
 from sweep.plan import plan_study
+from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 from sweep.worker import Alive, Done, Job, Started
 
@@ -313,7 +314,7 @@ def test_jobs_outlive_neither_the_fork_server_nor_is_the_next_one_kept_from_star
 
 
 def test_sigterm_makes_a_trial_save_and_pause(local: LocalLauncher, tmp_path: Path) -> None:
-    plan = plan_study(write_toy_study(tmp_path, script={"step_s": 0.02}))
+    plan = plan_study(locate_study(write_toy_study(tmp_path, script={"step_s": 0.02})))
     baseline = launcher_jobs.make_report(0).evaluation.per_query
     trial = begin_trial(plan, 0, params=launcher_jobs.PARAMS, baseline=baseline)
     task = make_assignment(plan, trial, slot=Slot("cpu", "CPU"), micro_batch=None)

@@ -15,7 +15,7 @@ from postgres import PostgresServer
 
 from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage
-from sweep.storage.place import PostgresPlace, Waiting, hold_study
+from sweep.storage.location import PostgresLocation, Waiting, hold_study
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +43,14 @@ class TestWriteAheadLog(StorageTestCase):
 
 
 @pytest.fixture(scope="session")
-def place(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> PostgresPlace:
+def place(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> PostgresLocation:
     """A study's place on the server without a study, to be emptied after each test for the same reason."""
-    return PostgresPlace(postgres.address(), "optuna", RunFolder(tmp_path_factory.mktemp("optuna")))
+    return PostgresLocation(postgres.address(), "optuna", RunFolder(tmp_path_factory.mktemp("optuna")))
 
 
 class TestPostgres(StorageTestCase):
     @pytest.fixture
-    def storage(self, place: PostgresPlace, postgres: PostgresServer) -> Iterator[BaseStorage]:
+    def storage(self, place: PostgresLocation, postgres: PostgresServer) -> Iterator[BaseStorage]:
         with hold_study(place, waiting=Waiting()) as held:
             yield held.storage
         with warnings.catch_warnings():  # copies that a test unpickled and left open

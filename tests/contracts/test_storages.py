@@ -31,7 +31,7 @@ from sweep.launch import InlineLauncher
 from sweep.plan import StudyPlan, plan_study
 from sweep.run_folder import RunFolder
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
-from sweep.storage.place import PostgresPlace, SqlitePlace, StudyPlace, Waiting, hold_study
+from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation, Waiting, hold_study, locate_study
 from sweep.storage.records import StudyRecord, load_record
 from sweep.testing import write_toy_study
 
@@ -39,27 +39,27 @@ NUMBERS = itertools.count()
 
 
 @pytest.fixture(params=["rollback journal", "write-ahead log", "PostgreSQL"])
-def make_place(request: pytest.FixtureRequest) -> Callable[[RunFolder, str], StudyPlace]:
+def make_place(request: pytest.FixtureRequest) -> Callable[[RunFolder, str], DatabaseLocation]:
     """Makes a place for a study of a name; it is one kind of storage in all of a test."""
     number = next(NUMBERS)
 
-    def make(folder: RunFolder, name: str) -> StudyPlace:
+    def make(folder: RunFolder, name: str) -> DatabaseLocation:
         if request.param == "PostgreSQL":
             server: PostgresServer = request.getfixturevalue("postgres")
-            return PostgresPlace(server.address(), f"{name} {number}", folder)
-        return SqlitePlace(folder, "wal" if request.param == "write-ahead log" else "delete")
+            return PostgresLocation(server.address(), f"{name} {number}", folder)
+        return SqliteLocation(folder, "wal" if request.param == "write-ahead log" else "delete")
 
     return make
 
 
 @pytest.fixture
-def place(make_place: Callable[[RunFolder, str], StudyPlace], tmp_path: Path) -> StudyPlace:
+def place(make_place: Callable[[RunFolder, str], DatabaseLocation], tmp_path: Path) -> DatabaseLocation:
     """A place without a study."""
     return make_place(RunFolder(tmp_path), "toy")
 
 
 @pytest.fixture
-def ledger(place: StudyPlace) -> Iterator[Ledger]:
+def ledger(place: DatabaseLocation) -> Iterator[Ledger]:
     """The writer of a study that has begun."""
     with hold_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
@@ -67,7 +67,7 @@ def ledger(place: StudyPlace) -> Iterator[Ledger]:
         yield ledger
 
 
-def read(place: StudyPlace) -> StudyRecord:
+def read(place: DatabaseLocation) -> StudyRecord:
     storage = place.open_read_only()
     try:
         return load_record(storage, EvaluationTable(storage.engine, writable=False))
@@ -75,7 +75,7 @@ def read(place: StudyPlace) -> StudyRecord:
         storage.engine.dispose()
 
 
-def test_a_study_that_has_not_begun_is_none_and_reading_it_makes_none(place: StudyPlace, tmp_path: Path) -> None:
+def test_a_study_that_has_not_begun_is_none_and_reading_it_makes_none(place: DatabaseLocation, tmp_path: Path) -> None:
     assert not place.exists()
     with pytest.raises(StorageError, match=r"\A.*: there is no study here yet; start it with `sweep run`\Z"):
         place.open_read_only()
@@ -84,7 +84,7 @@ def test_a_study_that_has_not_begun_is_none_and_reading_it_makes_none(place: Stu
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_committed_is_seen_by_who_reads_alone(ledger: Ledger, place: StudyPlace) -> None:
+def test_what_is_committed_is_seen_by_who_reads_alone(ledger: Ledger, place: DatabaseLocation) -> None:
     number = begin_trial(ledger)
     for progress, ndcg in [(100, 0.625), (500, 0.75), (1000, 0.25)]:
         ledger.commit([Measurement(number, make_report(progress, ndcg))])
@@ -102,7 +102,7 @@ def test_what_is_committed_is_seen_by_who_reads_alone(ledger: Ledger, place: Stu
     assert ledger.study.trials[number].intermediate_values == {0: 0.5, 100: 0.625, 500: 0.75, 1000: 0.25}
 
 
-def test_the_values_of_each_query_come_back_to_the_bit(ledger: Ledger, place: StudyPlace) -> None:
+def test_the_values_of_each_query_come_back_to_the_bit(ledger: Ledger, place: DatabaseLocation) -> None:
     number = begin_trial(ledger)
     values = np.array([0.1, np.nan, 1 / 3, 0.0, 1.0], dtype=np.float32)
     measured = dataclasses.replace(make_evaluation(0.0), per_query=values)
@@ -182,7 +182,7 @@ def test_of_values_of_which_one_is_of_a_trial_that_has_ended_none_is_written(led
     assert storage.get_trial(going).intermediate_values == {}
 
 
-def test_a_coordinator_that_comes_later_finds_everything(place: StudyPlace) -> None:
+def test_a_coordinator_that_comes_later_finds_everything(place: DatabaseLocation) -> None:
     with hold_study(place, waiting=Waiting()) as held:
         first = Ledger(held.storage, "toy")
         begin_study(first)
@@ -201,7 +201,7 @@ def test_a_coordinator_that_comes_later_finds_everything(place: StudyPlace) -> N
     assert [trial.state for trial in read(place).trials] == ["complete", "running"]
 
 
-def test_reading_alone_cannot_write(ledger: Ledger, place: StudyPlace) -> None:
+def test_reading_alone_cannot_write(ledger: Ledger, place: DatabaseLocation) -> None:
     storage = place.open_read_only()
     reader = optuna.load_study(study_name="toy", storage=storage)
     with pytest.raises(StorageInternalError, match="exception is raised during the commit"):
@@ -213,7 +213,7 @@ def test_reading_alone_cannot_write(ledger: Ledger, place: StudyPlace) -> None:
     assert len(ledger.table.rows(UNTRAINED)) == 1
 
 
-def test_a_reader_in_the_middle_of_its_reading_keeps_no_writer_waiting(ledger: Ledger, place: StudyPlace) -> None:
+def test_a_reader_in_the_middle_of_its_reading_keeps_no_writer_waiting(ledger: Ledger, place: DatabaseLocation) -> None:
     number = begin_trial(ledger)
     storage = place.open_read_only()
     with storage.engine.connect() as connection:
@@ -225,7 +225,7 @@ def test_a_reader_in_the_middle_of_its_reading_keeps_no_writer_waiting(ledger: L
 
 
 @pytest.mark.parametrize("version", ["sweep", "optuna"])
-def test_a_database_of_a_newer_version_is_one_line_and_stays_as_it_is(place: StudyPlace, version: str) -> None:
+def test_a_database_of_a_newer_version_is_one_line_and_stays_as_it_is(place: DatabaseLocation, version: str) -> None:
     with hold_study(place, waiting=Waiting()) as held:
         begin_study(Ledger(held.storage, "toy"))
         with held.storage.engine.begin() as connection:
@@ -246,12 +246,12 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from sweep.run_folder import RunFolder
-from sweep.storage.place import PostgresPlace, SqlitePlace, Waiting, hold_study
+from sweep.storage.location import PostgresLocation, SqliteLocation, Waiting, hold_study
 from sweep.storage.postgresql import parse_address
 
 url, name, folder = sys.argv[1:]
 folder = RunFolder(Path(folder))
-place = PostgresPlace(parse_address(url), name, folder) if url else SqlitePlace(folder)
+place = PostgresLocation(parse_address(url), name, folder) if url else SqliteLocation(folder)
 with hold_study(place, waiting=Waiting()):
     print("held", flush=True)
     time.sleep(600)
@@ -259,10 +259,10 @@ with hold_study(place, waiting=Waiting()):
 
 
 @pytest.fixture
-def holder(place: StudyPlace, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def holder(place: DatabaseLocation, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the study."""
     words = ["", ""]
-    if isinstance(place, PostgresPlace):
+    if isinstance(place, PostgresLocation):
         words = [request.getfixturevalue("postgres").url, place.study]
     process = start_script(HOLD, [*words, str(tmp_path)], folder=tmp_path, errors=tmp_path / "errors.txt")
     assert process.stdout is not None
@@ -273,7 +273,7 @@ def holder(place: StudyPlace, request: pytest.FixtureRequest, tmp_path: Path) ->
 
 
 def test_a_study_has_one_coordinator_and_who_comes_second_is_told_who_it_is(
-    holder: subprocess.Popen[str], place: StudyPlace
+    holder: subprocess.Popen[str], place: DatabaseLocation
 ) -> None:
     found = place.find_holder()
     assert found is not None
@@ -284,7 +284,9 @@ def test_a_study_has_one_coordinator_and_who_comes_second_is_told_who_it_is(
     assert place.find_holder() == found
 
 
-def test_a_study_is_free_once_its_coordinator_was_killed(holder: subprocess.Popen[str], place: StudyPlace) -> None:
+def test_a_study_is_free_once_its_coordinator_was_killed(
+    holder: subprocess.Popen[str], place: DatabaseLocation
+) -> None:
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     assert wait_until(lambda: place.find_holder() is None)
@@ -296,10 +298,14 @@ def test_a_study_is_free_once_its_coordinator_was_killed(holder: subprocess.Pope
 
 
 @pytest.fixture
-def plan(make_place: Callable[[RunFolder, str], StudyPlace], tmp_path: Path) -> StudyPlan:
+def plan(make_place: Callable[[RunFolder, str], DatabaseLocation], tmp_path: Path) -> StudyPlan:
     """A scripted study of three trials."""
-    plan = plan_study(write_toy_study(tmp_path / "a study", script={}, budget={"trials": 3}))
-    return dataclasses.replace(plan, place=make_place(plan.run_folder, "toy"))
+    plan = plan_study(locate_study(write_toy_study(tmp_path / "a study", script={}, budget={"trials": 3})))
+    return moved(plan, make_place(plan.run_folder, "toy"))
+
+
+def moved(plan: StudyPlan, database: DatabaseLocation) -> StudyPlan:
+    return dataclasses.replace(plan, location=dataclasses.replace(plan.location, database=database))
 
 
 def run(plan: StudyPlan) -> tuple[StudyRecord, Recorder]:
@@ -315,11 +321,11 @@ def test_a_whole_study_runs_and_a_second_run_of_it_finds_nothing_to_do(plan: Stu
     assert all(trial.rows for trial in record.trials)
     again, recorder = run(plan)
     assert (again, recorder.events) == (record, [])
-    assert read(plan.place) == record
+    assert read(plan.location.database) == record
 
 
 def test_the_curves_of_a_study_are_the_same_wherever_it_is_kept(plan: StudyPlan, tmp_path: Path) -> None:
-    elsewhere = dataclasses.replace(plan, place=SqlitePlace(RunFolder(tmp_path / "elsewhere"), "delete"))
+    elsewhere = moved(plan, SqliteLocation(RunFolder(tmp_path / "elsewhere"), "delete"))
     (tmp_path / "elsewhere").mkdir()
     curves = [
         [(trial.params, [(row.progress, row.ndcg) for row in trial.rows]) for trial in run(one)[0].trials]

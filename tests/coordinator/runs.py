@@ -12,6 +12,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 RUN = """
 import sys
 import optuna
+from sweep.storage.location import locate_study
 from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.errors import SweepError
@@ -24,7 +25,7 @@ class Printer:
         pass
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-plan = plan_study(sys.argv[1])
+plan = plan_study(locate_study(sys.argv[1]))
 try:
     with StopSignal() as stop:
         run_study(plan, watcher=Printer(), stop=stop, jobs="sweep.testing", pause_s=float(sys.argv[2]))

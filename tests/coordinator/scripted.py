@@ -14,8 +14,10 @@ from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher, Launcher
 from sweep.plan import StudyPlan, plan_study
+from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.location import locate_study
 from sweep.storage.records import StudyRecord, TrialRecord, load_record
 from sweep.testing import SCRIPT, scripted_ndcg
 
@@ -49,7 +51,11 @@ def run(file: Path, *, launcher: Launcher | None = None, jobs: str = JOBS) -> tu
     recorder = Recorder()
     with StopSignal() as stop:
         record = run_study(
-            plan_study(file), watcher=recorder, stop=stop, jobs=jobs, launcher=launcher or InlineLauncher()
+            plan_study(locate_study(file)),
+            watcher=recorder,
+            stop=stop,
+            jobs=jobs,
+            launcher=launcher or InlineLauncher(),
         )
     return record, recorder
 
@@ -68,7 +74,7 @@ def set_script(file: Path, **script: Any) -> None:
 
 def open_study(file: Path) -> tuple[optuna.Study, EvaluationTable, StudyRecord]:
     """A study's three views, to be read."""
-    storage = open_storage_read_only(plan_study(file).run_folder.database)
+    storage = open_storage_read_only(RunFolder.beside(file).database)
     table = EvaluationTable(storage.engine, writable=False)
     return optuna.load_study(study_name="toy", storage=storage), table, load_record(storage, table)
 
@@ -79,7 +85,7 @@ def points(trial: TrialRecord) -> list[int]:
 
 def check_finished(file: Path) -> StudyRecord:
     """Holds a finished study against its promises, whatever happened to it on the way."""
-    plan = plan_study(file)
+    plan = plan_study(locate_study(file))
     study, table, record = open_study(file)
     assert record.counted == plan.spec.budget.trials
     assert {trial.state for trial in record.trials} <= {"complete", "pruned", "fail"}

@@ -9,7 +9,7 @@ from scripted import Recorder, run
 
 from sweep.coordinator.event_log import EventLog, format_event
 from sweep.coordinator.events import Event
-from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
 from sweep.testing import write_toy_study
 
 
@@ -31,7 +31,7 @@ def test_an_event_is_a_line_of_json_with_its_time_its_trial_and_its_numbers() ->
 def test_the_coordinators_log_holds_every_event_of_a_run_in_order(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={}, budget={"trials": 2})
     _, recorder = run(file)
-    log = plan_study(file).run_folder.coordinator_log
+    log = RunFolder.beside(file).coordinator_log
     events = [json.loads(line) for line in log.read_text().splitlines()]
     shown = [(event.kind, event.trial, event.text) for event in recorder.events]
     assert [(event["event"], event["trial"], event["text"]) for event in events] == shown[-len(events) :]

@@ -12,6 +12,8 @@ from sweep.cli import main
 from sweep.coordinator.fork import fork_study, plan_fork
 from sweep.errors import CheckpointError, StorageError, SweepError
 from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
+from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 
@@ -43,8 +45,8 @@ def new(old: Path) -> Path:
 
 def test_the_trials_that_still_fit_are_taken_as_they_were_and_the_new_study_goes_on(old: Path, new: Path) -> None:
     before = open_study(old)[2]
-    content = plan_study(old).run_folder.database.read_bytes()
-    fork = fork_study(plan_study(old), plan_study(new))
+    content = RunFolder.beside(old).database.read_bytes()
+    fork = fork_study(plan_study(locate_study(old)), plan_study(locate_study(new)))
     fitting = [trial for trial in before.trials[:5] if trial.params and trial.params.data_format == "query-document"]
     assert list(fork.taken) == [trial.number for trial in fitting]
     assert 0 < len(fitting) < 5
@@ -63,19 +65,19 @@ def test_the_trials_that_still_fit_are_taken_as_they_were_and_the_new_study_goes
         assert [(row.progress, row.ndcg) for row in ours.rows] == [(row.progress, row.ndcg) for row in theirs.rows]
         assert ours.attributes["forked_from"] == theirs.number
         assert ours.peak is not None
-        assert plan_study(new).run_folder.peak_model(ours.number, ours.peak.progress).is_dir()
+        assert RunFolder.beside(new).peak_model(ours.number, ours.peak.progress).is_dir()
     rewrite(new, "keep = 9", "keep = 1")
     run(new)
     after = check_finished(new)
     assert after.counted == 6
     assert after.trials[: len(fitting)] == record.trials
     assert all(trial.params and trial.params.data_format == "query-document" for trial in after.trials)
-    assert plan_study(old).run_folder.database.read_bytes() == content
+    assert RunFolder.beside(old).database.read_bytes() == content
 
 
 def test_a_logarithmic_range_may_become_a_linear_one(old: Path, new: Path) -> None:
     rewrite(new, "[space]", "[space]\nlearning_rate = { low = 1e-6, high = 1e-3, log = false }")
-    assert fork_study(plan_study(old), plan_study(new)).taken
+    assert fork_study(plan_study(locate_study(old)), plan_study(locate_study(new))).taken
     run(new)
     assert open_study(new)[2].counted == 6
 
@@ -101,9 +103,9 @@ def test_a_study_that_cannot_take_trials_over_is_refused_and_leaves_nothing(old:
     before, after, message = REFUSED[change]
     rewrite(new, before, after)
     with pytest.raises(SweepError, match=message) as refused:
-        fork_study(plan_study(old), plan_study(new))
+        fork_study(plan_study(locate_study(old)), plan_study(locate_study(new)))
     assert refused.value.exit_code == 2
-    assert not plan_study(new).run_folder.path.exists()
+    assert not RunFolder.beside(new).path.exists()
 
 
 def test_another_model_is_refused_by_what_it_holds(old: Path, new: Path) -> None:
@@ -111,36 +113,36 @@ def test_another_model_is_refused_by_what_it_holds(old: Path, new: Path) -> None
     (old.parent / "other" / "model.safetensors").write_bytes(b"other weights")
     rewrite(new, './model"', './other"')
     with pytest.raises(SweepError, match=r"model\.base: is '\./other' and was '\./model'"):
-        fork_study(plan_study(old), plan_study(new))
+        fork_study(plan_study(locate_study(old)), plan_study(locate_study(new)))
 
 
 def test_a_study_that_is_there_is_never_forked_into(old: Path, new: Path) -> None:
-    content = plan_study(old).run_folder.database.read_bytes()
+    content = RunFolder.beside(old).database.read_bytes()
     with pytest.raises(StorageError, match="there is a study already"):
-        fork_study(plan_study(new), plan_study(old))
-    assert plan_study(old).run_folder.database.read_bytes() == content
+        fork_study(plan_study(locate_study(new)), plan_study(locate_study(old)))
+    assert RunFolder.beside(old).database.read_bytes() == content
 
 
 def test_a_fork_that_fails_half_way_leaves_nothing(old: Path, new: Path) -> None:
     record = open_study(old)[2]
-    fork = plan_fork(record, open_study(old)[0].trials, plan_study(new).space)
-    folder = plan_study(old).run_folder
+    fork = plan_fork(record, open_study(old)[0].trials, plan_study(locate_study(new)).space)
+    folder = RunFolder.beside(old)
     blocked = folder.peak_models(next(number for number in fork.taken if folder.peak_models(number)))[0]
     shutil.move(blocked / "ndcg.json", old.parent / "ndcg.json")
     (blocked / "ndcg.json").symlink_to(old.parent / "nowhere")
     with pytest.raises(StorageError, match=r"ndcg\.json"):
-        fork_study(plan_study(old), plan_study(new))
-    assert not plan_study(new).run_folder.path.exists()
+        fork_study(plan_study(locate_study(old)), plan_study(locate_study(new)))
+    assert not RunFolder.beside(new).path.exists()
     (blocked / "ndcg.json").unlink()
     shutil.move(old.parent / "ndcg.json", blocked / "ndcg.json")
-    assert fork_study(plan_study(old), plan_study(new)).taken
+    assert fork_study(plan_study(locate_study(old)), plan_study(locate_study(new))).taken
 
 
 def test_a_base_model_that_is_no_longer_whole_is_not_taken_over(old: Path, new: Path) -> None:
-    (plan_study(old).run_folder.base_model / "ndcg.json").write_text("0.1")
+    (RunFolder.beside(old).base_model / "ndcg.json").write_text("0.1")
     with pytest.raises(CheckpointError, match=r"base.ndcg\.json: is not what its manifest says"):
-        fork_study(plan_study(old), plan_study(new))
-    assert not plan_study(new).run_folder.path.exists()
+        fork_study(plan_study(locate_study(old)), plan_study(locate_study(new)))
+    assert not RunFolder.beside(new).path.exists()
 
 
 def test_the_command_says_what_it_took_and_how_to_go_on(

@@ -15,6 +15,7 @@ from sweep.coordinator.placement import fits
 from sweep.coordinator.run import run_study
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
+from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 EIGHT = list(range(8))
@@ -24,7 +25,7 @@ def run_on_eight(file: Path, *, read_used_gib=lambda _: None) -> Recorder:
     recorder = Recorder()
     with StopSignal() as stop:
         run_study(
-            plan_study(file),
+            plan_study(locate_study(file)),
             watcher=recorder,
             stop=stop,
             jobs="eight_devices",

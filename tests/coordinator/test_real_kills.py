@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from processes import end_group, living, start_script, wait_until
 
-from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import EvaluationTable
 from sweep.storage.records import StudyRecord, load_record
@@ -23,6 +23,7 @@ from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
+from sweep.storage.location import locate_study
 
 class Nemesis:
     # kills a trial's process some time after an evaluation, at the latest when it writes its next checkpoint or model
@@ -58,7 +59,7 @@ class Nemesis:
 
 launcher = LocalLauncher(("sweep.trial",))
 for file, kills in json.loads(sys.argv[1]):
-    plan = plan_study(file)
+    plan = plan_study(locate_study(file))
     nemesis = Nemesis(plan.run_folder, launcher, kills)
     with StopSignal() as stop:
         run_study(plan, watcher=nemesis, stop=stop, launcher=launcher)
@@ -74,7 +75,7 @@ DEADLINE_S = 600.0
 
 
 def read(file: Path) -> tuple[StudyRecord, EvaluationTable]:
-    storage = open_storage_read_only(plan_study(file).run_folder.database)
+    storage = open_storage_read_only(RunFolder.beside(file).database)
     table = EvaluationTable(storage.engine, writable=False)
     return load_record(storage, table), table
 
@@ -126,7 +127,7 @@ def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bi
 def figures(file: Path) -> list[tuple[float, ...]]:
     """What is measured at each evaluation of trials and does not come in steps: losses, cosines, norm, rate."""
     columns = "progress, loss, positive_mean, negative_mean, validation_loss, gradient_norm, learning_rate"
-    with contextlib.closing(sqlite3.connect(plan_study(file).run_folder.database)) as connection:
+    with contextlib.closing(sqlite3.connect(RunFolder.beside(file).database)) as connection:
         return connection.execute(
             f"SELECT {columns} FROM evaluations WHERE trial >= 0 AND split = 'dev' ORDER BY trial, progress"
         ).fetchall()

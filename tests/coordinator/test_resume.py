@@ -27,8 +27,10 @@ from sweep.errors import StorageError
 from sweep.launch import InlineLauncher
 from sweep.messages import Cosines, Evaluation, Report
 from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage
 from sweep.storage.evaluations import EvaluationTable
+from sweep.storage.location import locate_study
 from sweep.storage.records import StudyRecord
 from sweep.testing import write_toy_study
 
@@ -66,7 +68,7 @@ def test_a_study_whose_coordinator_is_killed_again_and_again_ends_whole(
             end_group(process.pid)
         process.wait()
         check_gone(process)
-        if plan_study(file).run_folder.database.exists() and kill % 2:
+        if RunFolder.beside(file).database.exists() and kill % 2:
             open_study(file)
     record = finish(start, file)
     assert len(record.trials) == 4
@@ -150,8 +152,8 @@ def test_a_signal_while_the_study_is_prepared_leaves_nothing(tmp_path: Path, sta
     os.kill(process.pid, signal.SIGTERM)
     process.communicate(timeout=60)
     check_gone(process)
-    if process.returncode == 143 and not plan_study(file).run_folder.database.exists():
-        assert not plan_study(file).run_folder.path.exists()
+    if process.returncode == 143 and not RunFolder.beside(file).database.exists():
+        assert not RunFolder.beside(file).path.exists()
     set_script(file)
     run(file)
     check_finished(file)
@@ -204,7 +206,9 @@ def test_a_trial_is_not_at_fault_where_its_run_was_cut_off_before_it_had_a_proce
     file = write_study(tmp_path, trials=1, step_s=0.0)
     for kind in ("start", "adopt", "adopt", "adopt"):
         with pytest.raises(CutOffError, match="cut off"), StopSignal() as stop:
-            run_study(plan_study(file), watcher=CutOff(kind), stop=stop, jobs=JOBS, launcher=InlineLauncher())
+            run_study(
+                plan_study(locate_study(file)), watcher=CutOff(kind), stop=stop, jobs=JOBS, launcher=InlineLauncher()
+            )
     run(file)
     assert check_finished(file).trials[0].attributes["interruptions"] == 1
 
@@ -213,7 +217,9 @@ def test_a_trial_is_not_at_fault_where_its_coordinator_was_ended_by_a_full_disk(
     file = write_study(tmp_path, trials=2, step_s=0.0)
     for _ in range(4):  # more often than a trial may be interrupted without progress
         with pytest.raises(StorageError, match="No space left on device"), StopSignal() as stop:
-            run_study(plan_study(file), watcher=FullOutput(), stop=stop, jobs=JOBS, launcher=InlineLauncher())
+            run_study(
+                plan_study(locate_study(file)), watcher=FullOutput(), stop=stop, jobs=JOBS, launcher=InlineLauncher()
+            )
     run(file)
     record = check_finished(file)
     assert [trial.attributes.get("interruptions", 0) for trial in record.trials] == [0, 0]
@@ -243,8 +249,8 @@ VALUES = {
 
 def enqueue(file: Path) -> optuna.Study:
     """The study with a trial in its queue, as the coordinator enqueues it."""
-    study = optuna.load_study(study_name="toy", storage=open_storage(plan_study(file).run_folder.database))
-    params = plan_study(file).space.params(VALUES)
+    study = optuna.load_study(study_name="toy", storage=open_storage(RunFolder.beside(file).database))
+    params = plan_study(locate_study(file)).space.params(VALUES)
     attributes = {"params": params.as_dict(), "batch_size": 8, "steps": 40, "seed": 0, "start": 0, "start_values": {}}
     study.enqueue_trial(VALUES, user_attrs=attributes)
     return study
@@ -253,7 +259,7 @@ def enqueue(file: Path) -> optuna.Study:
 def check_adopted(file: Path) -> StudyRecord:
     record = check_finished(file)
     assert len(record.trials) == 4
-    assert record.trials[2].params == plan_study(file).space.params(VALUES)
+    assert record.trials[2].params == plan_study(locate_study(file)).space.params(VALUES)
     assert record.trials[2].state == "complete"
     assert open_study(file)[0].trials[2].params == VALUES
     return record
@@ -270,7 +276,7 @@ def test_a_trial_killed_between_its_start_and_its_settings_gets_those_it_was_enq
     begun: Path, known: int
 ) -> None:
     study = enqueue(begun)
-    distributions = plan_study(begun).space.distributions
+    distributions = plan_study(locate_study(begun)).space.distributions
     study.ask({name: distributions[name] for name in list(VALUES)[:known]})
     assert len(open_study(begun)[0].trials[2].params) == known
     run(begun)
@@ -288,7 +294,7 @@ def test_a_trial_that_was_never_started_keeps_its_settings_when_the_range_is_nar
 
 def test_a_measurement_that_optuna_never_saw_is_reported_again_and_stands(begun: Path) -> None:
     study = enqueue(begun)
-    study.ask(plan_study(begun).space.distributions)
+    study.ask(plan_study(locate_study(begun)).space.distributions)
     cosines = Cosines(mean=0.5, p5=0.1, p95=0.9)
     values = [0.5 + index / 1000 for index in range(60)]
     evaluation = Evaluation(
@@ -318,9 +324,9 @@ def test_a_measurement_that_optuna_never_saw_is_reported_again_and_stands(begun:
 
 def test_what_a_crash_kept_from_being_deleted_is_deleted_at_the_next_start(begun: Path) -> None:
     rewrite(begun, "trials = 4", "trials = 2")  # its last trial has ended, and its models were not judged yet
-    with contextlib.closing(sqlite3.connect(plan_study(begun).run_folder.database)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(RunFolder.beside(begun).database)) as connection, connection:
         connection.execute("DELETE FROM evaluations WHERE split = 'test'")
-    folder = plan_study(begun).run_folder
+    folder = RunFolder.beside(begun)
     for left in (folder.checkpoint(0, 4), folder.peak_model(1, 200), folder.trial(0) / "step-00000008.partial"):
         left.mkdir(parents=True, exist_ok=True)
         (left / "weights").write_bytes(b"left behind")
@@ -330,7 +336,7 @@ def test_what_a_crash_kept_from_being_deleted_is_deleted_at_the_next_start(begun
 
 
 def test_a_base_model_that_is_no_longer_whole_is_made_again(begun: Path) -> None:
-    base = plan_study(begun).run_folder.base_model
+    base = RunFolder.beside(begun).base_model
     (base / "ndcg.json").write_text("0.1")
     _, recorder = run(begun)
     assert len(recorder.texts("prepare")) == 2

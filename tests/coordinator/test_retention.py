@@ -11,7 +11,6 @@ from scripted import Recorder, open_study, run
 from sweep.coordinator.events import tell_to
 from sweep.coordinator.retention import GIB, Keeper, check_disk, folder_bytes, plan_kept
 from sweep.errors import DeviceError
-from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.settings.study_file import CheckpointsSpec
 from sweep.testing import write_toy_study
@@ -64,7 +63,7 @@ def test_a_model_is_set_aside_where_a_crash_left_one_of_that_name(tmp_path: Path
 
 def models_on_disk(file: Path) -> dict[int, float]:
     """NDCG of every model that is kept, by trial."""
-    found = plan_study(file).run_folder.checkpoints.glob("*/peak-*/ndcg.json")
+    found = RunFolder.beside(file).checkpoints.glob("*/peak-*/ndcg.json")
     return {int(path.parts[-3].removeprefix("trial-")): json.loads(path.read_text()) for path in found}
 
 
@@ -76,7 +75,7 @@ def test_the_peak_models_of_the_best_trials_of_the_study_are_kept_and_nothing_el
     ranked = [trial for trial in record.leaderboard() if trial.number != record.best.number]
     expected = [record.best, *ranked][:keep]
     assert models_on_disk(file) == pytest.approx({trial.number: trial.peak.ndcg for trial in expected})
-    folders = [path for path in plan_study(file).run_folder.checkpoints.glob("*/*") if path.is_dir()]
+    folders = [path for path in RunFolder.beside(file).checkpoints.glob("*/*") if path.is_dir()]
     assert len(folders) == keep
     assert len(recorder.texts("delete")) >= 6
     assert all("MiB)" in text for text in recorder.texts("delete"))
@@ -85,7 +84,7 @@ def test_the_peak_models_of_the_best_trials_of_the_study_are_kept_and_nothing_el
 def test_a_limit_on_the_disk_is_kept_to_by_letting_the_worst_models_go(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={}, budget={"trials": 6}, checkpoints={"keep": 5})
     run(file)
-    folder = plan_study(file).run_folder
+    folder = RunFolder.beside(file)
     sizes = {number: folder_bytes(next(folder.trial(number).glob("peak-*"))) for number in models_on_disk(file)}
     assert len(sizes) == 5
     base = folder_bytes(folder.base_model)

@@ -16,7 +16,9 @@ from sweep.coordinator.slots import Slot, check_room, find_slots
 from sweep.errors import DeviceError, ModelError, StorageError, StudyLockedError, SweepError
 from sweep.launch import InlineLauncher, LocalLauncher
 from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
 from sweep.settings.study_file import WorkersSpec
+from sweep.storage.location import locate_study
 from sweep.storage.lock import StudyLock
 from sweep.testing import write_toy_study
 
@@ -197,12 +199,12 @@ def test_a_study_on_a_device_that_is_not_there_leaves_nothing(tmp_path: Path) ->
     file = write_toy_study(tmp_path, script={}, workers={"devices": [0]})
     with pytest.raises(DeviceError, match="there is no CUDA device 0"):
         run(file)
-    assert not plan_study(file).run_folder.path.exists()
+    assert not RunFolder.beside(file).path.exists()
 
 
 def start_without_model(file: Path) -> None:
     """Starts a study whose base model goes away after it was planned."""
-    plan = plan_study(file)
+    plan = plan_study(locate_study(file))
     shutil.rmtree(file.parent / "model")
     with StopSignal() as stop:
         from scripted import Recorder
@@ -232,7 +234,7 @@ def test_a_crash_while_the_study_is_prepared_names_a_log_that_is_there(tmp_path:
     with pytest.raises(JobFailedError, match="RuntimeError: scripted crash; see ") as error:
         run(file, jobs="broken_jobs")
     assert error.value.exit_code == 1
-    assert str(error.value).endswith(str(plan_study(file).run_folder.log(None)))
+    assert str(error.value).endswith(str(RunFolder.beside(file).log(None)))
     run(file)
     check_finished(file)
 
@@ -241,7 +243,7 @@ def test_a_study_that_another_coordinator_runs_is_left_alone(tmp_path: Path) -> 
     file = write_toy_study(tmp_path, script={}, budget={"trials": 1})
     run(file)
     rewrite(file, "trials = 1", "trials = 2")
-    folder = plan_study(file).run_folder
+    folder = RunFolder.beside(file)
     before = folder.database.read_bytes()
     with StudyLock(folder.lock), pytest.raises(StudyLockedError, match="this study is being run by process"):
         run(file)

@@ -14,7 +14,9 @@ from sweep.coordinator.run import run_study
 from sweep.errors import StudyEndedError, StudyFileError
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
 from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 
@@ -39,7 +41,7 @@ def test_each_trial_runs_in_a_process_of_its_own_with_the_same_result(tmp_path: 
     first, second = check_finished(inline), check_finished(local)
     assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]
     assert [trial.peak for trial in first.trials] == [trial.peak for trial in second.trials]
-    assert all(plan_study(local).run_folder.log(trial.number).is_file() for trial in second.trials)
+    assert all(RunFolder.beside(local).log(trial.number).is_file() for trial in second.trials)
 
 
 def test_a_raised_budget_goes_on(folder: Path) -> None:
@@ -56,22 +58,22 @@ def test_a_raised_budget_goes_on(folder: Path) -> None:
 def test_a_finished_study_is_left_as_it_is_and_starts_no_job(folder: Path) -> None:
     file = write_toy_study(folder, script={}, budget={"trials": 3})
     run(file)
-    content = plan_study(file).run_folder.database.read_bytes()
+    content = RunFolder.beside(file).database.read_bytes()
     record, recorder = run(file, jobs="no.such.module")
     assert recorder.events == []
     assert record.counted == 3
-    assert plan_study(file).run_folder.database.read_bytes() == content
+    assert RunFolder.beside(file).database.read_bytes() == content
 
 
 def test_a_budget_below_the_trials_that_are_finished_is_refused_and_nothing_is_lost(folder: Path) -> None:
     file = write_toy_study(folder, script={}, budget={"trials": 3})
     run(file)
-    content = plan_study(file).run_folder.database.read_bytes()
+    content = RunFolder.beside(file).database.read_bytes()
     rewrite(file, "trials = 3", "trials = 1")
     with pytest.raises(StudyFileError, match=r"budget\.trials: 1 is below the 3 trials that are finished") as refused:
         run(file, jobs="no.such.module")
     assert refused.value.exit_code == 2
-    assert plan_study(file).run_folder.database.read_bytes() == content
+    assert RunFolder.beside(file).database.read_bytes() == content
 
 
 def test_what_is_recorded_of_a_trial(folder: Path) -> None:
@@ -82,7 +84,7 @@ def test_what_is_recorded_of_a_trial(folder: Path) -> None:
     for trial, frozen in zip(record.trials, study.trials, strict=True):
         params = trial.params
         assert params is not None
-        assert params == plan_study(file).space.params(frozen.params)
+        assert params == plan_study(locate_study(file)).space.params(frozen.params)
         assert frozen.user_attrs["batch_size"] == params.batch_size
         assert frozen.user_attrs["effective_learning_rate"] == params.effective_learning_rate
         assert frozen.user_attrs["steps"] == 320 // params.batch_size
@@ -204,7 +206,7 @@ def test_three_failures_in_a_row_end_the_study_and_run_again_once_mended(folder:
         run(file)
     assert ended.value.exit_code == 1
     assert "RuntimeError: scripted failure" in str(ended.value)
-    assert str(plan_study(file).run_folder.log(4)) in str(ended.value)
+    assert str(RunFolder.beside(file).log(4)) in str(ended.value)
     assert "\n" not in str(ended.value)
     record = open_study(file)[2]
     assert record.counted == 2
@@ -332,7 +334,7 @@ def test_several_slots_share_one_budget(folder: Path) -> None:
     recorder = Recorder()
     with StopSignal() as stop:
         run_study(
-            plan_study(file),
+            plan_study(locate_study(file)),
             watcher=recorder,
             stop=stop,
             jobs="three_devices",

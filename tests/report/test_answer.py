@@ -14,6 +14,7 @@ from sweep.metrics import paired_interval
 from sweep.report.answer import Answer, find_answer
 from sweep.status import Standing, read_standing
 from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.location import locate_study
 from sweep.storage.records import BUDGET_TRIALS, TrialRecord
 from sweep.study import Study
 
@@ -134,4 +135,4 @@ def test_a_default_that_is_the_best_or_unknown_or_not_judged_is_said(study: Stud
 
 def test_an_answer_needs_a_study(tmp_path: Path) -> None:
     with pytest.raises(SweepError, match="there is no such file"):
-        read_standing(tmp_path / "none.toml")
+        read_standing(locate_study(tmp_path / "none.toml"))

@@ -82,7 +82,8 @@ def hostile(study: Study) -> Study:
         study.standing, record=record, spec=spec.model_copy(update={"data": data, "model": model})
     )
     runs = [dataclasses.replace(run, slot=HOSTILE, device=HOSTILE) for run in study.runs]
-    return dataclasses.replace(study, standing=standing, runs=runs, file=Path(f"{HOSTILE}.toml".replace("/", "")))
+    location = dataclasses.replace(study.location, file=Path(f"{HOSTILE}.toml".replace("/", "")))
+    return dataclasses.replace(study, location=location, standing=standing, runs=runs)
 
 
 def test_hostile_names_and_notes_are_shown_as_text(study: Study) -> None:

@@ -16,6 +16,7 @@ from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.report.showcase import choose_figures, exhibit, write_note
 from sweep.status import open_reading
+from sweep.storage.location import locate_study
 from sweep.storage.remarks import MAX_FIGURE_BYTES
 from sweep.study import Study
 from sweep.testing import write_toy_study
@@ -59,14 +60,14 @@ def test_a_finished_study_has_the_note_and_the_figures_in_its_database(tmp_path:
     file = write_toy_study(tmp_path, script={}, budget={"trials": 2}, space={"start": START[1:3]})
     with StopSignal() as stop:
         run_study(
-            plan_study(file),
+            plan_study(locate_study(file)),
             watcher=Recorder(),
             stop=stop,
             jobs="sweep.testing",
             launcher=InlineLauncher(),
             exhibit=lambda target: exhibit(target, open_study(file), []),
         )
-    with open_reading(file) as reading:
+    with open_reading(locate_study(file)) as reading:
         (study,) = reading.storage.get_all_studies()
         attributes = study.system_attrs
     note = read_note(attributes)
@@ -81,7 +82,7 @@ def test_a_study_without_a_trial_has_a_note_and_no_figure(untried: Study) -> Non
 
 
 def test_a_running_study_has_a_note_with_its_leaderboard(study: Study) -> None:
-    with open_reading(study.file) as reading:
+    with open_reading(locate_study(study.file)) as reading:
         (found,) = reading.storage.get_all_studies()
     note = read_note(found.system_attrs)
     assert "12 of 12 trials have ended; the untrained model has 0.5000." in note

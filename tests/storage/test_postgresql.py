@@ -16,7 +16,7 @@ from postgres import PostgresServer
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.errors import StorageError
 from sweep.run_folder import RunFolder
-from sweep.storage.place import PostgresPlace, Waiting, hold_study
+from sweep.storage.location import PostgresLocation, Waiting, hold_study
 from sweep.storage.postgresql import Connector, PostgresAddress, name_schema, parse_address
 
 SECRET = "s3cr3t"
@@ -107,7 +107,7 @@ def test_a_wrong_password_is_one_line_at_once_and_is_not_repeated(guarded: Postg
 
 
 def test_a_user_who_may_make_no_schema_is_told_so_in_one_line(guarded: PostgresAddress, tmp_path: Path) -> None:
-    place = PostgresPlace(guarded, "not allowed", RunFolder(tmp_path))
+    place = PostgresLocation(guarded, "not allowed", RunFolder(tmp_path))
     with (
         pytest.raises(StorageError, match=r"\A.*: permission denied for database .*\Z"),
         hold_study(place, waiting=Waiting()),
@@ -136,7 +136,7 @@ def mortal() -> Iterator[PostgresServer]:
 
 
 def test_a_study_goes_on_after_its_server_was_killed_and_started_again(mortal: PostgresServer, tmp_path: Path) -> None:
-    place = PostgresPlace(mortal.address(), "killed", RunFolder(tmp_path))
+    place = PostgresLocation(mortal.address(), "killed", RunFolder(tmp_path))
     said: list[str] = []
     with hold_study(place, waiting=Waiting(tell=said.append)) as held:
         ledger = Ledger(held.storage, "toy")
@@ -198,7 +198,7 @@ def test_nobody_waits_for_a_server_who_was_told_to_stop(mortal: PostgresServer) 
 
 
 def test_many_studies_share_a_database_and_none_sees_another(postgres: PostgresServer, tmp_path: Path) -> None:
-    places = [PostgresPlace(postgres.address(), f"shared {name}", RunFolder(tmp_path / name)) for name in ("a", "b")]
+    places = [PostgresLocation(postgres.address(), f"shared {name}", RunFolder(tmp_path / name)) for name in ("a", "b")]
     for place in places:
         place.folder.path.mkdir()
     with hold_study(places[0], waiting=Waiting()) as first, hold_study(places[1], waiting=Waiting()) as second:

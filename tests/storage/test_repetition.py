@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.run_folder import RunFolder
-from sweep.storage.place import PostgresPlace, Waiting, hold_study
+from sweep.storage.location import PostgresLocation, Waiting, hold_study
 from sweep.storage.postgresql import Connector, open_postgres
 from sweep.storage.records import StudyRecord
 from sweep.storage.repetition import ATTEMPTS, repeat
@@ -69,7 +69,7 @@ class LosingConnector(Connector):
     fatal: int | None = None
     is_committed = False
 
-    def __init__(self, place: PostgresPlace) -> None:
+    def __init__(self, place: PostgresLocation) -> None:
         super().__init__(
             place.address, schema=place.schema, read_only=False, tell=lambda _: None, is_ended=lambda: False
         )
@@ -93,7 +93,7 @@ class LosingConnector(Connector):
         return connection
 
 
-def write_study(connect: Connector, place: PostgresPlace) -> tuple[StudyRecord, list[Any], list[Any]]:
+def write_study(connect: Connector, place: PostgresLocation) -> tuple[StudyRecord, list[Any], list[Any]]:
     """A whole small study: begun, two trials, one finished and one adopted; what Optuna and we hold of it."""
     storage = open_postgres(connect, where=place)
     ledger = Ledger(storage, "toy")
@@ -127,7 +127,7 @@ def test_a_study_is_the_same_whichever_commit_loses_its_connection(
     postgres: PostgresServer, tmp_path: Path, is_committed: bool
 ) -> None:
     def write(fatal: int | None) -> tuple[tuple[StudyRecord, list[Any], list[Any]], int]:
-        place = PostgresPlace(postgres.address(), f"losing {next(NUMBERS)}", RunFolder(tmp_path))
+        place = PostgresLocation(postgres.address(), f"losing {next(NUMBERS)}", RunFolder(tmp_path))
         with hold_study(place, waiting=Waiting()):
             connect = LosingConnector(place)
             connect.fatal, connect.is_committed = fatal, is_committed

@@ -1,4 +1,4 @@
-"""StudyPlace: where a study's database is, a SQLite file beside its study file or a PostgreSQL server."""
+"""StudyLocation: where a study is, its file and its database (SQLite beside the file, or a PostgreSQL server)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import functools
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.run_folder import RunFolder
-from sweep.settings.study_file import StudySpec
+from sweep.settings.study_file import StudySpec, load_study
 from sweep.storage.database import open_storage, open_storage_read_only
 from sweep.storage.journal import Journal
 from sweep.storage.lock import Holder, StudyLock, find_holder
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sweep.storage.postgresql import Connector, PostgresAddress
 
 STORAGE_VARIABLE = "SWEEP_STORAGE"
-"""Environment variable that names a PostgreSQL database; the place for an address with a password."""
+"""Environment variable that names a PostgreSQL database; the one for an address with a password."""
 
 
 def _say_nothing(_: str) -> None:
@@ -54,7 +55,7 @@ class Lock(Protocol):
         """Raises StudyLockedError where it has it no longer."""
 
 
-class StudyPlace(Protocol):
+class DatabaseLocation(Protocol):
     """Where a study's database is. Its text is what may be shown of it."""
 
     def exists(self) -> bool:
@@ -74,7 +75,7 @@ class StudyPlace(Protocol):
 
 
 @dataclass(frozen=True)
-class SqlitePlace:
+class SqliteLocation:
     """A SQLite file in the run folder.
 
     Attributes:
@@ -111,7 +112,7 @@ class SqlitePlace:
 
 
 @dataclass(frozen=True)
-class PostgresPlace:
+class PostgresLocation:
     """A schema of its own on a PostgreSQL server.
 
     Attributes:
@@ -181,20 +182,20 @@ class HeldStudy:
     """A study that this process holds: its one writer, opened when it is first asked for.
 
     Args:
-        place: Where it is.
+        database: Where its database is.
         lock: The lock on it.
         waiting: How a server that is gone is waited for.
     """
 
-    def __init__(self, place: StudyPlace, lock: Lock, waiting: Waiting) -> None:
-        self._place = place
+    def __init__(self, database: DatabaseLocation, lock: Lock, waiting: Waiting) -> None:
+        self._database = database
         self._lock = lock
         self._waiting = waiting
 
     @functools.cached_property
     def storage(self) -> StudyStorage:
         """Its database, made if it is not there."""
-        return self._place.open(self._lock, self._waiting)
+        return self._database.open(self._lock, self._waiting)
 
     def close(self) -> None:
         """Closes the database, where it was opened."""
@@ -203,32 +204,64 @@ class HeldStudy:
 
 
 @contextlib.contextmanager
-def hold_study(place: StudyPlace, *, waiting: Waiting) -> Iterator[HeldStudy]:
+def hold_study(database: DatabaseLocation, *, waiting: Waiting) -> Iterator[HeldStudy]:
     """Holds a study for the life of a ``with`` block.
 
     Raises:
         StudyLockedError: If another coordinator holds it.
         StorageError: If its database, or its folder, cannot be reached.
     """
-    with place.lock(waiting) as lock, contextlib.closing(HeldStudy(place, lock, waiting)) as held:
+    with database.lock(waiting) as lock, contextlib.closing(HeldStudy(database, lock, waiting)) as held:
         yield held
 
 
-def find_place(
-    file: Path | str, spec: StudySpec, *, storage: str | None = None, environment: Mapping[str, str] = os.environ
-) -> StudyPlace:
-    """Where the database of a study is: as the command says, else the environment, else its file, else beside it.
+@dataclass(frozen=True, kw_only=True)
+class StudyLocation:
+    """Where a study is, and what its file says; made once, and everything that reads or writes the study takes it.
+
+    Attributes:
+        file: The study file, as it was named.
+        spec: What the file says.
+        run_folder: What the study leaves behind.
+        database: Where its database is.
+        option: The address that a command was given with ``--storage``, which holds no password.
+    """
+
+    file: Path
+    spec: StudySpec = field(repr=False)
+    run_folder: RunFolder
+    database: DatabaseLocation
+    option: str | None = None
+
+    @property
+    def arguments(self) -> str:
+        """The words that name the study to another command, as a shell takes them."""
+        return shlex.join([str(self.file), *(("--storage", self.option) if self.option else ())])
+
+
+def locate_study(
+    file: Path | str, *, storage: str | None = None, environment: Mapping[str, str] = os.environ
+) -> StudyLocation:
+    """Where a study is, whose database is as the command says, else the environment, else its file, else beside it.
 
     Args:
         file: The study file.
-        spec: What it says.
         storage: What the command was given with ``--storage``.
         environment: The environment.
 
     Raises:
-        SweepError: If an address is no PostgreSQL address, or stands with its password where others can read it.
+        SweepError: If the file does not hold, or an address is no PostgreSQL address, or stands with its password where
+            others can read it.
     """
-    folder = RunFolder.beside(file)
+    spec, folder = load_study(file), RunFolder.beside(file)
+    address = _find_address(file, spec, storage, environment)
+    database = SqliteLocation(folder) if address is None else PostgresLocation(address, spec.name, folder)
+    return StudyLocation(file=Path(file), spec=spec, run_folder=folder, database=database, option=storage)
+
+
+def _find_address(
+    file: Path | str, spec: StudySpec, storage: str | None, environment: Mapping[str, str]
+) -> PostgresAddress | None:
     given = environment.get(STORAGE_VARIABLE) or None
     if storage is not None:
         address = _parse(storage, "--storage", StorageError)
@@ -237,20 +270,20 @@ def find_place(
                 "--storage: holds a password, which every user of this machine can read in the list of processes; give"
                 f" the address in {STORAGE_VARIABLE}, or the password in PGPASSWORD or ~/.pgpass"
             )
-    elif given is not None:
-        address = _parse(given, STORAGE_VARIABLE, StorageError)
-    elif spec.storage.url is not None:
-        address = _parse(spec.storage.url, "storage.url", lambda line: StudyFileError(file, line))
-        if address.has_password:
-            raise StudyFileError(
-                file,
-                f"holds a password, which does not belong in a file that is shared; give the address in"
-                f" {STORAGE_VARIABLE}, or the password in PGPASSWORD or ~/.pgpass",
-                key="storage.url",
-            )
-    else:
-        return SqlitePlace(folder)
-    return PostgresPlace(address, spec.name, folder)
+        return address
+    if given is not None:
+        return _parse(given, STORAGE_VARIABLE, StorageError)
+    if spec.storage.url is None:
+        return None
+    address = _parse(spec.storage.url, "storage.url", lambda line: StudyFileError(file, line))
+    if address.has_password:
+        raise StudyFileError(
+            file,
+            f"holds a password, which does not belong in a file that is shared; give the address in"
+            f" {STORAGE_VARIABLE}, or the password in PGPASSWORD or ~/.pgpass",
+            key="storage.url",
+        )
+    return address
 
 
 def _parse(url: str, source: str, make_error: Callable[[str], SweepError]) -> PostgresAddress:
