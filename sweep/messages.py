@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.progress import PlannedEvaluation
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.settings.study_file import StudySpec
 
 FloatArray = NDArray[np.float32]

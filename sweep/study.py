@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sweep.progress import warmup_end
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.status import Standing, open_reading
 from sweep.stopping.recorded import RecordedRun
 from sweep.storage.evaluations import UNTRAINED

@@ -34,7 +34,7 @@ from sweep.messages import (
 from sweep.metrics import count_cosines
 from sweep.progress import WHOLE
 from sweep.run_folder import RunFolder
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import newest_whole, publish, remove
 
 SCRIPT = "script.json"

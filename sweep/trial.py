@@ -31,7 +31,7 @@ from sweep.messages import (
     TrialResult,
 )
 from sweep.run_folder import RunFolder
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import newest_whole, remove
 from sweep.training.devices import (
     choose_micro_batch,

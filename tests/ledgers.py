@@ -9,7 +9,8 @@ from sweep.messages import Cosines, Evaluation, Report
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import SpaceSpec
 
-DISTRIBUTIONS = SearchSpace(SpaceSpec()).distributions
+SPACE = SearchSpace(SpaceSpec())
+DISTRIBUTIONS = SPACE.distributions
 VALUES = {
     "learning_rate": 1e-4,
     "warmup_ratio": 0.1,

@@ -15,7 +15,7 @@ from sweep.data import load_collection, plan_judged
 from sweep.messages import Assignment, JudgeTask, Report, StudyTask, Verdict
 from sweep.progress import plan_evaluations
 from sweep.run_folder import RunFolder
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.settings.study_file import load_study
 from sweep.testing import write_toy_study
 from sweep.training.checkpoint import newest_whole, verify

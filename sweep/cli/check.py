@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from sweep.data import count_shared_documents
 from sweep.launch import LocalLauncher
 from sweep.messages import Assignment
 from sweep.plan import StudyPlan, plan_study
-from sweep.settings.study_file import DropOffSpec, FloatRange, StoppingSpec
+from sweep.settings.dimensions import SHOWN, Dimension
+from sweep.settings.ranges import FloatRange, Setting, ends
+from sweep.settings.space import LOG2_BATCH_SIZE
+from sweep.settings.study_file import DropOffSpec, StoppingSpec
 from sweep.storage.location import StudyLocation
 from sweep.worker import Job
 
@@ -53,13 +57,17 @@ def _describe_space(plan: StudyPlan) -> Iterator[str]:
     smallest, largest = space.batch_sizes[0], space.batch_sizes[-1]
     yield f"Study:    {plan.spec.name}, {plan.spec.budget.trials} trials of {plan.spec.budget.examples:,} examples"
     yield f"Model:    {plan.spec.model.base} ({plan.revision[:12]})"
-    yield f"Space:    learning rate {_range(space.learning_rate)}, rule {space.learning_rate_rule}"
-    for rate in sorted({_ends(space.learning_rate)[0], _ends(space.learning_rate)[1]}):
+    shown = [f"{one.label} {_describe_setting(one, getattr(space, one.name))}" for one in SHOWN]
+    yield from textwrap.wrap("Space:    " + "; ".join(shown), 110, subsequent_indent=" " * 10)
+    yield f"          learning-rate rule {space.learning_rate_rule}; {len(space.start)} start points"
+    for rate in sorted({*ends(space.learning_rate)}):
         low, high = spec.effective_learning_rate(rate, smallest), spec.effective_learning_rate(rate, largest)
         yield f"          {rate:.2e} is effectively {low:.2e} at batch {smallest} and {high:.2e} at batch {largest}"
-    yield f"          warm-up {_range(space.warmup_ratio)}; batch {', '.join(map(str, space.batch_sizes))}"
-    yield f"          scale {_range(space.scale)}; scheduler {', '.join(space.scheduler)}"
-    yield f"          {len(space.start)} start points; format {', '.join(space.data_format)}"
+
+
+def _describe_setting(dimension: Dimension, setting: Setting) -> str:
+    is_log = isinstance(setting, FloatRange) and setting.log and dimension.varies(setting)
+    return dimension.describe(setting) + (" (log)" if is_log else "")
 
 
 def _describe_data(plan: StudyPlan) -> Iterator[str]:
@@ -124,14 +132,10 @@ def _describe_cost(plan: StudyPlan, speed: dict[str, float] | None, slots: int) 
 
 def _measure(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSignal) -> dict[str, float]:
     """This machine's speed, measured on a few batches in a folder that is gone afterwards."""
-    batch_size = plan.spec.space.batch_sizes[-1]
-    values = {
-        "learning_rate": _ends(plan.spec.space.learning_rate)[0],
-        "warmup_ratio": 0.0,
-        "log2_batch_size": batch_size.bit_length() - 1,
-        "data_format": plan.spec.space.data_format[-1],
-        "scale": _ends(plan.spec.space.scale)[0],
-        "scheduler": plan.spec.space.scheduler[0],
+    space = plan.spec.space
+    values = plan.space.lowest() | {
+        LOG2_BATCH_SIZE: space.batch_sizes[-1].bit_length() - 1,
+        "data_format": space.data_format[-1],
     }
     with tempfile.TemporaryDirectory() as folder:
         task = Assignment(
@@ -153,14 +157,3 @@ def _measure(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSig
         )
         speed: dict[str, float] = run_job(launcher, job, stop=stop)
     return speed
-
-
-def _ends(setting: FloatRange | float) -> tuple[float, float]:
-    return (setting.low, setting.high) if isinstance(setting, FloatRange) else (setting, setting)
-
-
-def _range(setting: FloatRange | float) -> str:
-    low, high = _ends(setting)
-    if low == high:
-        return f"{low:g}"
-    return f"{low:g} to {high:g}" + (" (log)" if isinstance(setting, FloatRange) and setting.log else "")

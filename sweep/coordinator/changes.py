@@ -13,9 +13,13 @@ from optuna.storages import RDBStorage
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyChangedError
+from sweep.settings.dimensions import DIMENSIONS, add_older
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SPEC, SPEC_NOW
+
+CHOICES = tuple(f"space.{one.name}" for one in DIMENSIONS if one.kind == "choice")
+"""Lists of choices: Optuna cannot widen them."""
 
 SETTLED = (
     "seed",
@@ -23,8 +27,7 @@ SETTLED = (
     "data",
     "evaluation",
     "budget.examples",
-    "space.data_format",
-    "space.scheduler",
+    *CHOICES,
     "space.learning_rate_rule",
 )
 """What every trial of a study must share, so that trials can be compared; the rest may change between runs."""
@@ -50,7 +53,7 @@ def find_changes(attributes: Mapping[str, Any], spec: StudySpec) -> list[Change]
         attributes: User attributes of the study.
         spec: What the file says now.
     """
-    last = StudySpec.model_validate(attributes.get(SPEC_NOW, attributes[SPEC])).model_dump(mode="json")
+    last = _read_spec(attributes.get(SPEC_NOW, attributes[SPEC])).model_dump(mode="json")
     return [Change(*found) for found in _differences("", last, spec.model_dump(mode="json"))]
 
 
@@ -87,18 +90,18 @@ def check_unchanged(
         StorageError: If what the study began with cannot be read.
     """
     try:
-        began = StudySpec.model_validate(attributes[SPEC])
+        began = _read_spec(attributes[SPEC])
     except ValidationError as error:
         raise StorageError(f"{file}: its study was begun by another version of this program") from error
     old, new = began.model_dump(mode="json"), spec.model_dump(mode="json")
     for key in SETTLED:
         for leaf, before, after in find_differences(key, old, new):
             raise StudyChangedError(file, key=leaf, old=before, new=after)
-    scales = SearchSpace(began.space).distributions, SearchSpace(spec.space).distributions
-    for name, distribution in scales[0].items():
-        before, after = getattr(distribution, "log", None), getattr(scales[1][name], "log", None)
-        if before != after:
-            raise StudyChangedError(file, key=f"space.{name}.log", old=before, new=after)
+    before, after = SearchSpace(began.space).distributions, SearchSpace(spec.space).distributions
+    for one in DIMENSIONS:
+        was, now = (getattr(found[one.parameter], "log", None) for found in (before, after))
+        if was != now:
+            raise StudyChangedError(file, key=f"space.{one.name}.log", old=was, new=now)
     for key, attribute, now in (
         ("model.base", BASE_MODEL, revision),
         ("data.collection", COLLECTION_HASH, collection_hash),
@@ -110,6 +113,11 @@ def check_unchanged(
 def find_differences(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """The leaves below a key in which two study files differ: (key, old, new)."""
     return _differences(key, _lookup(old, key), _lookup(new, key))
+
+
+def _read_spec(stored: Mapping[str, Any]) -> StudySpec:
+    """What a study's attributes say of its file; a dimension that is newer is fixed to its value from before."""
+    return StudySpec.model_validate({**stored, "space": add_older(stored["space"])})
 
 
 def _lookup(tables: Any, key: str) -> Any:

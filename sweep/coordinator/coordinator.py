@@ -162,7 +162,7 @@ class Coordinator:
 
     def _adopt(self) -> None:
         """Takes over what an earlier run left behind; a process of it that is still alive is ended first."""
-        found = self._ledger.adopt_trials(distributions=self._plan.space.distributions, baseline=self.baseline)
+        found = self._ledger.adopt_trials(space=self._plan.space, baseline=self.baseline)
         left = [record for record in found.trials if record.state == "running"]
         for record in left:
             self._end_older_attempt(record.number)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.storage.records import TrialRecord
 
 EventKind = Literal[

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, create_trial
 
-from sweep.coordinator.changes import SETTLED, describe_beginning, find_differences
+from sweep.coordinator.changes import CHOICES, SETTLED, describe_beginning, find_differences
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.limits import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS
 from sweep.errors import StorageError, StudyFileError
@@ -26,7 +26,7 @@ from sweep.training.checkpoint import verify
 FORKED_FROM = "forked_from"
 """Study attribute with the other study's name; and a trial's, with its number there."""
 
-COMPARABLE = tuple(key for key in SETTLED if key not in ("space.data_format", "space.scheduler"))
+COMPARABLE = tuple(key for key in SETTLED if key not in CHOICES)
 """What two studies must share for any trial of one to be compared with those of the other."""
 
 _TAKEN_ATTRIBUTES = (LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS, "parameters")
@@ -112,11 +112,9 @@ def plan_fork(record: StudyRecord, trials: Sequence[FrozenTrial], space: SearchS
 
 
 def _fits(values: Mapping[str, Any], space: SearchSpace) -> bool:
-    distributions = space.distributions
-    if values.keys() != distributions.keys():
-        return False
-    inside = all(holds(distributions[name], value) for name, value in values.items())
-    return inside and space.accepts(space.params(values))
+    distributions, complete = space.distributions, space.complete(values)
+    inside = all(name in distributions and holds(distributions[name], value) for name, value in complete.items())
+    return bool(complete) and inside and space.accepts(space.params(complete))
 
 
 def _check_comparable(old: StudyPlan, new: StudyPlan, attributes: Mapping[str, Any]) -> None:
@@ -146,12 +144,13 @@ def _copy_trials(study: optuna.Study, ledger: Ledger, fork: Fork, space: SearchS
         attributes = {name: value for name, value in trial.user_attrs.items() if name not in ("start", "rerun_of")}
         if attributes.get("start_values") in starts:
             attributes["start"] = starts.index(attributes["start_values"])
+        params = space.complete(trial.params)
         ledger.study.add_trial(
             create_trial(
                 state=trial.state,
                 values=trial.values,
-                params=trial.params,
-                distributions=space.distributions,
+                params=params,
+                distributions={name: one for name, one in space.distributions.items() if name in params},
                 user_attrs={**attributes, FORKED_FROM: trial.number},
                 intermediate_values=trial.intermediate_values,
             )

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState, create_trial
 
 from sweep.messages import Evaluation, Report
+from sweep.settings.space import SearchSpace
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, as_row
 from sweep.storage.records import (
     SPEC,
@@ -182,7 +183,7 @@ class Ledger:
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(values),
-            distributions=dict(distributions),
+            distributions={name: distributions[name] for name in values},
             intermediate_values={0: baseline},
         )
 
@@ -200,7 +201,7 @@ class Ledger:
         self._next_number = number + 1
         return number
 
-    def adopt_trials(self, *, distributions: Mapping[str, BaseDistribution], baseline: float) -> StudyRecord:
+    def adopt_trials(self, *, space: SearchSpace, baseline: float) -> StudyRecord:
         """Takes over the trials that an earlier coordinator left behind, and those that somebody has enqueued.
 
         An enqueued trial gets the parameters it was enqueued with; a measurement that our table has and Optuna's lacks,
@@ -211,7 +212,7 @@ class Ledger:
         """
         with warnings.catch_warnings():  # a setting stands as it was enqueued, in a range that was narrowed since too
             warnings.filterwarnings("ignore", "Fixed parameter", UserWarning)
-            self._adopt_settings(distributions)
+            self._adopt_settings(space)
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             rows = self.table.rows(frozen.number)
             committed = {0: baseline} | {row.progress: row.ndcg for row in rows}
@@ -222,15 +223,17 @@ class Ledger:
             self._open[frozen.number] = _Open(frozen._trial_id, dict(frozen.user_attrs), last, rows)
         return self.record()
 
-    def _adopt_settings(self, distributions: Mapping[str, BaseDistribution]) -> None:
+    def _adopt_settings(self, space: SearchSpace) -> None:
         for _ in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study.ask(dict(distributions))  # takes the oldest waiting trial, as it was enqueued
+            self._study.ask()  # takes the oldest waiting trial
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if distributions.keys() <= frozen.params.keys():
-                continue
-            trial = Trial(self._study, frozen._trial_id)
-            for name in distributions.keys() - frozen.params.keys():
-                _suggest(trial, name, distributions[name])
+            recorded = frozen.user_attrs.get("params")  # else what it lacks is newer than it, and not drawn
+            theirs = {
+                one.parameter: space.distributions[one.parameter]
+                for one in space.dimensions
+                if recorded is None or one.name in recorded
+            }
+            space.suggest(Trial(self._study, frozen._trial_id), theirs)
 
     def begin_run(self, number: int, *, slot: str, device: str, attempt: int) -> None:
         """Writes down that a process of a trial begins."""
@@ -314,16 +317,6 @@ class Ledger:
 
     def _together(self, call: Callable[[], R]) -> R:
         return write_together(self._storage, call)
-
-
-def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
-    """Has a trial take the value it was enqueued with."""
-    if isinstance(distribution, FloatDistribution):
-        trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-    elif isinstance(distribution, IntDistribution):
-        trial.suggest_int(name, distribution.low, distribution.high)
-    elif isinstance(distribution, CategoricalDistribution):
-        trial.suggest_categorical(name, distribution.choices)
 
 
 def _trial_row(number: int, state: str, attributes: Mapping[str, Any], stop_numbers: Mapping[str, Any]) -> TrialRow:

@@ -22,7 +22,7 @@ from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _S
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.errors import SweepError
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.settings.space import LOG2_BATCH_SIZE, SearchSpace, holds
 from sweep.storage.records import StudyRecord, TrialRecord
 
@@ -77,11 +77,12 @@ class Proposer:
         rerun = {trial.attributes.get("rerun_of") for trial in record.trials}
         for trial in record.trials:
             self._strike_start(trial.attributes.get("start_values"))
+            complete = self._space.complete(values[trial.number])
             if trial.is_excused:
                 if trial.number not in rerun:
-                    self._reruns.append((trial.number, dict(values[trial.number])))
-            elif values[trial.number] and trial.state != "fail":
-                self._show(trial, values[trial.number], seen_value(trial, record.baseline))
+                    self._reruns.append((trial.number, complete))
+            elif complete and trial.state != "fail":
+                self._show(trial, complete, seen_value(trial, record.baseline))
 
     def propose(self, number: int, *, largest_batch: int | None = None) -> Proposal:
         """The point of the next trial.
@@ -121,12 +122,14 @@ class Proposer:
         self, number: int, fixed: Mapping[str, Any], origin: Mapping[str, Any], largest_batch: int | None
     ) -> Proposal:
         distributions = _limited(self._space.distributions, largest_batch)
+        everywhere = {name: one for name, one in distributions.items() if name in self._space.unconditional}
         fixed = {name: value for name, value in fixed.items() if holds(distributions[name], value)}
         for attempt in range(MAX_REJECTED):
             self._study.sampler = self._make_sampler(number, attempt)
             if fixed:
                 self._study.enqueue_trial(fixed)
-            trial = self._study.ask(distributions)
+            trial = self._study.ask(everywhere)
+            self._space.suggest(trial, distributions)
             params = self._space.params(trial.params)
             if self._space.accepts(params):
                 self._numbers[number] = trial.number

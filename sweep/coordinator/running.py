@@ -13,7 +13,7 @@ from sweep.coordinator.slots import Slot
 from sweep.messages import Assignment, Report
 from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.storage.records import Peak, TrialRecord
 
 

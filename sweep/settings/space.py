@@ -1,8 +1,9 @@
 """SearchSpace: the only room that reads a range.
 
 It turns the study file's settings into Optuna's distributions, a sampler's values into Params, and start points into
-values. Every setting is one parameter of the Optuna study, a fixed one as a range of a single value, so that it can be
-widened later. The batch size is searched as its base-2 logarithm.
+values, all by the table of dimensions. Every setting is one parameter of the Optuna study, a fixed one as a range of a
+single value, so that it can be widened later; one that does not matter for a trial, by its other settings, is none of
+that trial's.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
 
 from sweep.errors import StudyFileError
-from sweep.settings.params import Params
-from sweep.settings.study_file import FloatRange, SpaceSpec, StartSpec
+from sweep.settings.dimensions import DIMENSIONS, Dimension, Params, StartSpec
+from sweep.settings.ranges import FloatRange, Setting, ends
+from sweep.settings.study_file import SpaceSpec
 
 REFERENCE_BATCH = 64
 """Batch size at which a learning-rate range is meant where a rule scales it."""
@@ -32,36 +35,63 @@ class SearchSpace:
 
     Attributes:
         spec: The settings as the study file has them.
+        dimensions: What there is to search.
+        point: What a point of it is.
     """
 
     spec: SpaceSpec
+    dimensions: tuple[Dimension, ...] = DIMENSIONS
+    point: type[Params] = Params
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's distribution of every parameter, by its name in the Optuna study."""
-        sizes = self.spec.batch_sizes
-        return {
-            "learning_rate": _float_distribution(self.spec.learning_rate, fixed_log=True),
-            "warmup_ratio": _float_distribution(self.spec.warmup_ratio, fixed_log=False),
-            LOG2_BATCH_SIZE: IntDistribution(int(math.log2(sizes[0])), int(math.log2(sizes[-1]))),
-            "data_format": CategoricalDistribution(self.spec.data_format),
-            "scale": _float_distribution(self.spec.scale, fixed_log=False),
-            "scheduler": CategoricalDistribution(self.spec.scheduler),
-        }
+        return {one.parameter: _distribution(one, getattr(self.spec, one.name)) for one in self.dimensions}
+
+    @property
+    def unconditional(self) -> dict[str, BaseDistribution]:
+        """The distributions of the parameters that every trial has."""
+        found = self.distributions
+        return {one.parameter: found[one.parameter] for one in self.dimensions if one.needs is None}
+
+    def suggest(self, trial: Trial, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Has an Optuna trial take a value of each distribution whose parameter it lacks and that matters for it."""
+        for one in self.dimensions:
+            values = trial.params
+            lacks = one.parameter in distributions.keys() - values.keys()
+            if lacks and one.matters(self.settings(values)):
+                _suggest(trial, one.parameter, distributions[one.parameter])
+
+    def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings by name, from the values of all parameters by their names in the Optuna study.
+
+        What a trial that is older than a dimension lacks has its value from before; None where it does not matter.
+        """
+        found: dict[str, Any] = {}
+        for one in self.dimensions:
+            given = one.from_parameter(values[one.parameter]) if one.parameter in values else one.before
+            found[one.name] = given if one.matters(found) else None
+        return found
+
+    def complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a trial with those that it lacks because it is older than a dimension; none stay none."""
+        if not values:
+            return {}
+        settings = self.settings(values)
+        mattering = [one for one in self.dimensions if settings[one.name] is not None]
+        return {one.parameter: one.to_parameter(settings[one.name]) for one in mattering} | dict(values)
+
+    def lowest(self) -> dict[str, Any]:
+        """The values of a point: of every dimension that matters there its smallest number or first choice."""
+        lowest = {one.parameter: one.to_parameter(one.lowest(getattr(self.spec, one.name))) for one in self.dimensions}
+        settings = self.settings(lowest)
+        return {one.parameter: lowest[one.parameter] for one in self.dimensions if settings[one.name] is not None}
 
     def params(self, values: Mapping[str, Any]) -> Params:
         """What training is told, from the values of all parameters by their names in the Optuna study."""
-        batch_size = 2 ** int(values[LOG2_BATCH_SIZE])
-        learning_rate = float(values["learning_rate"])
-        return Params(
-            learning_rate=learning_rate,
-            effective_learning_rate=self.effective_learning_rate(learning_rate, batch_size),
-            warmup_ratio=float(values["warmup_ratio"]),
-            batch_size=batch_size,
-            data_format=str(values["data_format"]),
-            scale=float(values["scale"]),
-            scheduler=values["scheduler"],
-        )
+        settings = self.settings(values)
+        effective = self.effective_learning_rate(settings["learning_rate"], settings["batch_size"])
+        return self.point(**settings, effective_learning_rate=effective)
 
     def effective_learning_rate(self, learning_rate: float, batch_size: int) -> float:
         """The rate that training uses at ``batch_size``, by the study's learning-rate rule.
@@ -80,12 +110,8 @@ class SearchSpace:
 
     def start_values(self, start: StartSpec) -> dict[str, Any]:
         """The values that a start point fixes, by their names in the Optuna study."""
-        values = start.model_dump(exclude_none=True)
-        if "batch_size" in values:
-            values[LOG2_BATCH_SIZE] = math.log2(values.pop("batch_size"))
-            if values[LOG2_BATCH_SIZE].is_integer():
-                values[LOG2_BATCH_SIZE] = int(values[LOG2_BATCH_SIZE])
-        return values
+        given = start.model_dump(exclude_none=True)
+        return {one.parameter: one.to_parameter(given[one.name]) for one in self.dimensions if one.name in given}
 
     def check(self, file: Path) -> None:
         """Refuses start points outside the ranges, and a space without a point that may be tried.
@@ -100,17 +126,12 @@ class SearchSpace:
         distributions = self.distributions
         for index, start in enumerate(self.spec.start):
             where = f"space.start[{index}]"
-            values = self.start_values(start)
-            for name, value in values.items():
-                if not holds(distributions[name], value):
-                    key = "batch_size" if name == LOG2_BATCH_SIZE else name
-                    raise StudyFileError(
-                        file,
-                        f"{getattr(start, key)!r} lies outside space.{key} ({self._describe(key)})",
-                        key=f"{where}.{key}",
-                    )
-            if {"learning_rate", LOG2_BATCH_SIZE} <= values.keys():
-                rate = self.effective_learning_rate(values["learning_rate"], 2 ** values[LOG2_BATCH_SIZE])
+            given = start.model_dump(exclude_none=True)
+            for one in self.dimensions:
+                if one.name in given:
+                    self._check_start(file, f"{where}.{one.name}", one, given, distributions[one.parameter])
+            if {"learning_rate", "batch_size"} <= given.keys():
+                rate = self.effective_learning_rate(given["learning_rate"], given["batch_size"])
                 if self.spec.max_learning_rate is not None and rate > self.spec.max_learning_rate:
                     raise StudyFileError(
                         file,
@@ -120,10 +141,18 @@ class SearchSpace:
                     )
         self._check_reachable(file)
 
+    def _check_start(
+        self, file: Path, key: str, one: Dimension, given: Mapping[str, Any], distribution: BaseDistribution
+    ) -> None:
+        if not holds(distribution, one.to_parameter(given[one.name])):
+            inside = one.describe(getattr(self.spec, one.name))
+            raise StudyFileError(file, f"{given[one.name]!r} lies outside space.{one.name} ({inside})", key=key)
+        if one.needs is not None and one.needs[0] in given and not one.matters(given):
+            name, among = one.needs
+            raise StudyFileError(file, f"matters only where {name} is {' or '.join(map(str, among))}", key=key)
+
     def _check_reachable(self, file: Path) -> None:
-        setting = self.spec.learning_rate
-        low = setting.low if isinstance(setting, FloatRange) else setting
-        smallest = self.effective_learning_rate(low, self.spec.batch_sizes[0])
+        smallest = self.effective_learning_rate(ends(self.spec.learning_rate)[0], self.spec.batch_sizes[0])
         if self.spec.max_learning_rate is not None and smallest > self.spec.max_learning_rate:
             raise StudyFileError(
                 file,
@@ -131,19 +160,23 @@ class SearchSpace:
                 key="space.max_learning_rate",
             )
 
-    def _describe(self, key: str) -> str:
-        setting = getattr(self.spec, key)
-        if key == "batch_size":
-            return ", ".join(map(str, self.spec.batch_sizes))
-        if isinstance(setting, FloatRange):
-            return f"{setting.low:g} to {setting.high:g}"
-        return ", ".join(setting) if isinstance(setting, tuple) else f"{setting:g}"
+
+def _distribution(dimension: Dimension, setting: Setting) -> BaseDistribution:
+    if isinstance(setting, tuple):
+        return CategoricalDistribution(setting)
+    low, high = map(dimension.to_parameter, ends(setting))
+    if dimension.kind == "power of two":
+        return IntDistribution(low, high)
+    return FloatDistribution(low, high, log=setting.log if isinstance(setting, FloatRange) else dimension.log)
 
 
-def _float_distribution(setting: FloatRange | float, *, fixed_log: bool) -> FloatDistribution:
-    if isinstance(setting, FloatRange):
-        return FloatDistribution(setting.low, setting.high, log=setting.log)
-    return FloatDistribution(setting, setting, log=fixed_log)
+def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> None:
+    if isinstance(distribution, FloatDistribution):
+        trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+    elif isinstance(distribution, IntDistribution):
+        trial.suggest_int(name, distribution.low, distribution.high)
+    elif isinstance(distribution, CategoricalDistribution):
+        trial.suggest_categorical(name, distribution.choices)
 
 
 def holds(distribution: BaseDistribution, value: Any) -> bool:

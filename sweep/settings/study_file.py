@@ -7,7 +7,6 @@ of another kind is an error and never converted (TOML reads ``5e-6`` as a number
 from __future__ import annotations
 
 import difflib
-import math
 import re
 import tomllib
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -27,88 +25,18 @@ from pydantic import (
 
 from sweep.errors import StudyFileError
 from sweep.progress import DEFAULT_GRID, MIN_STEPS, WHOLE, count_steps
-from sweep.settings.params import Scheduler
-
-SCHEDULERS: tuple[Scheduler, ...] = get_args(Scheduler)
+from sweep.settings.dimensions import SpaceSettings, StartSpec
+from sweep.settings.ranges import FORMS, RANGE_OR_FIXED, Table, as_tuple, form_of
 
 MAX_EXAMPLES = 100_000_000
 """The order of a trial's examples is planned in memory: at this size it takes 800 MB."""
 
 
-class _Table(BaseModel):
-    """A table of the study file: frozen, strict, no unknown keys, no infinity and no NaN."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _kind(value: object) -> str:
-    """Tag of a setting that is a range, a list of choices, switched off, or one fixed value."""
-    if isinstance(value, (dict, BaseModel)):
-        return "range"
-    if isinstance(value, (list, tuple)):
-        return "choices"
-    return "off" if value is False else "fixed"
-
-
-_KINDS = ("range", "choices", "off", "fixed")
-
-
-class FloatRange(_Table):
-    """A range of real numbers to search."""
-
-    low: float = Field(description="Smallest value.")
-    high: float = Field(description="Largest value.")
-    log: bool = Field(default=False, description="Whether to search the logarithm.")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low must not be above high, got low = {self.low} and high = {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low must be above 0 where log = true, got {self.low}")
-        return self
-
-
-class BatchRange(_Table):
-    """A range of batch sizes to search: the powers of two in it."""
-
-    low: int = Field(ge=2, description="Smallest batch size.")
-    high: int = Field(ge=2, description="Largest batch size.")
-
-    @model_validator(mode="after")
-    def _has_powers_of_two(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low must not be above high, got low = {self.low} and high = {self.high}")
-        if not self.powers():
-            raise ValueError(f"must hold a power of two, got {self.low} to {self.high}")
-        return self
-
-    def powers(self) -> tuple[int, ...]:
-        """The powers of two in the range, ascending."""
-        exponents = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
-        return tuple(2**exponent for exponent in exponents)
-
-
-_RealSetting = Annotated[
-    Annotated[FloatRange, Tag("range")] | Annotated[float, Tag("fixed")],
-    Discriminator(lambda value: "range" if _kind(value) == "range" else "fixed"),
-]
-_BatchSetting = Annotated[
-    Annotated[BatchRange, Tag("range")] | Annotated[int, Tag("fixed")],
-    Discriminator(lambda value: "range" if _kind(value) == "range" else "fixed"),
-]
-_OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str) else _as_tuple(value))
-
-
-class ModelSpec(_Table):
+class ModelSpec(Table):
     """The base model that every trial starts from."""
 
     base: str = Field(min_length=1, description="package:NAME, a hub id, or a folder (relative to the study file).")
-    keep_layers: Annotated[tuple[int, ...], BeforeValidator(_as_tuple)] | None = Field(
+    keep_layers: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] | None = Field(
         default=None, description="Encoder layers to keep, from 0, ascending; all of them where it is left out."
     )
     max_seq_length: int | None = Field(
@@ -123,7 +51,7 @@ class ModelSpec(_Table):
         return layers
 
 
-class SplitSpec(_Table):
+class SplitSpec(Table):
     """How a collection without splits is split, by document."""
 
     dev: float = Field(default=0.2, gt=0.0, lt=1.0, description="Share of the judged documents that selects.")
@@ -137,7 +65,7 @@ class SplitSpec(_Table):
         return self
 
 
-class DataSpec(_Table):
+class DataSpec(Table):
     """The collection to train on and to be judged on."""
 
     collection: str = Field(min_length=1, description="package:aws-cli or beir:FOLDER.")
@@ -147,7 +75,7 @@ class DataSpec(_Table):
     )
 
 
-class EvaluationSpec(_Table):
+class EvaluationSpec(Table):
     """What a model is judged on, and when."""
 
     metric: Literal["ndcg@10"] = Field(default="ndcg@10", description="The metric of the study.")
@@ -155,7 +83,7 @@ class EvaluationSpec(_Table):
         default=None, ge=1, description="Documents to rank: judged ones first, then a seeded sample."
     )
     max_queries: int | None = Field(default=None, ge=1, description="Queries to judge, a seeded sample.")
-    grid: Annotated[tuple[float, ...], BeforeValidator(_as_tuple)] = Field(
+    grid: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
         default=tuple(point / WHOLE for point in DEFAULT_GRID),
         description="Progress in (0, 1] at which trials are evaluated, ascending, to the thousandth.",
     )
@@ -174,7 +102,7 @@ class EvaluationSpec(_Table):
         return tuple(round(point * WHOLE) for point in self.grid)
 
 
-class BudgetSpec(_Table):
+class BudgetSpec(Table):
     """What the study may spend."""
 
     trials: int = Field(ge=1, description="Trials in total, over all runs and resumes.")
@@ -190,83 +118,21 @@ class BudgetSpec(_Table):
     )
 
 
-class StartSpec(_Table):
-    """A point that is tried first; what it leaves out is left to the sampler."""
+class SpaceSpec(SpaceSettings):
+    """The search space: the dimensions, and what holds of them together."""
 
-    learning_rate: float | None = Field(default=None, gt=0.0, description="Learning rate.")
-    warmup_ratio: float | None = Field(default=None, ge=0.0, lt=1.0, description="Warm-up ratio.")
-    batch_size: int | None = Field(default=None, ge=2, description="Batch size, a power of two.")
-    data_format: str | None = Field(default=None, description="Data format.")
-    scale: float | None = Field(default=None, gt=0.0, description="Loss scale.")
-    scheduler: Scheduler | None = Field(default=None, description="Scheduler.")
-
-
-class SpaceSpec(_Table):
-    """The search space; each setting is a range, a list of choices, or one fixed value."""
-
-    learning_rate: _RealSetting = Field(
-        default=FloatRange(low=5e-6, high=6e-4, log=True), description="Peak learning rate."
-    )
-    warmup_ratio: _RealSetting = Field(
-        default=FloatRange(low=0.0, high=0.3), description="Share of the steps over which the rate rises."
-    )
-    batch_size: _BatchSetting = Field(
-        default=BatchRange(low=16, high=64), description="Pairs per optimizer step: powers of two."
-    )
-    data_format: Annotated[tuple[str, ...], _OneOrMore] = Field(
-        default=("title-content", "query-document"), min_length=1, description="How a collection becomes pairs."
-    )
-    scale: _RealSetting = Field(default=20.0, description="What the cosines are multiplied by in the loss.")
-    scheduler: Annotated[tuple[Scheduler, ...], _OneOrMore] = Field(
-        default=("linear",), min_length=1, description="Course of the learning rate after the warm-up."
-    )
     learning_rate_rule: Literal["none", "sqrt", "linear"] = Field(
         default="none", description="How a trial's rate follows from its batch; the range is then that at batch 64."
     )
     max_learning_rate: float | None = Field(
         default=None, gt=0.0, description="Largest effective rate; a point above it is not tried."
     )
-    start: Annotated[tuple[StartSpec, ...], BeforeValidator(_as_tuple)] = Field(
+    start: Annotated[tuple[StartSpec, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Points that are tried first, once each."
     )
 
-    @field_validator("learning_rate", "scale")
-    @classmethod
-    def _is_positive(cls, setting: FloatRange | float) -> FloatRange | float:
-        low = setting.low if isinstance(setting, FloatRange) else setting
-        if low <= 0:
-            raise ValueError(f"must be above 0, got {low}")
-        return setting
 
-    @field_validator("warmup_ratio")
-    @classmethod
-    def _is_share(cls, setting: FloatRange | float) -> FloatRange | float:
-        low, high = (setting.low, setting.high) if isinstance(setting, FloatRange) else (setting, setting)
-        if low < 0 or high >= 1:
-            raise ValueError(f"must lie in [0, 1), got {low} to {high}")
-        return setting
-
-    @field_validator("batch_size")
-    @classmethod
-    def _is_power_of_two(cls, setting: BatchRange | int) -> BatchRange | int:
-        if isinstance(setting, int) and (setting < 2 or setting & (setting - 1)):
-            raise ValueError(f"must be a power of two from 2, got {setting}")
-        return setting
-
-    @field_validator("data_format", "scheduler")
-    @classmethod
-    def _is_distinct(cls, choices: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(choices)) < len(choices):
-            raise ValueError(f"names a choice twice, got {list(choices)}")
-        return choices
-
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """Every batch size that a trial can have, ascending."""
-        return (self.batch_size,) if isinstance(self.batch_size, int) else self.batch_size.powers()
-
-
-class DropOffSpec(_Table):
+class DropOffSpec(Table):
     """When a run that falls from its own peak is stopped."""
 
     margin: float = Field(default=0.01, ge=0.0, lt=1.0, description="Fall, or gain, in NDCG that does not matter.")
@@ -278,12 +144,12 @@ class DropOffSpec(_Table):
     )
 
 
-class StoppingSpec(_Table):
+class StoppingSpec(Table):
     """What ends a trial before its budget of examples."""
 
     drop_off: Annotated[
         Annotated[DropOffSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")],
-        Discriminator(lambda value: "range" if _kind(value) == "range" else "fixed"),
+        RANGE_OR_FIXED,
     ] = Field(default=DropOffSpec(), description="The drop-off rule, or false to let no run's fall stop it.")
     outclassed: bool = Field(
         default=False,
@@ -291,7 +157,7 @@ class StoppingSpec(_Table):
     )
 
 
-class StorageSpec(_Table):
+class StorageSpec(Table):
     """Where the study's database is."""
 
     url: str | None = Field(
@@ -302,13 +168,13 @@ class StorageSpec(_Table):
 _CPU_WORKERS = re.compile(r"cpu:[1-9]\d{0,3}")
 
 
-class WorkersSpec(_Table):
+class WorkersSpec(Table):
     """Where trials run."""
 
     devices: Annotated[
         Annotated[str, Tag("fixed")]
-        | Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Tag("choices")],
-        Discriminator(lambda value: "choices" if _kind(value) == "choices" else "fixed"),
+        | Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(as_tuple), Tag("choices")],
+        Discriminator(lambda value: "choices" if form_of(value) == "choices" else "fixed"),
     ] = Field(
         default="auto", description='"auto", "cpu", "cpu:N" for N trials at once on the CPU, or CUDA device numbers.'
     )
@@ -340,7 +206,7 @@ class WorkersSpec(_Table):
         return int(self.devices.partition(":")[2] or 1) * self.trials_per_device
 
 
-class CheckpointsSpec(_Table):
+class CheckpointsSpec(Table):
     """What is kept of trials on disk."""
 
     keep: int = Field(default=1, ge=1, description="Peak models that are kept: those of the best trials.")
@@ -352,7 +218,7 @@ class CheckpointsSpec(_Table):
     )
 
 
-class StudySpec(_Table):
+class StudySpec(Table):
     """A whole study file."""
 
     name: str = Field(pattern=r"^[\w][\w .-]*$", max_length=100, description="The study's name.")
@@ -419,8 +285,8 @@ def _study_file_error(file: Path, error: ValidationError) -> StudyFileError:
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     is_unknown = first["type"] == "extra_forbidden"
     *tables, last = first["loc"] or ("",)
-    location = [part for part in tables if part not in _KINDS]
-    if is_unknown or last not in (*_KINDS, ""):  # an unknown key is the user's word, which may be that of a kind
+    location = [part for part in tables if part not in FORMS]
+    if is_unknown or last not in (*FORMS, ""):  # an unknown key is the user's word, which may be that of a kind
         location.append(last)
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
     if is_unknown:

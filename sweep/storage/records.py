@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
 
 from sweep.errors import StorageError
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
 from sweep.storage.repetition import repeated
 from sweep.storage.transaction import reading

@@ -31,7 +31,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from sweep.data import Columns
 from sweep.progress import count_warmup_steps
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import publish
 from sweep.training.devices import computes_bf16, naming_exhaustion
 from sweep.training.judge import role_prompts

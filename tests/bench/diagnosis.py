@@ -46,9 +46,10 @@ from sweep.report.diagnosis.causes import (
 )
 from sweep.report.diagnosis.runs import RunOutcome, Stop, measure_run
 from sweep.report.diagnosis.verdicts import Verdict, diagnose_runs
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params, StartSpec
+from sweep.settings.ranges import FloatRange, PowerRange
 from sweep.settings.space import SearchSpace
-from sweep.settings.study_file import BatchRange, DropOffSpec, FloatRange, SpaceSpec, StartSpec, StoppingSpec
+from sweep.settings.study_file import DropOffSpec, SpaceSpec, StoppingSpec
 
 RESULTS = Path(__file__).parent / "results"
 EFFECT = 0.12
@@ -77,7 +78,7 @@ EVALUATION_NOISE = 0.02
 SPACE = SpaceSpec(
     learning_rate=FloatRange(low=5e-6, high=6e-4, log=True),
     warmup_ratio=FloatRange(low=0.0, high=0.3),
-    batch_size=BatchRange(low=16, high=256),
+    batch_size=PowerRange(low=16, high=256),
     data_format=("title-content", "query-document"),
     scale=FloatRange(low=20.0, high=100.0, log=True),
     start=tuple(

@@ -42,7 +42,7 @@ from sweep.launch import Died, LocalLauncher
 from sweep.messages import Assignment, Channel, Failure, Report, Verdict
 from sweep.progress import count_steps, count_warmup_steps, plan_evaluations
 from sweep.run_folder import RunFolder
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.settings.study_file import WorkersSpec, load_study
 from sweep.worker import Done, Job, Started
 

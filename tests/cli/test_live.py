@@ -15,7 +15,7 @@ from terminal import open_terminal
 from sweep.cli.foot import Foot, count_rows, cut
 from sweep.cli.watchers import ASCII_BARS, COLUMNS, LiveWatcher, describe_event, list_state
 from sweep.coordinator.events import Event, RunningView, SweepView
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 
 PARAMS = Params(
     learning_rate=5.6e-4,

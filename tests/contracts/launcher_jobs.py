@@ -17,7 +17,7 @@ import numpy as np
 
 from sweep.errors import DeviceMemoryError, ModelError
 from sweep.messages import Channel, Cosines, Evaluation, Report
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 
 PARAMS = Params(
     learning_rate=1e-4,

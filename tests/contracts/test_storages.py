@@ -16,7 +16,7 @@ import numpy as np
 import optuna
 import pytest
 import sqlalchemy
-from ledgers import DISTRIBUTIONS, VALUES, begin_study, begin_trial, end_trial, make_evaluation, make_report
+from ledgers import SPACE, VALUES, begin_study, begin_trial, end_trial, make_evaluation, make_report
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from postgres import PostgresServer
@@ -193,7 +193,7 @@ def test_a_coordinator_that_comes_later_finds_everything(place: DatabaseLocation
         second = Ledger(held.storage, "toy")
         assert second.has_begun()
         assert second.record() == left
-        (adopted,) = second.adopt_trials(distributions=DISTRIBUTIONS, baseline=0.5).trials
+        (adopted,) = second.adopt_trials(space=SPACE, baseline=0.5).trials
         assert adopted.number == number
         second.commit([Measurement(number, make_report(200, 0.25))])
         end_trial(second, number, 0.75)

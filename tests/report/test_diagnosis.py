@@ -30,9 +30,10 @@ from sweep.report.diagnosis.causes import (
 from sweep.report.diagnosis.overfitting import measure_rise
 from sweep.report.diagnosis.runs import COMMON, Reached, RunOutcome
 from sweep.report.diagnosis.verdicts import STOPS, decide, diagnose_runs
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
+from sweep.settings.ranges import FloatRange
 from sweep.settings.space import SearchSpace
-from sweep.settings.study_file import FloatRange, SpaceSpec, load_study
+from sweep.settings.study_file import SpaceSpec, load_study
 from sweep.testing import write_toy_study
 
 FORMATS = ("title-content", "query-document")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweep.report.diagnosis.runs import COMMON, LEAST_NOISE, STILL, RunOutcome, Stop, measure_run
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 
 PARAMS = Params(
     learning_rate=1e-4,

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from sweep.errors import StudyFileError
 from sweep.progress import DEFAULT_GRID
-from sweep.settings.study_file import BatchRange, DropOffSpec, FloatRange, StudySpec, load_study
+from sweep.settings.ranges import FloatRange, PowerRange
+from sweep.settings.study_file import DropOffSpec, StudySpec, load_study
 
 SMALL = """
 name = "small"
@@ -33,7 +34,7 @@ def test_what_a_study_file_leaves_out_has_a_default(tmp_path: Path) -> None:
     assert (spec.name, spec.seed) == ("small", 0)
     assert spec.evaluation.grid_points == DEFAULT_GRID
     assert spec.space.learning_rate == FloatRange(low=5e-6, high=6e-4, log=True)
-    assert spec.space.batch_size == BatchRange(low=16, high=64)
+    assert spec.space.batch_size == PowerRange(low=16, high=64)
     assert spec.space.batch_sizes == (16, 32, 64)
     assert spec.space.data_format == ("title-content", "query-document")
     assert spec.stopping.drop_off == DropOffSpec(margin=0.01, alpha=0.05, grace=0.02)

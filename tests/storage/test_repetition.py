@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from ledgers import BASELINE, DISTRIBUTIONS, begin_study, begin_trial, end_trial, make_report
+from ledgers import BASELINE, SPACE, begin_study, begin_trial, end_trial, make_report
 from postgres import PostgresServer
 from sqlalchemy.exc import OperationalError
 
@@ -106,7 +106,7 @@ def write_study(connect: Connector, place: PostgresLocation) -> tuple[StudyRecor
         ledger.end_run(number)
     end_trial(ledger, 0, 0.75)
     ledger = Ledger(storage, "toy")
-    ledger.adopt_trials(distributions=DISTRIBUTIONS, baseline=BASELINE)
+    ledger.adopt_trials(space=SPACE, baseline=BASELINE)
     ledger.commit([Measurement(1, make_report(500, 0.5))])
     ledger.end_trial(1, value=None, pruned=True, remark="")
     table = TrialTable(storage.engine)

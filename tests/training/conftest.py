@@ -11,7 +11,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from sweep.data import plan_order
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.testing import write_tiny_model
 from sweep.training.fit import FitPlan, Next, fit
 from sweep.training.models import load_model

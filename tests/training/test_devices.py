@@ -8,7 +8,7 @@ import torch
 
 from sweep.data import load_collection, plan_judged
 from sweep.errors import DeviceMemoryError
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 from sweep.settings.study_file import DataSpec, ModelSpec
 from sweep.training.devices import autocast, choose_micro_batch, computes_bf16, list_cuda_devices
 from sweep.training.fit import FitPlan, Next, fit

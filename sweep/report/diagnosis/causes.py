@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from sweep.report.diagnosis.runs import COMMON, RunOutcome
 from sweep.report.diagnosis.surface import Contrast, FloatArray, Outcomes, Settings
-from sweep.settings.study_file import FloatRange, SpaceSpec
+from sweep.settings.ranges import ends
+from sweep.settings.study_file import SpaceSpec
 
 RETRIEVAL_FORMAT = "query-document"
 """The data format of the task that models are judged on."""
@@ -112,11 +113,6 @@ def plan_scaling(runs: Sequence[RunOutcome], space: SpaceSpec) -> Scaling:
         batch=_spread([*map(math.log, space.batch_sizes), *(math.log(run.params.batch_size) for run in runs)]),
         warmup=_spread([*warmups, *(run.params.warmup_ratio for run in runs)]),
     )
-
-
-def ends(setting: FloatRange | float) -> tuple[float, float]:
-    """Lowest and highest value of a setting of the space."""
-    return (setting.low, setting.high) if isinstance(setting, FloatRange) else (setting, setting)
 
 
 def scale_settings(runs: Sequence[RunOutcome], scaling: Scaling) -> Settings:

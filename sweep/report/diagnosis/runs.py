@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.progress import WHOLE, value_at
-from sweep.settings.params import Params
+from sweep.settings.dimensions import Params
 
 STILL = 0.5
 """Share of the standard error of a run's distance from the untrained model that its fall has as noise at the least, so

@@ -18,10 +18,10 @@ from sweep.report.diagnosis.causes import (
     WARMUP,
     Question,
     Surface,
-    ends,
 )
 from sweep.report.diagnosis.overfitting import Rise
 from sweep.report.diagnosis.runs import COMMON, RunOutcome
+from sweep.settings.ranges import Setting, ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import SpaceSpec
 
@@ -216,9 +216,9 @@ def _middle(space: SpaceSpec) -> dict[str, float | int | str]:
     }
 
 
-def _apart(setting: object, count: int) -> list[float]:
+def _apart(setting: Setting, count: int) -> list[float]:
     """``count`` different values of a range within its middle; of a fixed setting its value."""
-    low, high = ends(setting)  # type: ignore[arg-type]
+    low, high = ends(setting)
     if low == high:
         return [low]
     shares = [(index + 1) / (count + 1) for index in range(count)]

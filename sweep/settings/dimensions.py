@@ -1,0 +1,279 @@
+"""The dimensions of the search space: a table, and beside it the typed lines that name each of them.
+
+A dimension is an entry in `DIMENSIONS`, one line in each of `SpaceSettings`, `StartSpec` and `Params`, and a line for
+the trainer that obeys it; everything else (Optuna's distributions, what is checked, printed, tabulated and drawn) goes
+over the table. New entries go last: the sampler draws in the table's order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from sweep.settings.ranges import FloatRange, OneOrMore, PowerRange, PowerSetting, RealSetting, Setting, Table, ends
+
+Scheduler = Literal["linear", "cosine", "constant", "cosine-with-floor"]
+
+Value = float | int | str
+Kind = Literal["real", "power of two", "choice"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimension:
+    """A setting that trials can differ in.
+
+    Attributes:
+        name: Its key in the study file, in a start point and in `Params`.
+        kind: A real number; a power of two, searched as its base-2 logarithm; or a choice among names.
+        label: What it is called where there is room.
+        about: What it is, in a sentence.
+        default: The setting of a study file that does not name it.
+        before: Its value in trials that are older than it; None for one that every study has had.
+        heading: What it is called in a table; by default its label.
+        digits: How a number is written, as Python's format() takes it; not for a choice.
+        log: Whether one fixed value counts as searched by its logarithm, so that it can become a range of one later.
+        used_as: Field of `Params` that tables show in its place: the value that training uses after a rule.
+        gt: Bound that values are above; ``ge``, ``lt``: at least, below.
+        needs: Name of another dimension, earlier in the table, and those of its values with which this one matters;
+            with others it is neither searched nor given to the trainer.
+        is_always_shown: Whether short tables show it even where all trials have the same value.
+    """
+
+    name: str
+    kind: Kind
+    label: str
+    about: str
+    default: Setting
+    before: Value | None = None
+    heading: str = ""
+    digits: str = ""
+    log: bool = False
+    used_as: str = ""
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    needs: tuple[str, tuple[Value, ...]] | None = None
+    is_always_shown: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """Name of its parameter in the Optuna study."""
+        return f"log2_{self.name}" if self.kind == "power of two" else self.name
+
+    @property
+    def shown(self) -> str:
+        """Field of `Params` that tables show."""
+        return self.used_as or self.name
+
+    @property
+    def column(self) -> str:
+        """Heading of its column in a table."""
+        return self.heading or self.label
+
+    def matters(self, settings: Mapping[str, Any]) -> bool:
+        """Whether it is searched and obeyed beside other settings, given by their names."""
+        return self.needs is None or settings.get(self.needs[0]) in self.needs[1]
+
+    def to_parameter(self, value: Any) -> Any:
+        """A value as its parameter in the Optuna study; of what is no power of two a fraction, which no range holds."""
+        if self.kind != "power of two":
+            return value
+        exponent = math.log2(value)
+        return int(exponent) if exponent.is_integer() else exponent
+
+    def from_parameter(self, parameter: Any) -> Value:
+        """The value of a parameter in the Optuna study."""
+        if self.kind == "power of two":
+            return int(2 ** int(parameter))
+        return float(parameter) if self.kind == "real" else str(parameter)
+
+    def write(self, value: Any) -> str:
+        """A value for a person; ``-`` where a trial has none."""
+        return "-" if value is None else format(value, self.digits)
+
+    def describe(self, setting: Setting) -> str:
+        """A setting of the study file for a person."""
+        if isinstance(setting, tuple):
+            return ", ".join(setting)
+        if isinstance(setting, PowerRange):
+            return ", ".join(map(str, setting.powers()))
+        low, high = ends(setting)
+        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+    def varies(self, setting: Setting) -> bool:
+        """Whether trials can differ in it under a setting of the study file."""
+        return len(setting) > 1 if isinstance(setting, tuple) else len({*ends(setting)}) > 1
+
+    def lowest(self, setting: Setting) -> Value:
+        """The smallest value of a setting, or its first choice."""
+        return setting[0] if isinstance(setting, tuple) else ends(setting)[0]
+
+    def check(self, setting: Setting) -> None:
+        """Refuses a setting of the study file that lies outside the bounds.
+
+        Raises:
+            ValueError: If a value lies outside, is no power of two where it must be one, or is a choice named twice.
+        """
+        if isinstance(setting, tuple):
+            if len(set(setting)) < len(setting):
+                raise ValueError(f"names a choice twice, got {list(setting)}")
+            return
+        low, high = ends(setting)
+        if self.kind == "power of two" and isinstance(setting, int) and (setting < 2 or setting & (setting - 1)):
+            raise ValueError(f"must be a power of two from 2, got {setting}")
+        if self.gt is not None and low <= self.gt:
+            raise ValueError(f"must be above {self.gt:g}, got {low}")
+        if self.ge is not None and low < self.ge:
+            raise ValueError(f"must be at least {self.ge:g}, got {low}")
+        if self.lt is not None and high >= self.lt:
+            raise ValueError(f"must be below {self.lt:g}, got {high}")
+
+
+DIMENSIONS: tuple[Dimension, ...] = (
+    Dimension(
+        name="learning_rate",
+        kind="real",
+        label="learning rate",
+        about="Peak learning rate.",
+        default=FloatRange(low=5e-6, high=6e-4, log=True),
+        heading="rate",
+        digits=".2e",
+        log=True,
+        used_as="effective_learning_rate",
+        gt=0.0,
+        is_always_shown=True,
+    ),
+    Dimension(
+        name="warmup_ratio",
+        kind="real",
+        label="warm-up",
+        about="Share of the steps over which the rate rises from 0.",
+        default=FloatRange(low=0.0, high=0.3),
+        digits=".2f",
+        ge=0.0,
+        lt=1.0,
+        is_always_shown=True,
+    ),
+    Dimension(
+        name="batch_size",
+        kind="power of two",
+        label="batch size",
+        about="Training pairs per optimizer step, in total: powers of two.",
+        default=PowerRange(low=16, high=64),
+        heading="batch",
+        ge=2,
+        is_always_shown=True,
+    ),
+    Dimension(
+        name="data_format",
+        kind="choice",
+        label="data format",
+        about="How a collection becomes training pairs.",
+        default=("title-content", "query-document"),
+        heading="format",
+        is_always_shown=True,
+    ),
+    Dimension(
+        name="scale",
+        kind="real",
+        label="scale",
+        about="What the cosines are multiplied by in the loss (1 / temperature).",
+        default=20.0,
+        digits="g",
+        gt=0.0,
+    ),
+    Dimension(
+        name="scheduler",
+        kind="choice",
+        label="scheduler",
+        about="Course of the learning rate after the warm-up.",
+        default=("linear",),
+    ),
+)
+"""Every dimension, in the order in which the sampler draws."""
+
+SHOWN = tuple(sorted(DIMENSIONS, key=lambda dimension: dimension.name != "data_format"))
+"""The same in the order in which they are shown: the format first, by which every figure groups the trials."""
+
+_BY_NAME = {dimension.name: dimension for dimension in DIMENSIONS}
+
+
+def _space(name: str) -> Any:
+    one = _BY_NAME[name]
+    return Field(default=one.default, description=one.about)
+
+
+def _start(name: str) -> Any:
+    one = _BY_NAME[name]
+    return Field(default=None, description=one.about, gt=one.gt, ge=one.ge, lt=one.lt)
+
+
+class SpaceSettings(Table):
+    """The search space; each setting is a range, a list of choices, or one fixed value."""
+
+    learning_rate: RealSetting = _space("learning_rate")
+    warmup_ratio: RealSetting = _space("warmup_ratio")
+    batch_size: PowerSetting = _space("batch_size")
+    data_format: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = _space("data_format")
+    scale: RealSetting = _space("scale")
+    scheduler: Annotated[tuple[Scheduler, ...], OneOrMore, Field(min_length=1)] = _space("scheduler")
+
+    @field_validator("*")
+    @classmethod
+    def _lies_within_its_bounds(cls, setting: Any, info: ValidationInfo) -> Any:
+        dimension = _BY_NAME.get(info.field_name or "")
+        if dimension is not None:
+            dimension.check(setting)
+        return setting
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Every batch size that a trial can have, ascending."""
+        return (self.batch_size,) if isinstance(self.batch_size, int) else self.batch_size.powers()
+
+
+class StartSpec(Table):
+    """A point that is tried first; what it leaves out is left to the sampler."""
+
+    learning_rate: float | None = _start("learning_rate")
+    warmup_ratio: float | None = _start("warmup_ratio")
+    batch_size: int | None = _start("batch_size")
+    data_format: str | None = _start("data_format")
+    scale: float | None = _start("scale")
+    scheduler: Scheduler | None = _start("scheduler")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """The settings of one trial: what training is told. One that is newer than a study has its value from before.
+
+    Attributes:
+        learning_rate: The rate as the search proposed it; with a learning-rate rule, the rate at batch 64.
+        effective_learning_rate: The peak rate that training uses, after the rule.
+        warmup_ratio: Share of the optimizer steps over which the rate rises from 0, in [0, 1).
+        batch_size: Training pairs per optimizer step, in total.
+        data_format: Name of the data format that makes the training columns.
+        scale: What the cosines are multiplied by in the loss (1 / temperature).
+        scheduler: Course of the rate after the warm-up.
+    """
+
+    learning_rate: float
+    effective_learning_rate: float
+    warmup_ratio: float
+    batch_size: int
+    data_format: str
+    scale: float
+    scheduler: Scheduler
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings by name, as plain values that JSON can carry."""
+        return asdict(self)
+
+
+def add_older(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a study by name; dimensions that are newer than it have their values from before."""
+    return {one.name: one.before for one in DIMENSIONS if one.before is not None} | dict(settings)
