@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep.data import BeirFolder, Document, write_beir
+from sweep.data import Document, RawCollection, write_beir
 from sweep.messages import (
     Assignment,
     Channel,
@@ -95,7 +95,7 @@ def write_toy_collection(folder: Path, *, documents: int = 240, seed: int = 0) -
         texts[f"d{index:04d}"] = Document(title=f"{chosen[0]} {chosen[1]} page", text=" ".join(chosen[2:]))
         queries[f"q{index:04d}"] = " ".join(chosen[4:8])
         qrels[f"q{index:04d}"] = {f"d{index:04d}": 1}
-    write_beir(folder, BeirFolder(documents=texts, queries=queries, qrels={"all": qrels}))
+    write_beir(folder, RawCollection(documents=texts, queries=queries, qrels={"all": qrels}))
 
 
 def write_toy_study(

@@ -225,7 +225,7 @@ MISTAKES = {
     "unknown packaged collection": (
         "beir:collection",
         "package:x",
-        r"no packaged collection 'x'; known are package:aws",
+        r"no packaged collection 'x'; known is package:aws",
     ),
     "missing collection": ("beir:collection", "beir:elsewhere", r"elsewhere: there is no such folder"),
     "start point outside its range": (

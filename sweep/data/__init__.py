@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sweep.data.aws_cli import load_aws_cli
-from sweep.data.beir import BeirFolder, read_beir, write_beir
 from sweep.data.cache import cache_folder
 from sweep.data.collection import (
     SPLITS,
@@ -12,6 +10,7 @@ from sweep.data.collection import (
     DocumentView,
     JudgedSet,
     Qrels,
+    RawCollection,
     Split,
     count_shared_documents,
     open_for_pairs,
@@ -19,14 +18,15 @@ from sweep.data.collection import (
 )
 from sweep.data.formats import FORMATS, Columns, Format, make_columns
 from sweep.data.order import IntArray, count_distinct, plan_order
-from sweep.data.sources import load_collection
+from sweep.data.readers.beir import read_beir, write_beir
+from sweep.data.sources import READERS, load_collection
 from sweep.data.split import split_by_document
 from sweep.data.validation import HeldOutPairs, plan_held_out
 
 __all__ = [
     "FORMATS",
+    "READERS",
     "SPLITS",
-    "BeirFolder",
     "Collection",
     "Columns",
     "Document",
@@ -36,11 +36,11 @@ __all__ = [
     "IntArray",
     "JudgedSet",
     "Qrels",
+    "RawCollection",
     "Split",
     "cache_folder",
     "count_distinct",
     "count_shared_documents",
-    "load_aws_cli",
     "load_collection",
     "make_columns",
     "open_for_pairs",

@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from sweep.data.beir import BeirFolder, read_beir, write_beir
+from sweep.data.collection import RawCollection
+from sweep.data.readers.beir import read_beir, write_beir
 from sweep.errors import CollectionError
 
 _MANIFEST = "manifest.json"
@@ -23,7 +24,7 @@ def cache_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "sweep"
 
 
-def load_cached(name: str, make: Callable[[], BeirFolder]) -> BeirFolder:
+def load_cached(name: str, make: Callable[[], RawCollection]) -> RawCollection:
     """The collection cached under a name; where there is none, or it is damaged, made and cached.
 
     Processes may do this at the same time: each makes its own, and the first to be ready is kept.
@@ -51,7 +52,7 @@ def load_cached(name: str, make: Callable[[], BeirFolder]) -> BeirFolder:
     return made
 
 
-def _read_sound(folder: Path) -> BeirFolder | None:
+def _read_sound(folder: Path) -> RawCollection | None:
     """What the folder holds, or None where it is missing or its files are not what its manifest says."""
     try:
         if json.loads((folder / _MANIFEST).read_bytes()) != _digests(folder):
@@ -61,7 +62,7 @@ def _read_sound(folder: Path) -> BeirFolder | None:
         return None
 
 
-def _write_whole(folder: Path, contents: BeirFolder) -> None:
+def _write_whole(folder: Path, contents: RawCollection) -> None:
     """Writes beside the folder and then renames, so that no reader ever meets half of it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-", ignore_cleanup_errors=True) as place:

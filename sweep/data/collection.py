@@ -47,6 +47,21 @@ class Document:
 
 
 @dataclass(frozen=True)
+class RawCollection:
+    """A collection as its source has it, before it is split.
+
+    Attributes:
+        documents: Document by document id.
+        queries: Text by query id.
+        qrels: Judgements by the name that the source gives them, such as that of their file.
+    """
+
+    documents: Mapping[str, Document]
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Qrels]
+
+
+@dataclass(frozen=True)
 class Collection:
     """Documents, queries and judgements, as every room of the house sees them.
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sweep.data.aws_cli import load_aws_cli
-from sweep.data.beir import BeirFolder, read_beir
-from sweep.data.collection import SPLITS, Collection, Qrels, Split
+from sweep.data.collection import SPLITS, Collection, Qrels, RawCollection, Split
+from sweep.data.readers.reader import Reader
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
+from sweep.settings.entries import load_entries
 from sweep.settings.study_file import DataSpec, SplitSpec
 
-_KNOWN = "known are package:aws-cli and beir:FOLDER"
+READERS = load_entries("sweep.data.readers", Reader)
+"""Every reader by its scheme."""
 
 
 def load_collection(data: DataSpec, *, folder: Path) -> Collection:
@@ -32,7 +33,7 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
     Raises:
         CollectionError: If the collection is unknown, cannot be read, or cannot be split.
     """
-    contents = _load_contents(data.collection, folder=folder)
+    contents = _read(data.collection, folder=folder)
     try:
         qrels, held_out = _split(contents, data.split)
     except CollectionError as error:
@@ -46,20 +47,15 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
     )
 
 
-def _load_contents(name: str, *, folder: Path) -> BeirFolder:
-    scheme, colon, rest = name.partition(":")
-    if not colon or scheme not in ("package", "beir"):
-        raise CollectionError(f"collection {name!r} is of no known kind; {_KNOWN}")
-    if scheme == "beir":
-        if not rest:
-            raise CollectionError(f"collection {name!r} names no folder; {_KNOWN}")
-        return read_beir(folder / Path(rest).expanduser())
-    if rest != "aws-cli":
-        raise CollectionError(f"there is no packaged collection {rest!r}; {_KNOWN}")
-    return load_aws_cli()
+def _read(name: str, *, folder: Path) -> RawCollection:
+    scheme, _, source = name.partition(":")
+    if scheme not in READERS:
+        known = ", ".join(reader.usage for reader in READERS.values())
+        raise CollectionError(f"collection {name!r} has an unknown scheme; known are {known}")
+    return READERS[scheme]().read(source, folder=folder)
 
 
-def _split(contents: BeirFolder, split: SplitSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
+def _split(contents: RawCollection, split: SplitSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
     """The judgements by split, and the documents that are held out."""
     documents, queries, qrels = contents.documents, contents.queries, contents.qrels
     if len(qrels) == 1:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from sweep.data import BeirFolder, Document, cache_folder
+from sweep.data import Document, RawCollection, cache_folder
 from sweep.data.cache import load_cached
 from sweep.errors import CollectionError
 
-TEA = BeirFolder({"d1": Document("Tea", "Steep it.")}, {"q1": "how"}, {"judged": {"q1": {"d1": 1}}})
+TEA = RawCollection({"d1": Document("Tea", "Steep it.")}, {"q1": "how"}, {"judged": {"q1": {"d1": 1}}})
 
 
 @pytest.fixture

@@ -79,10 +79,10 @@ def test_a_collection_that_cannot_be_split_is_refused_by_name(write_toy):
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("hub:mteb/scifact", "'hub:mteb/scifact' is of no known kind; known are package:aws-cli and beir:FOLDER"),
-        ("scifact", "'scifact' is of no known kind; known are package:aws-cli and beir:FOLDER"),
-        ("package:gcloud", "there is no packaged collection 'gcloud'; known are package:aws-cli and beir:FOLDER"),
-        ("beir:", "'beir:' names no folder; known are package:aws-cli and beir:FOLDER"),
+        ("hub:mteb/scifact", "'hub:mteb/scifact' has an unknown scheme; known are package:aws-cli, beir:FOLDER"),
+        ("scifact", "'scifact' has an unknown scheme; known are package:aws-cli, beir:FOLDER"),
+        ("package:gcloud", "there is no packaged collection 'gcloud'; known is package:aws-cli"),
+        ("beir:", "'beir:' names no folder; write beir:FOLDER"),
         ("beir:nowhere", f"{os.sep}nowhere: there is no such folder"),
     ],
 )

@@ -6,32 +6,30 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sweep.data.collection import Document, Qrels
+from sweep.data.collection import Document, Qrels, RawCollection
+from sweep.data.readers.reader import Reader
 from sweep.errors import CollectionError
 
 _HEADER = ("query-id", "corpus-id", "score")
 
 
-@dataclass(frozen=True)
-class BeirFolder:
-    """What a BEIR folder holds.
+class Beir(Reader):
+    """``beir:FOLDER``: a folder in the BEIR format."""
 
-    Attributes:
-        documents: Document by ``_id``.
-        queries: Text by ``_id``.
-        qrels: Judgements by the name of their file, without its ending.
-    """
+    name = "beir"
+    usage = "beir:FOLDER"
 
-    documents: Mapping[str, Document]
-    queries: Mapping[str, str]
-    qrels: Mapping[str, Qrels]
+    def read(self, source: str, *, folder: Path) -> RawCollection:
+        """Reads the folder; judgements carry the names of their files."""
+        if not source:
+            raise CollectionError(f"collection 'beir:' names no folder; write {self.usage}")
+        return read_beir(folder / Path(source).expanduser())
 
 
-def read_beir(folder: Path) -> BeirFolder:
+def read_beir(folder: Path) -> RawCollection:
     """Reads a BEIR folder.
 
     The two JSON-lines files may be compressed (``.jsonl.gz``). Qrels files may lack their header line; a grade may be
@@ -67,10 +65,10 @@ def read_beir(folder: Path) -> BeirFolder:
     qrels = {file.stem: _read_qrels(file) for file in files}
     for file in files:
         _check_known(file, qrels[file.stem], documents=documents, queries=queries)
-    return BeirFolder(documents, queries, qrels)
+    return RawCollection(documents, queries, qrels)
 
 
-def write_beir(folder: Path, contents: BeirFolder) -> None:
+def write_beir(folder: Path, contents: RawCollection) -> None:
     """Writes a BEIR folder that `read_beir` reads back equal; the same contents give the same bytes.
 
     Args:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from sweep.data import BeirFolder, Document, read_beir, write_beir
+from sweep.data import Document, RawCollection, read_beir, write_beir
 from sweep.errors import CollectionError
 
 
@@ -28,7 +28,7 @@ def test_compressed_files_are_read_as_plain_ones_are(write_toy):
 
 
 def test_what_is_written_is_read_back_equal_and_written_again_to_the_same_bytes(tmp_path):
-    contents = BeirFolder(
+    contents = RawCollection(
         {"d\u00e9": Document("\u8336", 'line\u2028separator, "quotes" and\nbreak'), "d2": Document("", "")},
         {"q 1": "wie hei\u00df?"},
         {"train": {"q 1": {"d\u00e9": 3, "d2": 0}}, "dev": {"q 1": {"d2": -1}}},

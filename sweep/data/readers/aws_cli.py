@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from sweep.data.beir import BeirFolder
 from sweep.data.cache import load_cached
-from sweep.data.collection import Document
+from sweep.data.collection import Document, RawCollection
+from sweep.data.readers.reader import Reader
 from sweep.errors import CollectionError
 
 RECIPE = 1
@@ -46,7 +46,20 @@ _INLINE_TAG = re.compile(r"</?(?:a|b|code|em|i|link|strong)\b[^>]*>")
 _TAG = re.compile(r"<[^>]+>")
 
 
-def load_aws_cli() -> BeirFolder:
+class AwsCli(Reader):
+    """``package:aws-cli``: made out of two installed packages, and cached."""
+
+    name = "package"
+    usage = "package:aws-cli"
+
+    def read(self, source: str, *, folder: Path) -> RawCollection:  # noqa: ARG002 - no path of the study's is read
+        """Loads the collection, whose judgements are one set without splits."""
+        if source != "aws-cli":
+            raise CollectionError(f"there is no packaged collection {source!r}; known is {self.usage}")
+        return load_aws_cli()
+
+
+def load_aws_cli() -> RawCollection:
     """The collection, from the user's cache, or made out of the installed packages and then cached.
 
     Returns:
@@ -64,7 +77,7 @@ def load_aws_cli() -> BeirFolder:
     )
 
 
-def make_aws_cli(examples: Path, services: Path) -> BeirFolder:
+def make_aws_cli(examples: Path, services: Path) -> RawCollection:
     """Makes the collection out of the packages' files.
 
     Args:
@@ -97,7 +110,7 @@ def make_aws_cli(examples: Path, services: Path) -> BeirFolder:
     ids = _number_queries(judged)
     queries = {ids[key]: first_written[key] for key in ids}
     qrels = {ids[key]: dict.fromkeys(sorted(judged[key]), 1) for key in ids}
-    return BeirFolder(documents, queries, {"judged": qrels})
+    return RawCollection(documents, queries, {"judged": qrels})
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sweep.data import load_aws_cli, load_collection, make_columns, plan_judged
-from sweep.data.aws_cli import make_aws_cli
+from sweep.data import load_collection, make_columns, plan_judged
+from sweep.data.readers.aws_cli import load_aws_cli, make_aws_cli
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec
 

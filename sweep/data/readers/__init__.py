@@ -1,0 +1,1 @@
+"""The readers of collections, one file each; `sweep.data.sources` finds them here by their schemes."""

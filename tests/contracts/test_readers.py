@@ -1,0 +1,105 @@
+"""The contract of every reader: a sound source becomes a collection; a broken one is refused with its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from sweep.data import READERS, SPLITS, load_collection
+from sweep.errors import CollectionError
+from sweep.settings.study_file import DataSpec
+from sweep.testing import write_toy_collection
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of one reader.
+
+    Attributes:
+        name: As ``data.collection`` names it, relative to the folder that it is written in.
+        write: Writes it into a folder.
+        broken: What a user can break: the file that the message must name, and its broken content.
+        packages: What has to be installed.
+    """
+
+    name: str
+    write: Callable[[Path], None] = lambda _: None
+    broken: Mapping[str, bytes] | None = None
+    packages: tuple[str, ...] = ()
+
+
+SOURCES = {
+    "beir": Source(
+        name="beir:toy",
+        write=lambda folder: write_toy_collection(folder / "toy", documents=20),
+        broken={
+            "toy/corpus.jsonl.gz": b"no archive",
+            "toy/queries.jsonl": b'{"_id": "q0000"',
+            "toy/qrels/all.tsv": b"q0000\td0000\tmuch\n",
+        },
+    ),
+    "package": Source(name="package:aws-cli", packages=("awscli", "botocore")),
+}
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_its_own(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def load(source: Source, folder: Path):
+    for package in source.packages:
+        if util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    source.write(folder)
+    return load_collection(DataSpec(collection=source.name), folder=folder)
+
+
+def test_every_reader_has_a_source_here():
+    assert SOURCES.keys() == READERS.keys()
+
+
+@pytest.mark.parametrize("scheme", READERS)
+def test_a_reader_is_found_by_its_scheme_and_says_how_it_is_named(scheme):
+    assert READERS[scheme].usage.startswith(f"{scheme}:")
+    with pytest.raises(CollectionError, match=f"unknown scheme; known are .*{READERS[scheme].usage}"):
+        load_collection(DataSpec(collection="nothing:x"), folder=Path())
+
+
+@pytest.mark.parametrize("scheme", READERS)
+def test_a_sound_source_is_a_collection_whose_judgements_are_about_what_is_there(scheme, tmp_path):
+    collection = load(SOURCES[scheme], tmp_path)
+    assert list(collection.qrels) == list(SPLITS)
+    assert any(collection.training_judgements())
+    for judgements in collection.qrels.values():
+        assert judgements.keys() <= collection.queries.keys()
+        assert {document for grades in judgements.values() for document in grades} <= collection.documents.keys()
+        assert all(type(grade) is int for grades in judgements.values() for grade in grades.values())
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme, source in SOURCES.items() if source.broken])
+def test_the_same_source_is_the_same_collection(scheme, tmp_path):
+    first, second = (load(SOURCES[scheme], tmp_path / name) for name in ("one", "two"))
+    assert first.content_hash == second.content_hash
+
+
+@pytest.mark.parametrize(
+    ("scheme", "file"), [(scheme, file) for scheme, source in SOURCES.items() for file in source.broken or ()]
+)
+def test_a_broken_file_is_refused_by_name_in_one_line(scheme, file, tmp_path):
+    source = SOURCES[scheme]
+    source.write(tmp_path)
+    (tmp_path / file).write_bytes(source.broken[file])
+    with pytest.raises(CollectionError, match=Path(file).name) as refused:
+        load_collection(DataSpec(collection=source.name), folder=tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", READERS)
+def test_a_source_that_is_not_there_is_refused(scheme, tmp_path):
+    with pytest.raises(CollectionError, match=r"no(where| such)"):
+        load_collection(DataSpec(collection=f"{scheme}:nowhere"), folder=tmp_path)
