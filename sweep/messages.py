@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -249,6 +249,48 @@ class Failure:
     actionable: bool = False
     exhausted_micro_batch: int | None = None
     disk_failed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a launcher is asked to run.
+
+    Attributes:
+        name: The job's name among those that run now.
+        body: ``module:function`` of ``function(task, channel)``; what it returns is the job's result.
+        task: The body's first argument.
+        log: File that takes what the process prints.
+        environment: Variables set before the body starts, such as the devices it may see.
+        attempt: Which process of its trial it is; every message of it carries this.
+        lock: File that its process holds a lock on while it lives, so that no two of one trial are alive.
+    """
+
+    name: str
+    body: str
+    task: Any
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    attempt: int = 1
+    lock: Path | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """A job's process is up; ``warm`` if all of its heavy imports were there before it started."""
+
+    warm: bool
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job returned."""
+
+    result: Any
+
+
+@dataclass(frozen=True)
+class Alive:
+    """A job goes on: it has come to a step."""
 
 
 class Channel(Protocol):

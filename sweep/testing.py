@@ -23,7 +23,6 @@ from sweep.messages import (
     Assignment,
     Channel,
     Cosines,
-    Device,
     Evaluation,
     JudgeTask,
     PreparedStudy,
@@ -143,11 +142,6 @@ def scripted_ndcg(params: Params, progress: int) -> float:
     if params.data_format == "query-document":
         return 0.5 + 0.3 * heat * share
     return 0.5 + 0.05 * min(1.0, share / 0.1) - 0.3 * heat * max(0.0, share - 0.1)
-
-
-def list_devices(task: None, channel: Channel) -> tuple[str, list[Device]]:  # noqa: ARG001 - every job has both
-    """Stands in for ``sweep.trial.list_devices``: no device."""
-    return "scripted", []
 
 
 def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel

@@ -20,17 +20,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from sweep.attempts import hold_attempt
 from sweep.errors import DeviceMemoryError, SweepError
 from sweep.logs import open_log, put_aside
-from sweep.messages import Failure, Report, Verdict
+from sweep.messages import Alive, Done, Failure, Job, Report, Started, Verdict
 
 ORPHANED = 70
 """Exit status of a process whose coordinator is gone."""
@@ -43,48 +41,6 @@ LOG_CHECK_S = 10.0
 
 _PR_SET_PDEATHSIG = 1
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a launcher is asked to run.
-
-    Attributes:
-        name: The job's name among those that run now.
-        body: ``module:function`` of ``function(task, channel)``; what it returns is the job's result.
-        task: The body's first argument.
-        log: File that takes what the process prints.
-        environment: Variables set before the body starts, such as the devices it may see.
-        attempt: Which process of its trial it is; every message of it carries this.
-        lock: File that its process holds a lock on while it lives, so that no two of one trial are alive.
-    """
-
-    name: str
-    body: str
-    task: Any
-    log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    attempt: int = 1
-    lock: Path | None = None
-
-
-@dataclass(frozen=True)
-class Started:
-    """A job's process is up; ``warm`` if all of its heavy imports were there before it started."""
-
-    warm: bool
-
-
-@dataclass(frozen=True)
-class Done:
-    """A job returned."""
-
-    result: Any
-
-
-@dataclass(frozen=True)
-class Alive:
-    """A job goes on: it has come to a step."""
 
 
 class PipeChannel:

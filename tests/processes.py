@@ -17,7 +17,7 @@ DEADLINE_S = 120.0
 
 def start_script(code: str, arguments: Sequence[str] = (), *, folder: Path, errors: Path) -> subprocess.Popen[str]:
     """Starts Python on ``code`` in a process group of its own; its standard error goes to a file."""
-    places = [TESTS.parent, TESTS / "contracts", TESTS / "coordinator"]
+    places = [TESTS.parent, TESTS / "contracts", TESTS / "coordinator", TESTS / "launch"]
     with errors.open("a") as stream:
         return subprocess.Popen(
             [sys.executable, "-W", "error", "-c", code, *arguments],

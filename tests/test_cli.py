@@ -17,12 +17,12 @@ import pytest
 import sweep
 from sweep.cli import main
 from sweep.coordinator.events import Event, SweepView
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.progress import WHOLE
 from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
 from sweep.status import read_standing
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from sweep.coordinator.events import Event, SweepView
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.dashboard import HOST, DashboardServer, open_dashboard
 from sweep.errors import StudyLockedError, SweepError
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
 from sweep.status import read_standing
 from sweep.storage.location import locate_study
 from sweep.storage.lock import StudyLock

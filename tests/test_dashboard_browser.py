@@ -13,12 +13,12 @@ from processes import wait_until
 from scripted import Recorder, check_finished
 
 from sweep import open_study
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.dashboard import open_dashboard
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.report.showcase import exhibit
+from sweep.signals import StopSignal
 from sweep.status import read_standing
 from sweep.storage.location import locate_study
 from sweep.storage.records import ENDED_BY

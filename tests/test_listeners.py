@@ -23,7 +23,7 @@ SECRET = "s3cr3t-of-the-server"
 
 RUN = """
 import sys
-from sweep.coordinator.jobs import StopSignal
+from sweep.signals import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from sweep.coordinator.events import Event, SweepView
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.errors import StorageError, StudyEndedError
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
 from sweep.status import describe_standing, read_standing
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable

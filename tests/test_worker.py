@@ -13,8 +13,8 @@ import pytest
 from processes import TESTS, wait_until
 
 from sweep.launch import Died, LocalLauncher
-from sweep.messages import Failure, Verdict
-from sweep.worker import Done, Job, PipeChannel, Started, run_job
+from sweep.messages import Done, Failure, Job, Started, Verdict
+from sweep.worker import PipeChannel, run_job
 
 
 class Line:

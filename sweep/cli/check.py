@@ -9,19 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sweep.cli.watchers import format_time
-from sweep.coordinator.jobs import StopSignal, run_job
 from sweep.coordinator.run import JOBS, find_fitting_slots
-from sweep.coordinator.slots import Slot
 from sweep.data import count_shared_documents
-from sweep.launch import LocalLauncher
-from sweep.messages import Assignment
+from sweep.launch import LocalLauncher, Slot
+from sweep.launch.jobs import run_job
+from sweep.messages import Assignment, Job
 from sweep.plan import StudyPlan, plan_study
 from sweep.settings.dimensions import SHOWN, Dimension
 from sweep.settings.ranges import FloatRange, Setting, ends
 from sweep.settings.space import LOG2_BATCH_SIZE
 from sweep.settings.study_file import DropOffSpec, StoppingSpec
+from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
-from sweep.worker import Job
 
 MEASURED_STEPS = 4
 

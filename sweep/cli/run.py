@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from sweep.cli.leaderboard import print_leaderboard
 from sweep.cli.watchers import JsonWatcher, LiveWatcher, PlainWatcher
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.plan import plan_study
+from sweep.signals import StopSignal
 from sweep.status import read_standing
 from sweep.storage.location import StudyLocation
 

@@ -7,16 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sweep.attempts import end_older_attempt
 from sweep.coordinator.budget import EndedBy, Meter
 from sweep.coordinator.endings import Endings
 from sweep.coordinator.events import SweepView, Watcher, describe_params, tell_to
 from sweep.coordinator.garbage import leave_alone
 from sweep.coordinator.interruptions import Clock, Interruptions, find_stalled
-from sweep.coordinator.jobs import InterruptedRunError, StopSignal
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.limits import DeviceLimits
-from sweep.coordinator.memory import MemoryReader
 from sweep.coordinator.outlook import make_view
 from sweep.coordinator.pausing import Pausing
 from sweep.coordinator.placement import Placement
@@ -24,14 +21,13 @@ from sweep.coordinator.proposals import Proposer
 from sweep.coordinator.reports import Reports
 from sweep.coordinator.retention import Keeper
 from sweep.coordinator.running import RunningTrial, begin_trial, make_assignment, revive_trial
-from sweep.coordinator.slots import Slot
 from sweep.errors import StorageError, StudyEndedError
-from sweep.launch import Died, Launcher, Message
-from sweep.messages import Failure, Report, TrialResult
+from sweep.launch import Died, Launcher, Message, Slot
+from sweep.messages import Done, Failure, Job, Report, Started, TrialResult
 from sweep.plan import StudyPlan
+from sweep.signals import InterruptedRunError, StopSignal
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import STUDY_ENDED
-from sweep.worker import Done, Job, Started
 
 POLL_S = 0.2
 
@@ -50,7 +46,6 @@ class Coordinator:
         watcher: Is told of everything.
         stop: The signals that end the run.
         body: What a trial's process runs.
-        read_used_gib: Asks the driver for a device's memory in use.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
         was_cut_off: Whether the run before was, so that trials may have been at fault.
     """
@@ -65,7 +60,6 @@ class Coordinator:
         watcher: Watcher,
         stop: StopSignal,
         body: str,
-        read_used_gib: MemoryReader,
         pause_s: float,
         was_cut_off: bool,
     ) -> None:
@@ -89,9 +83,9 @@ class Coordinator:
         self._pausing = Pausing(launcher, stop, pause_s=pause_s, tell=self._tell)
         self._placement = Placement(
             slots,
+            launcher=launcher,
             limits=self._limits,
             micro_batch=plan.spec.workers.micro_batch,
-            read_used_gib=read_used_gib,
             warn=lambda text: self._tell("warning", text),
         )
         self._clock = Clock(time.monotonic())
@@ -252,7 +246,7 @@ class Coordinator:
         self._tell("start", describe_params(trial.params), trial.number, slot=slot.name, attempt=trial.attempt)
 
     def _end_older_attempt(self, number: int) -> None:
-        killed = end_older_attempt(self._plan.run_folder.attempt_lock(number))
+        killed = self._launcher.end_older_attempt(self._plan.run_folder.attempt_lock(number))
         if killed is not None:
             self._tell("warning", f"ended process {killed}, an older attempt that was still alive", number)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sweep.coordinator.events import RunningView, SweepView
 from sweep.coordinator.running import RunningTrial
-from sweep.coordinator.slots import Slot
+from sweep.launch import Slot
 from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
 from sweep.storage.records import StudyRecord, count_saved

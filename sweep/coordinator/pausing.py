@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterable
 
 from sweep.coordinator.events import Tell
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.running import RunningTrial
 from sweep.launch import Launcher
+from sweep.signals import StopSignal
 
 PAUSE_S = 20.0
 """Seconds that a trial gets to finish its step; after that its last checkpoint counts."""

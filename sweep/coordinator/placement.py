@@ -1,20 +1,24 @@
-"""Placement: which slot is free, and whether a trial may share its device with those that run there."""
+"""Placement: whether trials fit their devices, which slot is free, and which trial may share a device with others."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from sweep.coordinator.limits import DeviceLimits
-from sweep.coordinator.memory import MemoryReader
 from sweep.coordinator.running import RunningTrial
-from sweep.coordinator.slots import Slot
+from sweep.errors import DeviceError
+from sweep.launch import Launcher, Slot
 
 HEADROOM = 1.15
 """What a trial is given of what its like has used before."""
 
 RETURN_S = 60.0
 """Seconds that a device gets to return the memory of a process that is gone."""
+
+STATES_A_WEIGHT = 4
+"""What training keeps for each weight at the least: the weight, its gradient, and the optimizer's two moments."""
 
 SLACK_GIB = 0.25
 """Memory beyond what was in use before a trial that may stay in use after it: the driver's, or somebody else's."""
@@ -38,14 +42,41 @@ def fits(needed_gib: float | None, others_gib: Sequence[float | None], *, memory
     return len(known) == 1 + len(others_gib) and used_gib + HEADROOM * sum(known) <= memory_gib
 
 
+def check_room(slots: Sequence[Slot], weights_bytes: int) -> None:
+    """Refuses more trials at once than a device's memory can hold, by the least that training takes.
+
+    Raises:
+        DeviceError: If that is above the memory; it names the estimate and what to set.
+    """
+    least_gib = STATES_A_WEIGHT * weights_bytes / 2**30
+    for place in dict.fromkeys(slot.place for slot in slots):
+        shares = [slot for slot in slots if slot.place == place]
+        memory_gib = shares[0].memory_gib
+        if memory_gib is None or least_gib * len(shares) <= memory_gib:
+            continue
+        fitting = int(memory_gib / least_gib)
+        key = 'workers.devices = "cpu:N"' if place == "cpu" else "workers.trials_per_device"
+        advice = f"at most {fitting} fit: set {key} to that or less" if fitting else "take a smaller model"
+        raise DeviceError(
+            f"workers: {len(shares)} trials at once on {shares[0].label} take at least"
+            f" {least_gib * len(shares):.1f} GiB ({least_gib:.2f} GiB each for weights, gradients and moments), and it"
+            f" has {memory_gib:.1f} GiB; {advice}"
+        )
+
+
+def count_weight_bytes(model: Path) -> int:
+    """Bytes of a model folder's weights."""
+    return sum(file.stat().st_size for file in model.rglob("*.safetensors"))
+
+
 class Placement:
     """Where trials can be put.
 
     Args:
         slots: The slots.
+        launcher: Is asked for the memory in use on them.
         limits: What trials were found to use.
         micro_batch: What the study file holds every trial's micro-batch to, or None.
-        read_used_gib: Asks the driver for a device's memory in use.
         warn: Is told where memory does not return.
     """
 
@@ -53,15 +84,15 @@ class Placement:
         self,
         slots: Sequence[Slot],
         *,
+        launcher: Launcher,
         limits: DeviceLimits,
         micro_batch: int | None,
-        read_used_gib: MemoryReader,
         warn: Callable[[str], object],
     ) -> None:
         self.slots = slots
+        self._launcher = launcher
         self._micro_batch = micro_batch
         self._limits = limits
-        self._read_used_gib = read_used_gib
         self._warn = warn
         self._used_before: dict[str, float] = {}  # by place: memory in use before our first trial there
         self._left_since: dict[str, float] = {}  # places that were left a moment ago, and when
@@ -90,15 +121,15 @@ class Placement:
 
     def take(self, slot: Slot, running: Iterable[RunningTrial]) -> None:
         """Notes what is in use on a device before the first of our trials there begins."""
-        if slot.uuid and not any(trial.slot and trial.slot.place == slot.place for trial in running):
-            used = self._read_used_gib(slot.uuid)
+        if not any(trial.slot and trial.slot.place == slot.place for trial in running):
+            used = self._launcher.used_gib(slot)
             if used is not None:
                 self._used_before[slot.place] = used
         self._left_since.pop(slot.place, None)
 
     def leave(self, slot: Slot) -> None:
         """Notes that a trial's process on a slot is gone."""
-        if slot.uuid and slot.place in self._used_before:
+        if slot.place in self._used_before:
             self._left_since[slot.place] = time.monotonic()
 
     def _needed_gib(self, slot: Slot, trial: RunningTrial) -> float | None:
@@ -113,7 +144,7 @@ class Placement:
         since = self._left_since.get(slot.place)
         if since is None or slot.uuid is None:
             return True
-        used, before = self._read_used_gib(slot.uuid), self._used_before[slot.place]
+        used, before = self._launcher.used_gib(slot), self._used_before[slot.place]
         if used is not None and used > before + SLACK_GIB:
             if time.monotonic() - since < RETURN_S:
                 return False

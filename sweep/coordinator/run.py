@@ -18,26 +18,25 @@ from sweep.coordinator.event_log import EventLog
 from sweep.coordinator.events import Event, EventKind, Watcher
 from sweep.coordinator.garbage import rare_collections
 from sweep.coordinator.interruptions import mark_run
-from sweep.coordinator.jobs import InterruptedRunError, JobFailedError, StopSignal, run_job
 from sweep.coordinator.ledger import Ledger
-from sweep.coordinator.memory import MemoryReader, read_used_gib
 from sweep.coordinator.pausing import PAUSE_S
+from sweep.coordinator.placement import check_room, count_weight_bytes
 from sweep.coordinator.retention import check_disk, folder_bytes
-from sweep.coordinator.slots import Slot, check_room, count_weight_bytes, find_slots
 from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
-from sweep.launch import Launcher, LocalLauncher
-from sweep.messages import JudgeTask, PreparedStudy, StudyTask
+from sweep.launch import Launcher, LocalLauncher, Slot
+from sweep.launch.jobs import JobFailedError, run_job
+from sweep.messages import Job, JudgeTask, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder
+from sweep.signals import InterruptedRunError, StopSignal
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import HeldStudy, Waiting, hold_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
 from sweep.training.checkpoint import verify
-from sweep.worker import Job
 
 JOBS = "sweep.trial"
-"""Module that holds the bodies of a study's jobs: list_devices, prepare_study, run_trial, judge_models."""
+"""Module that holds the bodies of a study's jobs: prepare_study, run_trial, judge_models."""
 
 
 def run_study(
@@ -47,7 +46,6 @@ def run_study(
     stop: StopSignal,
     launcher: Launcher | None = None,
     jobs: str = JOBS,
-    read_used_gib: MemoryReader = read_used_gib,
     pause_s: float = PAUSE_S,
     exhibit: Callable[[optuna.Study], None] | None = None,
 ) -> StudyRecord:
@@ -59,7 +57,6 @@ def run_study(
         stop: The signals that end the run.
         launcher: Runs the jobs; left out, each in a process of its own on this machine.
         jobs: Module that holds the bodies of the jobs.
-        read_used_gib: Asks the driver for a device's memory in use.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
         exhibit: Writes into the finished study what its dashboard shows besides numbers.
 
@@ -73,7 +70,7 @@ def run_study(
     log = EventLog(plan.run_folder.coordinator_log, watcher)
     try:
         with rare_collections():
-            return _StudyRun(plan, own, log, stop, jobs, read_used_gib, pause_s, exhibit).run()
+            return _StudyRun(plan, own, log, stop, jobs, pause_s, exhibit).run()
     except BrokenPipeError:  # whoever read what is printed has seen enough, which is no fault of a file
         raise
     except OSError as error:
@@ -82,13 +79,13 @@ def run_study(
         own.close()
 
 
-def find_fitting_slots(plan: StudyPlan, launcher: Launcher, *, stop: StopSignal, jobs: str = JOBS) -> list[Slot]:
+def find_fitting_slots(plan: StudyPlan, launcher: Launcher, *, stop: StopSignal) -> list[Slot]:
     """The slots of a study, where their trials fit the memory and the disk by the least that they take.
 
     Raises:
         DeviceError: If they do not, or a device is not there.
     """
-    slots = find_slots(plan.spec.workers, launcher, stop=stop, body=f"{jobs}:list_devices")
+    slots = launcher.find_slots(plan.spec.workers, stop=stop)
     base = plan.run_folder.base_model if plan.run_folder.base_model.is_dir() else plan.base_model
     if base != plan.base_model or plan.spec.model.keep_layers is None:  # what is cut away needs no room
         check_room(slots, count_weight_bytes(base))
@@ -105,7 +102,6 @@ class _StudyRun:
     watcher: EventLog
     stop: StopSignal
     jobs: str
-    read_used_gib: MemoryReader
     pause_s: float
     exhibit: Callable[[optuna.Study], None] | None
 
@@ -125,7 +121,7 @@ class _StudyRun:
         slots: Sequence[Slot] = ()
         is_new = not folder.is_dir()
         if is_new:  # a machine that cannot run the study leaves nothing behind
-            slots = self._find_slots()
+            slots = find_fitting_slots(self.plan, self.launcher, stop=self.stop)
         claim_folder(folder)
         waiting = Waiting(tell=lambda text: self._tell("warning", text), is_ended=lambda: self.stop.signal is not None)
         try:
@@ -142,7 +138,7 @@ class _StudyRun:
             finished = self._find_finished(ledger) if ledger else None
             if finished is not None:
                 return finished
-            slots = slots or self._find_slots()
+            slots = slots or find_fitting_slots(self.plan, self.launcher, stop=self.stop)
             ledger = self._begin(held, ledger, slots)
         except SweepError as error:
             # nor does a study that could not begin, but for a log that its message names
@@ -169,13 +165,9 @@ class _StudyRun:
                 watcher=self.watcher,
                 stop=self.stop,
                 body=f"{self.jobs}:run_trial",
-                read_used_gib=self.read_used_gib,
                 pause_s=self.pause_s,
                 was_cut_off=was_cut_off,
             ).run()
-
-    def _find_slots(self) -> list[Slot]:
-        return find_fitting_slots(self.plan, self.launcher, stop=self.stop, jobs=self.jobs)
 
     def _note_changes(self, ledger: Ledger) -> None:
         """Writes down what changed in the study file since the last run."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.coordinator.slots import Slot
+from sweep.launch import Slot
 from sweep.messages import Assignment, Report
 from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end

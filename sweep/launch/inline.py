@@ -8,11 +8,12 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
 from sweep.launch.launcher import Died, Message
-from sweep.messages import Failure, Verdict
-from sweep.worker import Done, Job, PipeChannel, run_job
+from sweep.launch.machine import OnThisMachine
+from sweep.messages import Done, Failure, Job, Verdict
+from sweep.worker import PipeChannel, run_job
 
 
-class InlineLauncher:
+class InlineLauncher(OnThisMachine):
     """Runs jobs as threads of this process.
 
     They see this process's devices and print where it prints. A thread cannot be killed: nobody listens to a killed

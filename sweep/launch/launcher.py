@@ -1,12 +1,43 @@
-"""Launcher: the promise of everything that runs jobs."""
+"""Launcher: the promise of everything that runs jobs, and that knows the machines on which they run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from sweep.messages import Failure, Report, Verdict
-from sweep.worker import Alive, Done, Job, Started
+from sweep.messages import Alive, Done, Failure, Job, Report, Started, Verdict
+from sweep.settings.study_file import WorkersSpec
+from sweep.signals import StopSignal
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place where one trial runs at a time, as names and numbers: what stands behind them is the launcher's.
+
+    Attributes:
+        name: ``cpu``, or ``cuda:N`` with the device's number among the visible ones; with ``/1``, ``/2`` and so on
+            where several trials share it.
+        label: The device's name for a person.
+        device: The device as a trial's process calls it: it sees no other.
+        environment: What makes it so.
+        place: The device that the slot is on; slots that share a device have the same.
+        uuid: What the driver knows the device by, where that is known.
+        memory_gib: Memory of the device.
+        share: Share of the device that the slot may plan with.
+        threads: Threads that its trial may compute with; None leaves it to torch.
+    """
+
+    name: str
+    label: str
+    device: str = "cpu"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    place: str = "cpu"
+    uuid: str | None = None
+    memory_gib: float | None = None
+    share: float = 1.0
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +74,34 @@ class Launcher(Protocol):
     Died, after which its name is free again and its process, if it had one, is gone. One that asks at each step whether
     to pause says now and then, unasked, that it is Alive.
     """
+
+    def find_slots(self, workers: WorkersSpec, *, stop: StopSignal) -> list[Slot]:
+        """The slots that a study file asks for, one at least, each under a name of its own.
+
+        Args:
+            workers: What the study file says.
+            stop: Ends the search early.
+
+        Raises:
+            DeviceError: If there are none such.
+            InterruptedRunError: If a signal came.
+        """
+        ...
+
+    def used_gib(self, slot: Slot) -> float | None:
+        """Memory in GiB that is in use on a slot's device, by whomever; None where nobody can tell."""
+        ...
+
+    def end_older_attempt(self, lock: Path) -> int | None:
+        """Ends the process that holds a trial's lock, left behind by an earlier run, and waits until it is gone.
+
+        Returns:
+            The process's id, or None where nobody held the lock.
+
+        Raises:
+            AttemptHeldError: If it cannot be ended.
+        """
+        ...
 
     def start(self, job: Job) -> None:
         """Starts a job and returns at once.

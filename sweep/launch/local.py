@@ -22,8 +22,9 @@ from pathlib import Path
 
 from sweep.errors import SweepError
 from sweep.launch.launcher import Died, Message
-from sweep.messages import Failure, Verdict
-from sweep.worker import ORPHANED, Done, Job, run_worker
+from sweep.launch.machine import OnThisMachine
+from sweep.messages import Done, Failure, Job, Verdict
+from sweep.worker import ORPHANED, run_worker
 
 EXIT_S = 10.0
 """Seconds that a process gets to exit after its last word."""
@@ -71,7 +72,7 @@ class _Running:
         return self.connection if math.isinf(self.deadline) else self.process.sentinel
 
 
-class LocalLauncher:
+class LocalLauncher(OnThisMachine):
     """Runs each job in a process of its own on this machine.
 
     Args:

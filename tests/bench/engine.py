@@ -43,11 +43,11 @@ from postgres import PostgresServer  # noqa: E402
 from prefill import POINTS, fill  # noqa: E402
 
 from sweep.coordinator.events import Event, SweepView  # noqa: E402
-from sweep.coordinator.jobs import InterruptedRunError, StopSignal  # noqa: E402
 from sweep.coordinator.proposals import Proposal, Proposer  # noqa: E402
 from sweep.coordinator.run import run_study  # noqa: E402
 from sweep.launch import LocalLauncher  # noqa: E402
 from sweep.plan import plan_study  # noqa: E402
+from sweep.signals import InterruptedRunError, StopSignal  # noqa: E402
 from sweep.storage.journal import Journal  # noqa: E402
 from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation, locate_study  # noqa: E402
 from sweep.testing import QUERIES, write_toy_study  # noqa: E402

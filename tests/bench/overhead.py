@@ -35,16 +35,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sweep.coordinator.jobs import StopSignal
-from sweep.coordinator.slots import Slot, find_slots
 from sweep.data import load_collection, make_columns, plan_judged, plan_order
-from sweep.launch import Died, LocalLauncher
-from sweep.messages import Assignment, Channel, Failure, Report, Verdict
+from sweep.launch import Died, LocalLauncher, Slot
+from sweep.messages import Assignment, Channel, Done, Failure, Job, Report, Started, Verdict
 from sweep.progress import count_steps, count_warmup_steps, plan_evaluations
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import WorkersSpec, load_study
-from sweep.worker import Done, Job, Started
+from sweep.signals import StopSignal
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "studies" / "quickstart.toml"
@@ -287,7 +285,7 @@ def measure(launcher: LocalLauncher, folder: Path, *, rounds: int, examples: int
     """Every round's seconds of both sides, and the phases of one more run."""
     spec = load_study(STUDY)
     steps = count_steps(examples, PARAMS.batch_size)
-    slot = find_slots(WorkersSpec(devices=devices), launcher, stop=StopSignal(), body="sweep.trial:list_devices")[0]
+    slot = launcher.find_slots(WorkersSpec(devices=devices), stop=StopSignal())[0]
     task = Assignment(
         spec=spec,
         folder=STUDY.parent,

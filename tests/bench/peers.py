@@ -38,10 +38,10 @@ RATES = (5e-6, 6e-4)
 
 def run_sweep(folder: Path, options: argparse.Namespace) -> None:
     from sweep.coordinator.events import Event, SweepView
-    from sweep.coordinator.jobs import StopSignal
     from sweep.coordinator.run import run_study
     from sweep.launch import LocalLauncher
     from sweep.plan import plan_study
+    from sweep.signals import StopSignal
     from sweep.storage.location import locate_study
     from sweep.testing import QUERIES, write_toy_study
 

@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 from sweep.coordinator.events import Event, SweepView
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 

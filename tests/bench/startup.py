@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.launch import Died, InlineLauncher, LocalLauncher
-from sweep.messages import Channel, Failure, StudyTask
+from sweep.messages import Channel, Done, Failure, Job, Started, StudyTask
 from sweep.storage.location import locate_study
-from sweep.worker import Done, Job, Started
 
 if TYPE_CHECKING:
     from sweep.coordinator.events import Event, SweepView
@@ -82,9 +81,9 @@ def time_start(launcher: LocalLauncher, task: StudyTask, name: str) -> float:
 
 def measure(folder: Path) -> dict[str, list[float]]:
     """Seconds by what was started."""
-    from sweep.coordinator.jobs import StopSignal
     from sweep.coordinator.run import run_study
     from sweep.plan import plan_study
+    from sweep.signals import StopSignal
     from sweep.testing import write_toy_study
 
     plan = plan_study(locate_study(write_toy_study(folder, script={})))

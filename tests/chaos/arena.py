@@ -20,7 +20,7 @@ from processes import TESTS, end_group, living, wait_until
 RUN = """
 import sys
 import optuna
-from sweep.coordinator.jobs import StopSignal
+from sweep.signals import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.errors import SweepError
 from sweep.launch import LocalLauncher

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from sweep.cli import main
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
+from sweep.signals import StopSignal
 from sweep.stopping.recorded import save_bank
 from sweep.storage.location import locate_study
 from sweep.study import open_study

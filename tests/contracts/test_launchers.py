@@ -18,14 +18,12 @@ import pytest
 from processes import end_group, living, start_script, wait_until
 
 from sweep.coordinator.running import begin_trial, make_assignment
-from sweep.coordinator.slots import Slot
 from sweep.errors import SweepError
-from sweep.launch import Died, InlineLauncher, Launcher, LocalLauncher, Message
-from sweep.messages import Failure, Report, TrialResult, Verdict
+from sweep.launch import Died, InlineLauncher, Launcher, LocalLauncher, Message, Slot
+from sweep.messages import Alive, Done, Failure, Job, Report, Started, TrialResult, Verdict
 from sweep.plan import plan_study
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
-from sweep.worker import Alive, Done, Job, Started
 
 PRELOAD = ("sweep.testing",)
 
@@ -337,7 +335,7 @@ import json, sys
 from pathlib import Path
 from sweep.launch import Died, LocalLauncher
 from sweep.messages import Failure
-from sweep.worker import Done, Job, Started
+from sweep.messages import Done, Job, Started
 
 preload, bodies = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 launcher = LocalLauncher(preload)

@@ -23,13 +23,13 @@ from postgres import PostgresServer
 from processes import end_group, start_script, wait_until
 from scripted import Recorder
 
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.coordinator.run import run_study
 from sweep.errors import StorageError, StudyLockedError
 from sweep.launch import InlineLauncher
 from sweep.plan import StudyPlan, plan_study
 from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation, Waiting, hold_study, locate_study
 from sweep.storage.records import StudyRecord, load_record

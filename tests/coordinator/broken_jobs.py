@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from sweep.messages import Channel, StudyTask
-from sweep.testing import list_devices
-
-__all__ = ["list_devices", "prepare_study"]
 
 
 def prepare_study(task: StudyTask, channel: Channel) -> None:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""Scripted jobs on a machine with eight CUDA devices; each trial notes who held its device before it."""
+"""Scripted jobs whose trials note who held their device before them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from pathlib import Path
 from processes import wait_until
 
 from sweep import testing
-from sweep.messages import Assignment, Channel, Device, TrialResult
+from sweep.messages import Assignment, Channel, TrialResult
 from sweep.testing import SCRIPT, judge_models, prepare_study
 
-__all__ = ["judge_models", "list_devices", "prepare_study", "run_trial"]
-
-
-def list_devices(task: None, channel: Channel) -> tuple[str, list[Device]]:  # noqa: ARG001
-    return "2.13.0+cu130", [Device(name="pretended", memory_gib=80.0, uuid=f"GPU-{place}") for place in range(8)]
+__all__ = ["judge_models", "prepare_study", "run_trial"]
 
 
 def run_trial(task: Assignment, channel: Channel) -> TrialResult:

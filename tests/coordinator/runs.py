@@ -13,7 +13,7 @@ RUN = """
 import sys
 import optuna
 from sweep.storage.location import locate_study
-from sweep.coordinator.jobs import StopSignal
+from sweep.signals import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.errors import SweepError
 from sweep.plan import plan_study

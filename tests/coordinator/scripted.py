@@ -10,11 +10,11 @@ import optuna
 import pytest
 
 from sweep.coordinator.events import Event, SweepView
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
-from sweep.launch import InlineLauncher, Launcher
+from sweep.launch import InlineLauncher, Launcher, LocalLauncher
 from sweep.plan import StudyPlan, plan_study
 from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.location import locate_study
@@ -24,6 +24,18 @@ from sweep.testing import SCRIPT, scripted_ndcg
 JOBS = "sweep.testing"
 BASELINE = 0.5
 """NDCG@10 of the scripted untrained model."""
+
+
+class NoDevice(InlineLauncher):
+    """A launcher on a machine without a CUDA device, whatever this one has."""
+
+    list_devices = "pretended:list_none"
+
+
+class ThreeDevices(LocalLauncher):
+    """A launcher on a machine with three CUDA devices."""
+
+    list_devices = "pretended:list_three"
 
 
 class Recorder:

@@ -9,19 +9,41 @@ from pathlib import Path
 import pytest
 from scripted import Recorder, check_finished
 
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.limits import find_need
-from sweep.coordinator.placement import fits
+from sweep.coordinator.placement import check_room, fits
 from sweep.coordinator.run import run_study
-from sweep.launch import LocalLauncher
+from sweep.errors import DeviceError
+from sweep.launch import LocalLauncher, Slot
 from sweep.plan import plan_study
+from sweep.signals import StopSignal
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 EIGHT = list(range(8))
 
 
-def run_on_eight(file: Path, *, read_used_gib=lambda _: None) -> Recorder:
+class EightDevices(LocalLauncher):
+    """A launcher on a machine with eight CUDA devices, whose driver says nothing of their memory."""
+
+    list_devices = "pretended:list_eight"
+
+    def used_gib(self, slot: Slot) -> float | None:  # noqa: ARG002
+        return None
+
+
+class BusyDevices(EightDevices):
+    """The same, with 1 GiB in use before the first trial, 30 after it for three looks, and then 1.1."""
+
+    def __init__(self) -> None:
+        super().__init__(("sweep.testing",))
+        self.asked: list[str | None] = []
+
+    def used_gib(self, slot: Slot) -> float:
+        self.asked.append(slot.uuid)
+        return 30.0 if 2 <= len(self.asked) <= 4 else 1.0 if len(self.asked) == 1 else 1.1
+
+
+def run_on_eight(file: Path, launcher: LocalLauncher | None = None) -> Recorder:
     recorder = Recorder()
     with StopSignal() as stop:
         run_study(
@@ -29,8 +51,7 @@ def run_on_eight(file: Path, *, read_used_gib=lambda _: None) -> Recorder:
             watcher=recorder,
             stop=stop,
             jobs="eight_devices",
-            launcher=LocalLauncher(("sweep.testing",)),
-            read_used_gib=read_used_gib,
+            launcher=launcher or EightDevices(("sweep.testing",)),
         )
     return recorder
 
@@ -83,17 +104,11 @@ def test_trials_on_a_shared_cpu_do_not_wait_for_one_another_to_be_measured(tmp_p
 
 def test_a_device_is_given_to_the_next_trial_when_its_memory_has_returned(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={"together": 1}, budget={"trials": 2}, workers={"devices": [0]})
-    asked: list[str] = []
-
-    def read_used_gib(uuid: str) -> float:
-        """Before the first trial 1 GiB is in use, after it 30 for three looks, and then 1.1."""
-        asked.append(uuid)
-        return 30.0 if 2 <= len(asked) <= 4 else 1.0 if len(asked) == 1 else 1.1
-
-    recorder = run_on_eight(file, read_used_gib=read_used_gib)
+    launcher = BusyDevices()
+    recorder = run_on_eight(file, launcher)
     check_finished(file)
-    assert set(asked) == {"GPU-0"}
-    assert len(asked) >= 5
+    assert set(launcher.asked) == {"GPU-0"}
+    assert len(launcher.asked) >= 5
     assert recorder.texts("warning") == []
 
 
@@ -133,3 +148,16 @@ def test_what_a_trial_needs_is_what_its_like_or_a_larger_one_has_used(
 ) -> None:
     measured = [(64, 16, 4.0), (64, 32, 5.0), (128, 64, 9.0), (64, 8, 3.0)]
     assert find_need(measured, batch_size=batch, micro_batch=micro) == expected
+
+
+def test_more_trials_at_once_than_memory_can_hold_are_refused_with_the_estimate() -> None:
+    shares = [Slot(f"cpu/{share}", "CPU, 2 cores", memory_gib=7.9) for share in range(2)]
+    check_room(shares[:1], 2**30)
+    with pytest.raises(
+        DeviceError,
+        match=r"2 trials at once on CPU, 2 cores take at least 8\.0 GiB \(4\.00 GiB each .*\), and it has 7\.9 GiB; at"
+        r' most 1 fit: set workers\.devices = "cpu:N" to that or less',
+    ) as refused:
+        check_room(shares, 2**30)
+    assert refused.value.exit_code == 2
+    check_room([Slot("cuda:0", "a card of unknown memory", place="cuda:0")], 2**40)

@@ -19,7 +19,7 @@ from sweep.testing import write_toy_study
 
 KILL = """
 import json, os, random, signal, sys, threading, time
-from sweep.coordinator.jobs import StopSignal
+from sweep.signals import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study

@@ -21,13 +21,13 @@ from runs import Start, check_gone, read_until, workers
 from scripted import JOBS, Recorder, check_finished, open_study, points, rewrite, run, set_script
 
 from sweep.coordinator.events import Event
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.errors import StorageError
 from sweep.launch import InlineLauncher
 from sweep.messages import Cosines, Evaluation, Report
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
 from sweep.storage.database import open_storage
 from sweep.storage.evaluations import EvaluationTable
 from sweep.storage.location import locate_study

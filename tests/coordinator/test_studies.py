@@ -6,15 +6,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from scripted import JOBS, Recorder, check_finished, open_study, points, rewrite, run, set_script
+from scripted import JOBS, Recorder, ThreeDevices, check_finished, open_study, points, rewrite, run, set_script
 
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.limits import LARGEST_BATCH, LARGEST_MICRO_BATCH
 from sweep.coordinator.run import run_study
 from sweep.errors import StudyEndedError, StudyFileError
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
@@ -320,10 +320,10 @@ def test_a_study_that_ends_leaves_its_other_trials_to_the_next_run(folder: Path)
         workers={"devices": [0, 1, 2]},
     )
     with pytest.raises(StudyEndedError, match=r"trials (1, 2|2, 1), 3 failed in a row"):
-        run(file, jobs="three_devices", launcher=LocalLauncher((JOBS,)))
+        run(file, launcher=ThreeDevices((JOBS,)))
     assert open_study(file)[2].trials[0].state == "running"
     set_script(file)
-    run(file, jobs="three_devices", launcher=LocalLauncher((JOBS,)))
+    run(file, launcher=ThreeDevices((JOBS,)))
     record = check_finished(file)
     assert [trial.number for trial in record.trials if trial.is_excused] == [1, 2, 3]
     assert all(trial.attributes.get("interruptions", 0) == 0 for trial in record.trials)
@@ -337,8 +337,8 @@ def test_several_slots_share_one_budget(folder: Path) -> None:
             plan_study(locate_study(file)),
             watcher=recorder,
             stop=stop,
-            jobs="three_devices",
-            launcher=LocalLauncher(("sweep.testing",)),
+            jobs=JOBS,
+            launcher=ThreeDevices((JOBS,)),
         )
     record = check_finished(file)
     assert len(record.trials) == 7

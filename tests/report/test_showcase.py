@@ -10,11 +10,11 @@ from scripted import Recorder
 from test_page import HOSTILE, Verdict, hostile
 
 from sweep import open_study
-from sweep.coordinator.jobs import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.report.showcase import choose_figures, exhibit, write_note
+from sweep.signals import StopSignal
 from sweep.status import open_reading
 from sweep.storage.location import locate_study
 from sweep.storage.remarks import MAX_FIGURE_BYTES

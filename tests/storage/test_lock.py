@@ -19,7 +19,7 @@ import sys, time
 from pathlib import Path
 from sweep.launch import LocalLauncher
 from sweep.storage.lock import StudyLock
-from sweep.worker import Job
+from sweep.messages import Job
 
 launcher = LocalLauncher()
 with StudyLock(Path(sys.argv[1])):

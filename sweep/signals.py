@@ -1,19 +1,14 @@
-"""Jobs that a study rests on, run one at a time; and the signals that end a run."""
+"""StopSignal: SIGINT and SIGTERM, noted while a run goes on, so that it ends in order."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from sweep.errors import SweepError
-from sweep.launch import Launcher
-from sweep.launch.launcher import Died
-from sweep.messages import Failure
-from sweep.worker import Done, Job
 
 
 class StopSignal:
@@ -75,43 +70,3 @@ class InterruptedRunError(SweepError):
     def __init__(self, signal_number: int) -> None:
         super().__init__("interrupted; run the same command again to go on")
         self.exit_code = 128 + signal_number
-
-
-class JobFailedError(SweepError):
-    """A job that the whole study rests on failed.
-
-    Args:
-        cause: Why.
-        actionable: Whether the cause alone tells a user what to do.
-        log: What the job printed.
-
-    Attributes:
-        log: The log, where the message names it.
-    """
-
-    def __init__(self, cause: str, *, actionable: bool, log: Path) -> None:
-        super().__init__(cause if actionable else f"{cause}; see {log}")
-        self.log = None if actionable else log
-        if not actionable:
-            self.exit_code = 1
-
-
-def run_job(launcher: Launcher, job: Job, *, stop: StopSignal) -> Any:
-    """Runs one job to its end while nothing else runs, and gives back its result.
-
-    Raises:
-        JobFailedError: If the job fails.
-        InterruptedRunError: If a signal came.
-    """
-    launcher.start(job)
-    while True:
-        for message in launcher.wait(0.2):
-            if isinstance(message.payload, Done):
-                return message.payload.result
-            if isinstance(message.payload, Failure):
-                raise JobFailedError(message.payload.cause, actionable=message.payload.actionable, log=job.log)
-            if isinstance(message.payload, Died):
-                raise JobFailedError(message.payload.reason, actionable=False, log=job.log)
-        if stop.signal is not None:
-            launcher.kill(job.name)
-            raise InterruptedRunError(stop.signal)

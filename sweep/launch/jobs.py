@@ -1,0 +1,51 @@
+"""run_job: one job, run to its end while nothing else runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sweep.errors import SweepError
+from sweep.launch.launcher import Died, Launcher
+from sweep.messages import Done, Failure, Job
+from sweep.signals import InterruptedRunError, StopSignal
+
+
+class JobFailedError(SweepError):
+    """A job that the whole study rests on failed.
+
+    Args:
+        cause: Why.
+        actionable: Whether the cause alone tells a user what to do.
+        log: What the job printed.
+
+    Attributes:
+        log: The log, where the message names it.
+    """
+
+    def __init__(self, cause: str, *, actionable: bool, log: Path) -> None:
+        super().__init__(cause if actionable else f"{cause}; see {log}")
+        self.log = None if actionable else log
+        if not actionable:
+            self.exit_code = 1
+
+
+def run_job(launcher: Launcher, job: Job, *, stop: StopSignal) -> Any:
+    """Runs one job to its end while nothing else runs, and gives back its result.
+
+    Raises:
+        JobFailedError: If the job fails.
+        InterruptedRunError: If a signal came.
+    """
+    launcher.start(job)
+    while True:
+        for message in launcher.wait(0.2):
+            if isinstance(message.payload, Done):
+                return message.payload.result
+            if isinstance(message.payload, Failure):
+                raise JobFailedError(message.payload.cause, actionable=message.payload.actionable, log=job.log)
+            if isinstance(message.payload, Died):
+                raise JobFailedError(message.payload.reason, actionable=False, log=job.log)
+        if stop.signal is not None:
+            launcher.kill(job.name)
+            raise InterruptedRunError(stop.signal)

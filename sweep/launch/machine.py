@@ -1,0 +1,133 @@
+"""OnThisMachine: what launchers whose jobs run on this machine answer alike: slots, memory in use, older attempts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sweep.attempts import end_older_attempt
+from sweep.errors import DeviceError
+from sweep.launch.jobs import run_job
+from sweep.launch.launcher import Launcher, Slot
+from sweep.launch.memory import read_machine_gib, read_used_gib
+from sweep.messages import Device, Job
+from sweep.settings.study_file import WorkersSpec
+from sweep.signals import StopSignal
+
+DRIVER_VERSION = Path("/proc/driver/nvidia/version")
+
+
+class OnThisMachine(Launcher):
+    """A launcher whose jobs run on this machine; how they run is left to those who inherit it.
+
+    CUDA is never started in this process for the answers: a job asks torch for the devices.
+
+    Attributes:
+        list_devices: Body of that job; it gives torch's build and the devices.
+        device_files: Folder in which the system lists NVIDIA devices.
+    """
+
+    list_devices = "sweep.trial:list_devices"
+    device_files = Path("/dev")
+
+    def find_slots(self, workers: WorkersSpec, *, stop: StopSignal) -> list[Slot]:
+        """The slots of each CUDA device, or those of the CPU; first one of each device, then its next.
+
+        Raises:
+            DeviceError: If a device that is asked for does not exist, or the machine has an NVIDIA device that torch
+                cannot use; a CPU is never taken silently in its place.
+            SweepError: If the job that asks torch fails, or a signal ends it.
+        """
+        present = sorted(file.name for file in self.device_files.glob("nvidia*") if file.name[6:].isdecimal())
+        if workers.cpu_workers is not None:
+            return _cpu_slots(workers.cpu_workers)
+        if workers.devices == "auto" and not present:
+            return _cpu_slots(workers.trials_per_device)
+        build, devices = self._list_devices(stop)
+        if workers.devices == "auto" and not devices:
+            raise DeviceError(_unusable(build, present))
+        wanted = range(len(devices)) if workers.devices == "auto" else [int(index) for index in workers.devices]
+        for index in wanted:
+            if index >= len(devices):
+                known = ", ".join(f"{place} ({one.label})" for place, (_, one) in enumerate(devices)) or "none"
+                raise DeviceError(
+                    f"workers.devices: there is no CUDA device {index} for torch {build}; there are: {known}"
+                )
+        return _shared([_cuda_slot(index, *devices[index]) for index in wanted], workers.trials_per_device)
+
+    def used_gib(self, slot: Slot) -> float | None:
+        """Memory in use on a slot's device, which the driver is asked for; None on a CPU."""
+        return read_used_gib(slot.uuid) if slot.uuid else None
+
+    def end_older_attempt(self, lock: Path) -> int | None:
+        """Kills the process that holds a trial's lock, and waits until it is gone."""
+        return end_older_attempt(lock)
+
+    def _list_devices(self, stop: StopSignal) -> tuple[str, list[tuple[str, Device]]]:
+        """torch's build, and the devices that it can use, each with what makes it the only visible one.
+
+        One process can use but one MIG instance, so where such are visible each is asked for by a job of its own.
+        """
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        handles = [handle.strip() for handle in visible.split(",")] if visible else []
+        if any(handle.startswith("MIG-") for handle in handles):
+            asked = [(handle, *self._ask_torch({"CUDA_VISIBLE_DEVICES": handle}, stop)) for handle in handles]
+            return asked[0][1], [(handle, devices[0]) for handle, _, devices in asked if devices]
+        build, devices = self._ask_torch({}, stop)
+        return build, list(zip(handles or [str(index) for index in range(len(devices))], devices, strict=False))
+
+    def _ask_torch(self, environment: Mapping[str, str], stop: StopSignal) -> tuple[str, list[Device]]:
+        job = Job(name="devices", body=self.list_devices, task=None, log=Path(os.devnull), environment=environment)
+        build, devices = run_job(self, job, stop=stop)
+        return build, devices
+
+
+def _cpu_slots(count: int) -> list[Slot]:
+    cores = os.cpu_count() or 1
+    slot = Slot("cpu", f"CPU, {cores} cores", environment={"CUDA_VISIBLE_DEVICES": ""}, memory_gib=read_machine_gib())
+    threads = max(1, cores // count) if count > 1 else None
+    return [dataclasses.replace(one, threads=threads) for one in _shared([slot], count)]
+
+
+def _cuda_slot(index: int, handle: str, device: Device) -> Slot:
+    return Slot(
+        f"cuda:{index}",
+        device.label,
+        "cuda",
+        {"CUDA_VISIBLE_DEVICES": handle},
+        place=f"cuda:{index}",
+        uuid=handle if handle.startswith("MIG-") else device.uuid,
+        memory_gib=device.memory_gib,
+    )
+
+
+def _shared(places: Sequence[Slot], count: int) -> list[Slot]:
+    """Each place ``count`` times: first each once, then each once more, so that trials spread over the devices."""
+    if count == 1:
+        return list(places)
+    return [
+        dataclasses.replace(slot, name=f"{slot.name}/{share + 1}", share=1 / count)
+        for share in range(count)
+        for slot in places
+    ]
+
+
+def _unusable(build: str, present: list[str]) -> str:
+    driver = "unknown"
+    if DRIVER_VERSION.is_file():
+        found = re.search(r"Kernel Module\D*([\d.]+)", DRIVER_VERSION.read_text(errors="replace"))
+        driver = found.group(1) if found else driver
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        advice = "CUDA_VISIBLE_DEVICES hides it: unset that"
+    else:
+        advice = (
+            "install a CUDA build of torch that this driver runs (make clean; make setup TORCH_INDEX=...; see README)"
+        )
+    return (
+        f"this machine has an NVIDIA device ({', '.join(present)}; driver {driver}) that torch {build} cannot use:"
+        f' {advice}, or set devices = "cpu" under [workers] to train on the CPU'
+    )
