@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sweep.columns import COLUMNS
 from sweep.progress import warmup_end
 from sweep.settings.dimensions import Params
 from sweep.status import Standing, open_reading
@@ -30,18 +30,10 @@ from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import StudyLocation, locate_study
 from sweep.storage.records import FINISHED, StudyRecord, TrialRecord
 from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
-from sweep.storage.trials import RunRow, TrialRow, TrialTable, find_end
+from sweep.storage.trials import RunRow, TrialRow, TrialTable
 
-TRIAL_COLUMNS: Mapping[str, str] = {
-    **{"trial": "Int64", "state": "str", "value": "float64"},
-    **{"peak": "float64", "peak_progress": "Int64", "last": "float64", "retention": "float64"},
-    **{"ended_by": "str", "stop_reason": "str", "stop_numbers": "object", "error": "str"},
-    **{"learning_rate": "float64", "effective_learning_rate": "float64", "warmup_ratio": "float64"},
-    **{"warmup_end": "float64", "batch_size": "Int64", "data_format": "str", "scale": "float64", "scheduler": "str"},
-    **{"steps": "Int64", "micro_batch": "Int64", "seed": "Int64", "device": "str", "restarts": "Int64"},
-    **{"false_negatives": "float64"},
-    **{"progress": "Int64", "examples": "Int64", "planned_examples": "Int64"},
-    **{"seconds": "float64", "evaluation_seconds": "float64", "is_best": "bool", "is_excused": "bool"},
+TRIAL_COLUMNS: Mapping[str, str] = {column.key: column.dtype for column in COLUMNS if column.dtype} | {
+    "stop_numbers": "object"
 }
 """Columns of `Study.trials` and their types."""
 
@@ -96,9 +88,9 @@ class Study:
 
     @cached_property
     def _trial_frame(self) -> pd.DataFrame:
-        best = self.record.best
         rows = [
-            {**self._trial_values(trial), "is_best": best is not None and trial.number == best.number}
+            {column.key: column.value(trial, self.record) for column in COLUMNS if column.dtype}
+            | {"stop_numbers": dict(self.ends[trial.number].stop_numbers) if trial.number in self.ends else {}}
             for trial in self.record.trials
         ]
         return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)).astype(dict(TRIAL_COLUMNS))
@@ -146,36 +138,6 @@ class Study:
             examples=trial.planned_examples,
             params=params.as_dict(),
         )
-
-    def _trial_values(self, trial: TrialRecord) -> dict[str, Any]:
-        params, peak = trial.params, trial.peak
-        last = trial.rows[-1] if trial.rows else None
-        end = self.ends.get(trial.number)
-        steps = trial.attributes.get("steps")
-        return {
-            **(params.as_dict() if params else {}),
-            "trial": trial.number,
-            "state": trial.state,
-            "value": trial.value,
-            "peak": peak.ndcg if peak else None,
-            "peak_progress": peak.progress if peak else None,
-            "last": last.ndcg if last else None,
-            "retention": trial.retention(self.record.baseline),
-            "ended_by": find_end(trial.state, trial.stop_reason),
-            "stop_reason": trial.stop_reason,
-            "stop_numbers": dict(end.stop_numbers) if end else {},
-            "error": trial.attributes.get("error"),
-            "warmup_end": warmup_end(params.warmup_ratio, steps) if params and steps else math.nan,
-            "steps": steps,
-            **{name: trial.attributes.get(name) for name in ("micro_batch", "seed", "device", "false_negatives")},
-            "restarts": trial.attributes.get("interruptions", 0),
-            "progress": trial.progress,
-            "examples": trial.examples,
-            "planned_examples": trial.planned_examples,
-            "seconds": last.seconds if last else None,
-            "evaluation_seconds": last.evaluation_seconds if last else None,
-            "is_excused": trial.is_excused,
-        }
 
 
 def open_study(file: Path | str, *, storage: str | None = None) -> Study:

@@ -9,29 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from sweep.columns import OUTCOME, choose_settings, rank_trials, write_rows
 from sweep.metrics import paired_interval
-from sweep.progress import WHOLE
 from sweep.run_folder import seen_from_here
 from sweep.status import Standing
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import StudyLocation
-from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
+from sweep.storage.records import ENDED_BY, count_saved
 
-HEADINGS = (
-    "",
-    "trial",
-    "peak",
-    "at",
-    "retention",
-    "state",
-    "format",
-    "rate",
-    "warm-up",
-    "batch",
-    "seconds",
-    "why it ended",
-)
-REASON_WIDTH = 44
+SHOWN_LAST = ("seconds", "ending")
 
 
 def print_leaderboard(standing: Standing, location: StudyLocation) -> None:
@@ -39,11 +25,10 @@ def print_leaderboard(standing: Standing, location: StudyLocation) -> None:
     record = standing.record
     print()
     print("\n".join(_headline(standing)))
-    ranked = record.leaderboard()
-    unmeasured = [trial for trial in record.trials if trial not in ranked]
-    rows = [_row(trial, standing) for trial in [*ranked, *unmeasured]]
+    keys = [*OUTCOME, *choose_settings(record, standing.spec.space), *SHOWN_LAST]
+    headings, *rows = write_rows(record, rank_trials(record), keys)
     print()
-    print_table(HEADINGS, rows)
+    print_table(headings, rows)
     saved, fraction = count_saved(record.trials)
     seconds = sum(trial.rows[-1].seconds for trial in record.trials if trial.rows)
     judging = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
@@ -83,41 +68,6 @@ def _headline(standing: Standing) -> list[str]:
     dev = f"Dev (selected): best {best.peak.ndcg:.4f}"
     lines.append(dev if record.baseline is None else f"{dev}, untrained {record.baseline:.4f}")
     return lines
-
-
-def _row(trial: TrialRecord, standing: Standing) -> list[str]:
-    params, peak = trial.params, trial.peak
-    retention = trial.retention(standing.record.baseline)
-    best = standing.record.best
-    return [
-        "*" if best is not None and trial.number == best.number else "",
-        str(trial.number),
-        f"{peak.ndcg:.4f}" if peak else "-",
-        f"{peak.progress / WHOLE:.0%}" if peak else "-",
-        f"{retention:.3f}" if retention is not None else "-",
-        "excused" if trial.is_excused else trial.state,
-        params.data_format if params else "-",
-        f"{params.effective_learning_rate:.2e}" if params else "-",
-        f"{params.warmup_ratio:.2f}" if params else "-",
-        str(params.batch_size) if params else "-",
-        f"{trial.rows[-1].seconds:.0f}" if trial.rows else "-",
-        _reason(trial),
-    ]
-
-
-def _reason(trial: TrialRecord) -> str:
-    error = trial.attributes.get("error")
-    if error:
-        return _shortened(f"failed: {error}")
-    if trial.stop_reason is None:
-        return "ran to its end" if trial.state == "complete" else "-"
-    kind, _, _ = trial.stop_reason.partition(":")
-    return f"stopped at {trial.progress / WHOLE:.0%}: {kind}"
-
-
-def _shortened(text: str) -> str:
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
-    return printable if len(printable) <= REASON_WIDTH else printable[: REASON_WIDTH - 3] + "..."
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

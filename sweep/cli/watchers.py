@@ -18,6 +18,7 @@ from sweep.cli.foot import Foot, measure
 from sweep.coordinator.event_log import format_event
 from sweep.coordinator.events import Event, RunningView, SweepView
 from sweep.progress import WHOLE
+from sweep.settings.dimensions import SHOWN, Dimension
 
 STATE_S = 25.0
 """Seconds after which a plain watcher says where the sweep stands and how much time is left."""
@@ -169,14 +170,10 @@ def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
         "NDCG@10": f"{now:.4f}" if math.isfinite(now) else "not finite",
         "curve": sparkline(trial.curve, bars),
         "verdict": trial.verdict,
-        "what": _short_params(trial),
+        "what": " ".join(one.short(trial.params) for one in SHOWN if _is_shown(one, sweep)),
         "device": name if len(sweep.slots) == 1 else f"{trial.slot} {name}",
     }
 
 
-def _short_params(trial: RunningView) -> str:
-    params = trial.params
-    return (
-        f"{params.data_format} lr {params.effective_learning_rate:.1e} warm-up {params.warmup_ratio:.2f}"
-        f" batch {params.batch_size}"
-    )
+def _is_shown(one: Dimension, sweep: SweepView) -> bool:
+    return one.is_always_shown or one.varies(getattr(sweep.space, one.name))

@@ -125,7 +125,7 @@ class Endings:
         is_due = at_once or time.monotonic() >= self._remark_due
         if self._remarked is None or self._remarked is self.record or not is_due:
             return False
-        self._ledger.remark(write_study_remark(self.record, trials=self._plan.spec.budget.trials))
+        self._ledger.remark(write_study_remark(self.record, self._plan.spec))
         self._remarked = self.record
         self._remark_due = time.monotonic() + REMARK_S
         return True

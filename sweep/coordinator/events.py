@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from sweep.settings.dimensions import Params
+from sweep.settings.dimensions import SHOWN, Params, SpaceSettings
 from sweep.storage.records import TrialRecord
 
 EventKind = Literal[
@@ -77,6 +77,7 @@ class SweepView:
         baseline: NDCG@10 of the untrained model.
         best: The best finished trial.
         running: The trials that run now.
+        space: What the study searches.
         slots: Every slot with the name of its device.
         saved_examples: Training pairs that stopping has saved.
         saved_fraction: Their share of what the finished trials would have seen.
@@ -89,6 +90,7 @@ class SweepView:
     baseline: float | None
     best: TrialRecord | None
     running: Sequence[RunningView]
+    space: SpaceSettings
     slots: Mapping[str, str]
     saved_examples: int
     saved_fraction: float
@@ -126,9 +128,4 @@ def tell_to(watcher: Watcher) -> Tell:
 
 def describe_params(params: Params) -> str:
     """A trial's settings in a line."""
-    effective = params.effective_learning_rate
-    scaled = f" (effective {effective:.2e})" if effective != params.learning_rate else ""
-    return (
-        f"{params.data_format}, learning rate {params.learning_rate:.2e}{scaled}, warm-up {params.warmup_ratio:.2f},"
-        f" batch {params.batch_size}, scale {params.scale:g}, {params.scheduler}"
-    )
+    return ", ".join(one.clause(params) for one in SHOWN)

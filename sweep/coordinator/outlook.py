@@ -24,6 +24,7 @@ def make_view(
         baseline=baseline,
         best=record.best,
         running=[_running_view(trial) for trial in running if trial.slot],
+        space=plan.spec.space,
         slots={slot.name: slot.label for slot in slots},
         saved_examples=saved,
         saved_fraction=fraction,

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
-from sweep.report.tables import tabulate_trials
+from sweep.columns import BY_KEY, OUTCOME, Column, choose_settings, rank_trials
+from sweep.storage.records import StudyRecord, TrialRecord
 from sweep.study import Study
 
-COLUMNS: Mapping[str, tuple[str, Callable[[Any], str] | None]] = {
-    "trial": ("trial", str),
-    "peak": ("peak", "{:.4f}".format),
-    "peak_progress": ("at", lambda progress: f"{progress / 10:g} %"),
-    "retention": ("retention", "{:.3f}".format),
-    "state": ("state", None),
-    "data_format": ("format", None),
-    "effective_learning_rate": ("rate", "{:.2e}".format),
-    "warmup_ratio": ("warm-up", "{:.2f}".format),
-    "batch_size": ("batch", str),
-    "scale": ("scale", "{:g}".format),
-    "scheduler": ("scheduler", None),
-    "steps": ("steps", str),
-    "micro_batch": ("micro-batch", str),
-    "seconds": ("seconds", "{:.0f}".format),
-    "restarts": ("restarts", str),
-    "why": ("why it ended", None),
-}
-"""Heading of each column, and how its numbers are written; None for text."""
+COLUMNS = ("steps", "micro_batch", "seconds", "restarts", "why")
+"""What is shown after how a trial came out and its settings."""
 
-VARYING = frozenset({"scale", "scheduler", "restarts"})
-"""Columns that are left out where no two trials differ in them."""
-
-FILTERED = ("data_format", "state")
-
-
-def list_trials(study: Study) -> pd.DataFrame:
-    """What the table shows: a row a trial, the highest peak first."""
-    frame = tabulate_trials(study)
-    frame["why"] = [_why(row) for row in frame.to_dict("records")]
-    frame["state"] = frame["state"].mask(frame["is_excused"], "excused")
-    return frame
+FILTERED = ("data_format", "outcome")
 
 
 @dataclass(frozen=True)
@@ -88,32 +58,34 @@ class Listing:
     filters: Sequence[Filter]
 
 
-def make_listing(frame: pd.DataFrame) -> Listing:
-    """The table of the trials that `list_trials` lists; columns in which no two trials differ are left out."""
-    names = [name for name in COLUMNS if name not in VARYING or frame[name].nunique(dropna=False) > 1]
-    if (frame["micro_batch"].isna() | (frame["micro_batch"] == frame["batch_size"])).all():
-        names.remove("micro_batch")
+def make_listing(study: Study) -> Listing:
+    """The table of all trials, the highest peak first, without columns that tell nothing of this study."""
+    record, trials = study.record, rank_trials(study.record)
+    keys = [*OUTCOME, *choose_settings(record, study.standing.spec.space), *COLUMNS]
+    columns = [BY_KEY[key] for key in keys if not _is_idle(key, trials)]
     return Listing(
-        heads=[Head(text, write is not None) for text, write in (COLUMNS[name] for name in names)],
-        rows=[Row([_make_cell(row, name) for name in names], row["is_best"]) for row in frame.to_dict("records")],
+        heads=[Head(column.heading, column.is_number) for column in columns],
+        rows=[Row([_make_cell(column, trial, record) for column in columns], trial is record.best) for trial in trials],
         filters=[
-            Filter(names.index(name), COLUMNS[name][0], sorted(str(value) for value in frame[name].dropna().unique()))
-            for name in FILTERED
+            Filter(place, column.heading, sorted({column.text(trial, record) for trial in trials if trial.params}))
+            for place, column in enumerate(columns)
+            if column.key in FILTERED
         ],
     )
 
 
-def _make_cell(row: Mapping[str, Any], name: str) -> Cell:
-    value, write = row[name], COLUMNS[name][1]
-    is_missing = pd.isna(value)
-    if write is None:
-        return Cell("" if is_missing else str(value), None, is_long=name == "why")
-    return Cell("-" if is_missing else write(value), "" if is_missing else repr(float(value)), is_long=False)
+def _is_idle(key: str, trials: Sequence[TrialRecord]) -> bool:
+    """Whether a column says nothing: no trial was begun again, or none had to be cut into micro-batches."""
+    if key == "restarts":
+        return len({trial.attributes.get("interruptions", 0) for trial in trials}) <= 1
+    sizes = [(trial.attributes.get("micro_batch"), trial.params) for trial in trials]
+    return key == "micro_batch" and all(
+        size is None or (params is not None and size == params.batch_size) for size, params in sizes
+    )
 
 
-def _why(row: Mapping[str, Any]) -> str:
-    if not pd.isna(row["error"]):
-        return f"failed: {row['error']}"
-    if not pd.isna(row["stop_reason"]):
-        return f"stopped at {row['progress'] / 10:g} %: {row['stop_reason']}"
-    return "ran to its end" if row["ended_by"] == "budget" else "goes on"
+def _make_cell(column: Column, trial: TrialRecord, record: StudyRecord) -> Cell:
+    value, text = column.value(trial, record), column.text(trial, record)
+    if not column.is_number:
+        return Cell("" if value is None else text, None, is_long=column.key == "why")
+    return Cell(text, "" if value is None else repr(float(value)), is_long=False)

@@ -23,6 +23,7 @@ from sweep.report.charts import (
     plain,
     sign_formats,
 )
+from sweep.settings.dimensions import DIMENSIONS, Dimension
 from sweep.settings.space import REFERENCE_BATCH
 
 ORIGIN_RATE = 5e-5
@@ -165,6 +166,8 @@ def _marks(rows: pd.DataFrame, colour: str, *, name: str, symbol: str, size: flo
 def _by_trial(rows: pd.DataFrame, formats: Sequence[str], *, x: str, y: str) -> Trace:
     """One mark a trial, a cross where it was stopped."""
     name = rows["data_format"].iloc[0]
+    others = [one for one in DIMENSIONS if one.name != "data_format"]
+    shown = [one for one in others if one.is_always_shown or rows[one.name].nunique(dropna=False) > 1]
     colour = colour_of(name, formats)
     shape = "circle" if formats.index(name) % 2 == 0 else "diamond"
     return {
@@ -173,7 +176,7 @@ def _by_trial(rows: pd.DataFrame, formats: Sequence[str], *, x: str, y: str) -> 
         "x": listed(rows[x]),
         "y": listed(rows[y]),
         "name": plain(name),
-        "text": [_describe(row) for row in rows.to_dict("records")],
+        "text": [_describe(row, shown) for row in rows.to_dict("records")],
         "hoverinfo": "text",
         "marker": {
             "color": colour,
@@ -185,10 +188,10 @@ def _by_trial(rows: pd.DataFrame, formats: Sequence[str], *, x: str, y: str) -> 
     }
 
 
-def _describe(row: Mapping[str, Any]) -> str:
+def _describe(row: Mapping[str, Any], shown: Sequence[Dimension]) -> str:
     lines = [
         f"trial {row['trial']}: {plain(row['data_format'])}",
-        f"rate {row['effective_learning_rate']:.2e}, batch {row['batch_size']}, warm-up {row['warmup_ratio']:.2f}",
+        ", ".join(f"{one.column} {one.write(row[one.shown])}" for one in shown if not pd.isna(row[one.shown])),
         f"peak {row['peak']:.4f} at {row['peak_progress'] / 10:g} %, retention {row['retention']:.3f}",
     ]
     return "<br>".join(lines)

@@ -19,8 +19,9 @@ from sweep.report.answer import Answer, find_answer
 from sweep.report.figures import load_plotly_script
 from sweep.report.findings import Finding
 from sweep.report.gallery import draw_all
-from sweep.report.listing import list_trials, make_listing
+from sweep.report.listing import make_listing
 from sweep.run_folder import seen_from_here
+from sweep.settings.dimensions import SHOWN
 from sweep.study import Study
 
 
@@ -46,7 +47,7 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
         model=None if model is None else json.dumps(str(seen_from_here(model)), ensure_ascii=False),
         findings=findings,
         charts=draw_all(study),
-        listing=make_listing(list_trials(study)),
+        listing=make_listing(study),
         version=__version__,
         style=Markup(_read("page.css")),
         script=Markup(_read("page.js")),
@@ -85,19 +86,8 @@ def _list_settings(answer: Answer) -> list[tuple[str, object]]:
     trial = answer.trial
     if trial is None or trial.params is None or trial.peak is None:
         return []
-    params = trial.params
-    rate = f"{params.learning_rate:.3g}"
-    if params.effective_learning_rate != params.learning_rate:
-        rate += f" (effective {params.effective_learning_rate:.3g})"
-    return [
-        ("data format", params.data_format),
-        ("learning rate", rate),
-        ("warm-up ratio", f"{params.warmup_ratio:.3g}"),
-        ("batch size", params.batch_size),
-        ("loss scale", f"{params.scale:g}"),
-        ("scheduler", params.scheduler),
-        ("model kept at", f"{trial.peak.progress / 10:g} % of the examples"),
-    ]
+    settings = [(one.label, one.say(trial.params)) for one in SHOWN]
+    return [*settings, ("model kept at", f"{trial.peak.progress / 10:g} % of the examples")]
 
 
 def _describe_numbers(one: Finding) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import optuna
 
+from sweep.columns import write_leaderboard
 from sweep.report.answer import find_answer
 from sweep.report.charts import Panel
 from sweep.report.figures import make_figure
@@ -13,7 +14,7 @@ from sweep.report.findings import Finding
 from sweep.report.gallery import draw_main
 from sweep.report.outcomes import draw_batches, draw_rates
 from sweep.report.tables import tabulate_trials
-from sweep.storage.remarks import quote, save_showcase, write_leaderboard
+from sweep.storage.remarks import quote, save_showcase
 from sweep.study import Study
 
 
@@ -46,7 +47,7 @@ def write_note(study: Study, findings: Sequence[Finding]) -> str:
         parts.append("\n".join(f"- {text}" for text in answer.cautions))
     if findings:
         parts += ["### Why runs fell", _write_findings(findings)]
-    parts += ["### Leaderboard (peaks on dev, selected)", write_leaderboard(study.record)]
+    parts += ["### Leaderboard (peaks on dev, selected)", write_leaderboard(study.record, study.standing.spec.space)]
     return "\n\n".join(parts)
 
 

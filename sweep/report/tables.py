@@ -18,11 +18,9 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
 from sweep.metrics import COSINE_BINS
+from sweep.settings.dimensions import DIMENSIONS, Dimension
 from sweep.settings.study_file import DropOffSpec
 from sweep.study import Study
-
-SETTINGS = ("learning_rate", "warmup_ratio", "batch_size", "data_format", "scale", "scheduler")
-"""What a trial can differ in."""
 
 MIN_IMPORTANCE_TRIALS = 10
 """Fewest trials of which importances are computed; with fewer, they are noise."""
@@ -119,17 +117,19 @@ def tabulate_losses(study: Study) -> pd.DataFrame:
 def tabulate_importances(study: Study) -> pd.DataFrame:
     """How much of the differences in peak and in retention each setting explains (fANOVA), in [0, 1].
 
-    Stopped runs count with the retention that they had when they were stopped. Settings that never differed are left
-    out; so is everything where fewer than ``MIN_IMPORTANCE_TRIALS`` trials were measured.
+    Stopped runs count with the retention that they had when they were stopped. Settings that never differed, or did
+    not matter for some run, are left out; so is everything where fewer than ``MIN_IMPORTANCE_TRIALS`` trials were
+    measured.
     """
     frame = study.trials()
     frame = frame[frame["state"].isin(["complete", "pruned"]) & frame["peak"].notna() & frame["retention"].notna()]
-    settings = [name for name in SETTINGS if frame[name].nunique() > 1]
+    differing = [one for one in DIMENSIONS if frame[one.name].nunique() > 1 and frame[one.name].notna().all()]
+    settings = [one.name for one in differing]
     found = pd.DataFrame({"setting": settings})
     if len(frame) < MIN_IMPORTANCE_TRIALS or not settings:
         return pd.DataFrame({"setting": [], "peak": [], "retention": []})
     for target in ("peak", "retention"):
-        shares = _importances(frame, settings, target)
+        shares = _importances(frame, differing, target)
         found[target] = [shares.get(name, 0.0) for name in settings]
     return found.sort_values("peak", ascending=False, kind="stable", ignore_index=True)
 
@@ -193,10 +193,11 @@ def _seconds(trials: pd.DataFrame, number: int) -> float:
     return 0.0 if pd.isna(seconds) else float(seconds)
 
 
-def _importances(frame: pd.DataFrame, settings: list[str], target: str) -> dict[str, float]:
+def _importances(frame: pd.DataFrame, differing: list[Dimension], target: str) -> dict[str, float]:
     if frame[target].nunique() < 2:
         return {}
-    distributions = {name: _distribution(frame, name) for name in settings}
+    settings = [one.name for one in differing]
+    distributions = {one.name: _distribution(frame[one.name], one) for one in differing}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study = optuna.create_study(direction="maximize")
@@ -217,13 +218,12 @@ def _importances(frame: pd.DataFrame, settings: list[str], target: str) -> dict[
     return {name: float(share) for name, share in found.items()}
 
 
-def _distribution(frame: pd.DataFrame, name: str) -> BaseDistribution:
-    values = frame[name]
-    if name in ("data_format", "scheduler"):
+def _distribution(values: pd.Series[Any], dimension: Dimension) -> BaseDistribution:
+    if dimension.kind == "choice":
         return CategoricalDistribution(sorted(values.unique()))
-    if name == "batch_size":
+    if dimension.kind == "power of two":
         return IntDistribution(int(values.min()), int(values.max()), log=True)
-    return FloatDistribution(float(values.min()), float(values.max()), log=name == "learning_rate")
+    return FloatDistribution(float(values.min()), float(values.max()), log=dimension.log)
 
 
 def _value(value: Any) -> Any:

@@ -95,6 +95,20 @@ class Dimension:
         """A value for a person; ``-`` where a trial has none."""
         return "-" if value is None else format(value, self.digits)
 
+    def say(self, params: Params) -> str:
+        """A trial's value for a person, with the one that training uses after a rule where that is another."""
+        value, used = getattr(params, self.name), getattr(params, self.shown)
+        return self.write(value) + ("" if used == value else f" (effective {self.write(used)})")
+
+    def clause(self, params: Params) -> str:
+        """A trial's value in a line of several: a number after its label, a choice by itself."""
+        return self.say(params) if self.kind == "choice" else f"{self.label} {self.say(params)}"
+
+    def short(self, params: Params) -> str:
+        """The same in fewer letters: the value that training uses, after the heading of its column."""
+        value = self.write(getattr(params, self.shown))
+        return value if self.kind == "choice" else f"{self.column} {value}"
+
     def describe(self, setting: Setting) -> str:
         """A setting of the study file for a person."""
         if isinstance(setting, tuple):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sweep.errors import SweepError
 from sweep.progress import WHOLE
+from sweep.settings.dimensions import add_older
 
 BANK_VERSION = 1
 
@@ -90,7 +91,7 @@ def load_bank(file: Path) -> list[RecordedRun]:
                 )
             return [
                 RecordedRun(
-                    **described,
+                    **{**described, "params": add_older(described["params"])},
                     progress=arrays[f"progress_{place}"].astype(np.int64),
                     per_query=arrays[f"per_query_{place}"].astype(np.float32),
                 )

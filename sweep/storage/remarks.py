@@ -19,15 +19,10 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models
 from sqlalchemy import select
 
-from sweep.progress import WHOLE
-from sweep.storage.records import StudyRecord, TrialRecord
 from sweep.storage.study_storage import StudyStorage
 from sweep.storage.transaction import reading, write_together
 
 OWN = "\n\n---\n*Notes of your own go below this line; they stay.*\n"
-
-LEADERS = 10
-"""Trials of a study's note; the dashboard's readers load it again and again."""
 
 MAX_FIGURE_BYTES = 200_000
 """Largest figure that is saved: it lies in the study's attributes, in pieces of 2 KB that every reader loads."""
@@ -98,20 +93,6 @@ def quote(text: object) -> str:
     return "`" + seen.replace("|", "\\|") + "`" if seen else ""
 
 
-def write_leaderboard(record: StudyRecord) -> str:
-    """The trials with the highest peaks as a table of Markdown."""
-    ranked = record.leaderboard()
-    if not ranked:
-        return "No trial has been measured yet."
-    heads = ["", "trial", "peak", "at", "retention", "state", "format", "rate", "warm-up", "batch"]
-    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-    best = record.best.number if record.best else None
-    lines += [_leader(trial, record.baseline, is_best=trial.number == best) for trial in ranked[:LEADERS]]
-    if len(ranked) > LEADERS:
-        lines += ["", f"The best {LEADERS} of {len(ranked)} measured trials."]
-    return "\n".join(lines)
-
-
 class _NoteStore:
     """What optuna-dashboard asks of a storage to save one note, with what it writes kept back until the end.
 
@@ -172,23 +153,6 @@ def _load_notes() -> Any:
             spec.loader.exec_module(module)
             return module
     return importlib.import_module("optuna_dashboard")
-
-
-def _leader(trial: TrialRecord, baseline: float | None, *, is_best: bool) -> str:
-    params, peak, retention = trial.params, trial.peak, trial.retention(baseline)
-    cells = [
-        "**best**" if is_best else "",
-        str(trial.number),
-        f"{peak.ndcg:.4f}" if peak else "",
-        f"{peak.progress / WHOLE:.0%}" if peak else "",
-        f"{retention:.3f}" if retention is not None else "",
-        trial.state,
-        quote(params.data_format) if params else "",
-        f"{params.effective_learning_rate:.2e}" if params else "",
-        f"{params.warmup_ratio:.2f}" if params else "",
-        str(params.batch_size) if params else "",
-    ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _name(sign: str) -> str:

@@ -16,6 +16,7 @@ from sweep.cli.foot import Foot, count_rows, cut
 from sweep.cli.watchers import ASCII_BARS, COLUMNS, LiveWatcher, describe_event, list_state
 from sweep.coordinator.events import Event, RunningView, SweepView
 from sweep.settings.dimensions import Params
+from sweep.settings.study_file import SpaceSpec
 
 PARAMS = Params(
     learning_rate=5.6e-4,
@@ -48,6 +49,7 @@ def make_view(*, running: int = 2, name: str = NAME, value: float = 0.75) -> Swe
         baseline=0.5,
         best=None,
         running=trials,
+        space=SpaceSpec(),
         slots={f"cuda:{number}": "A GPU" for number in range(running)},
         saved_examples=384,
         saved_fraction=0.02,
@@ -58,7 +60,7 @@ def make_view(*, running: int = 2, name: str = NAME, value: float = 0.75) -> Swe
 def test_a_wide_terminal_shows_every_column_and_a_narrow_one_the_most_important() -> None:
     wide, narrow = list_state(make_view(), 200), list_state(make_view(), 40)
     assert wide[1].split() == list(COLUMNS)
-    assert "title-content lr 5.6e-04 warm-up 0.10 batch 64" in wide[2]
+    assert "title-content rate 5.60e-04 warm-up 0.10 batch 64" in wide[2]
     assert narrow[-3].split() == ["trial", "done", "NDCG@10"]
     assert narrow[-1].split() == ["1", "30%", "0.6000"]
 

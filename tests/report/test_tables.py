@@ -12,12 +12,11 @@ import pytest
 from made_studies import START, make_study
 
 from sweep.report import tables
-from sweep.report.listing import list_trials
 from sweep.study import Study
 
 GOLDEN = Path(__file__).parent / "golden"
 TABLES: dict[str, Callable[[Study], pd.DataFrame]] = {
-    "trials": list_trials,
+    "trials": tables.tabulate_trials,
     "curves": tables.tabulate_curves,
     "warmups": tables.tabulate_warmups,
     "cosines": tables.tabulate_cosines,

@@ -21,6 +21,7 @@ from sweep.report.diagnosis.causes import (
 )
 from sweep.report.diagnosis.overfitting import Rise
 from sweep.report.diagnosis.runs import COMMON, RunOutcome
+from sweep.settings.dimensions import DIMENSIONS, Dimension, Value
 from sweep.settings.ranges import Setting, ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import SpaceSpec
@@ -194,26 +195,34 @@ def _values(
 
 def _settings(run: RunOutcome, space: SpaceSpec) -> dict[str, float | int | str]:
     """A run's settings, held to the space, which may have been narrowed since."""
-    params = run.params
-    sizes = space.batch_sizes
-    return {
-        "learning_rate": _rounded(params.learning_rate, *ends(space.learning_rate)),
-        "warmup_ratio": _rounded(params.warmup_ratio, *ends(space.warmup_ratio)),
-        "batch_size": max(sizes[0], min(sizes[-1], params.batch_size)),
-        "data_format": params.data_format if params.data_format in space.data_format else space.data_format[0],
-        "scale": _rounded(params.scale, *ends(space.scale)),
-    }
+    given = run.params.as_dict()
+    mattering = [one for one in DIMENSIONS if given[one.name] is not None]
+    return {one.name: _held(given[one.name], one, getattr(space, one.name)) for one in mattering}
+
+
+def _held(value: Value, one: Dimension, setting: Setting) -> Value:
+    if isinstance(setting, tuple):
+        return value if value in setting else setting[0]
+    low, high = ends(setting)
+    return max(low, min(high, value)) if one.kind == "power of two" else _rounded(float(value), low, high)
 
 
 def _middle(space: SpaceSpec) -> dict[str, float | int | str]:
-    low, high = ends(space.learning_rate)
-    return {
-        "learning_rate": _rounded(math.sqrt(low * high), low, high),
-        "warmup_ratio": _rounded(sum(ends(space.warmup_ratio)) / 2, *ends(space.warmup_ratio)),
-        "batch_size": space.batch_sizes[-1],
-        "data_format": space.data_format[0],
-        "scale": ends(space.scale)[0],
-    }
+    found: dict[str, float | int | str] = {}
+    for one in DIMENSIONS:
+        if one.matters(found):
+            found[one.name] = _middle_of(one, getattr(space, one.name))
+    return found
+
+
+def _middle_of(one: Dimension, setting: Setting) -> Value:
+    """The first choice, the largest power of two, the middle of a range by its scale."""
+    if isinstance(setting, tuple):
+        return setting[0]
+    low, high = ends(setting)
+    if one.kind == "power of two":
+        return high
+    return _rounded(math.sqrt(low * high) if one.log else (low + high) / 2, low, high)
 
 
 def _apart(setting: Setting, count: int) -> list[float]:

@@ -1,0 +1,188 @@
+"""The columns of a trial: what frames, leaderboards, notes and the report's table of trials pick theirs from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.progress import WHOLE, warmup_end
+from sweep.settings.dimensions import DIMENSIONS, SHOWN, Dimension, SpaceSettings
+from sweep.storage.evaluations import EvaluationRow
+from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.remarks import quote
+from sweep.storage.trials import TO_ITS_END, find_end
+
+LEADERS = 10
+"""Trials of a study's note; the dashboard's readers load it again and again."""
+
+REASON_WIDTH = 44
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of trials.
+
+    Attributes:
+        key: Its name in `sweep.study.Study.trials`.
+        value: A trial's value, given its study; None where it does not exist.
+        dtype: Its type in a frame; empty where it is for reading alone.
+        heading: Its heading in a table, where one shows it.
+        write: How a value is written.
+        is_foreign: Whether its text can come from outside.
+    """
+
+    key: str
+    value: Callable[[TrialRecord, StudyRecord], Any]
+    dtype: str = ""
+    heading: str = ""
+    write: Callable[[Any], str] = str
+    is_foreign: bool = False
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a table sorts it by number."""
+        return self.dtype in ("float64", "Int64")
+
+    def text(self, trial: TrialRecord, record: StudyRecord) -> str:
+        """A trial's cell in a table; ``-`` where it has no value."""
+        value = self.value(trial, record)
+        return "-" if value is None else self.write(value)
+
+
+def _column(key: str, dtype: str, value: Callable[[TrialRecord], Any], **shown: Any) -> Column:
+    return Column(key=key, dtype=dtype, value=lambda trial, _: value(trial), **shown)
+
+
+def _attribute(key: str, dtype: str, name: str = "", **shown: Any) -> Column:
+    return _column(key, dtype, lambda trial: trial.attributes.get(name or key), **shown)
+
+
+def _last(key: str, dtype: str, value: Callable[[EvaluationRow], Any], **shown: Any) -> Column:
+    return _column(key, dtype, lambda trial: value(trial.rows[-1]) if trial.rows else None, **shown)
+
+
+def _setting(name: str, one: Dimension) -> Column:
+    dtype = {"real": "float64", "power of two": "Int64", "choice": "str"}[one.kind]
+    shown = {"heading": one.column, "write": one.write, "is_foreign": one.kind == "choice"}
+    return _column(name, dtype, lambda trial: getattr(trial.params, name) if trial.params else None, **shown)
+
+
+def _warmup_end(trial: TrialRecord) -> float | None:
+    steps = trial.attributes.get("steps")
+    return warmup_end(trial.params.warmup_ratio, steps) if trial.params and steps else None
+
+
+def write_progress(progress: int) -> str:
+    """Thousandths as percent."""
+    return f"{progress * 100 / WHOLE:g}%"
+
+
+def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
+    """Why a trial ended, in a clause; None while it goes on.
+
+    Args:
+        trial: The trial.
+        is_short: Whether a rule's name is enough of a reason, and the beginning of an error.
+    """
+    error = trial.attributes.get("error")
+    if error:
+        return _shorten(f"failed: {error}") if is_short else f"failed: {error}"
+    if trial.stop_reason is None:
+        return "ran to its end" if find_end(trial.state, None) == TO_ITS_END else None
+    reason = trial.stop_reason.partition(":")[0] if is_short else trial.stop_reason
+    return f"stopped at {write_progress(trial.progress)}: {reason}"
+
+
+def _shorten(text: str) -> str:
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return printable if len(printable) <= REASON_WIDTH else printable[: REASON_WIDTH - 3] + "..."
+
+
+COLUMNS: tuple[Column, ...] = (
+    _column("trial", "Int64", lambda trial: trial.number, heading="trial"),
+    _column("state", "str", lambda trial: trial.state),
+    _column("outcome", "", lambda trial: "excused" if trial.is_excused else trial.state, heading="state"),
+    _column("value", "float64", lambda trial: trial.value),
+    _column("peak", "float64", lambda trial: trial.peak and trial.peak.ndcg, heading="peak", write="{:.4f}".format),
+    _column(
+        "peak_progress", "Int64", lambda trial: trial.peak and trial.peak.progress, heading="at", write=write_progress
+    ),
+    _last("last", "float64", lambda row: row.ndcg),
+    Column(
+        key="retention",
+        dtype="float64",
+        value=lambda trial, record: trial.retention(record.baseline),
+        heading="retention",
+        write="{:.3f}".format,
+    ),
+    _column("ended_by", "str", lambda trial: find_end(trial.state, trial.stop_reason)),
+    _column("stop_reason", "str", lambda trial: trial.stop_reason),
+    _column("error", "str", lambda trial: trial.attributes.get("error")),
+    *(_setting(name, one) for one in DIMENSIONS for name in dict.fromkeys((one.name, one.shown))),
+    _column("warmup_end", "float64", _warmup_end),
+    _attribute("steps", "Int64", heading="steps"),
+    _attribute("micro_batch", "Int64", heading="micro-batch"),
+    _attribute("seed", "Int64"),
+    _attribute("device", "str"),
+    _column("restarts", "Int64", lambda trial: trial.attributes.get("interruptions", 0), heading="restarts"),
+    _attribute("false_negatives", "float64"),
+    _column("progress", "Int64", lambda trial: trial.progress),
+    _column("examples", "Int64", lambda trial: trial.examples),
+    _column("planned_examples", "Int64", lambda trial: trial.planned_examples),
+    _last("seconds", "float64", lambda row: row.seconds, heading="seconds", write="{:.0f}".format),
+    _last("evaluation_seconds", "float64", lambda row: row.evaluation_seconds),
+    Column(key="is_best", dtype="bool", value=lambda trial, record: trial is record.best),
+    _column("is_excused", "bool", lambda trial: trial.is_excused),
+    _column("ending", "", lambda trial: say_end(trial, is_short=True), heading="why it ended", is_foreign=True),
+    _column("why", "", say_end, heading="why it ended", is_foreign=True),
+)
+"""Every column; those with a type are a frame's."""
+
+BY_KEY = {column.key: column for column in COLUMNS}
+
+OUTCOME = ("trial", "peak", "peak_progress", "retention", "outcome")
+"""What every table of trials begins with."""
+
+
+def choose_settings(record: StudyRecord, space: SpaceSettings) -> list[str]:
+    """Keys of the settings that a table shows: the usual ones, those that are searched, those that trials differ in."""
+    tried = [trial.params for trial in record.trials if trial.params]
+    return [
+        one.shown
+        for one in SHOWN
+        if one.is_always_shown
+        or one.varies(getattr(space, one.name))
+        or len({getattr(params, one.name) for params in tried}) > 1
+    ]
+
+
+def rank_trials(record: StudyRecord) -> list[TrialRecord]:
+    """Every trial, the highest peak first and those without one last."""
+    return sorted(record.trials, key=lambda trial: (-trial.peak.ndcg if trial.peak else math.inf, trial.number))
+
+
+def write_rows(record: StudyRecord, trials: Sequence[TrialRecord], keys: Sequence[str]) -> list[list[str]]:
+    """A table as text: its headings, then a row a trial; the first column marks the best."""
+    columns = [BY_KEY[key] for key in keys]
+    rows = [
+        ["*" if trial is record.best else "", *(column.text(trial, record) for column in columns)] for trial in trials
+    ]
+    return [["", *(column.heading for column in columns)], *rows]
+
+
+def write_leaderboard(record: StudyRecord, space: SpaceSettings) -> str:
+    """The trials with the highest peaks as a table of Markdown."""
+    ranked = record.leaderboard()
+    if not ranked:
+        return "No trial has been measured yet."
+    keys = [*OUTCOME, *choose_settings(record, space)]
+    heads, *rows = write_rows(record, ranked[:LEADERS], keys)
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    for mark, *cells in rows:
+        shown = [quote(cell) if BY_KEY[key].is_foreign else cell for key, cell in zip(keys, cells, strict=True)]
+        lines.append(f"| {' | '.join(['**best**' if mark else '', *shown])} |")
+    if len(ranked) > LEADERS:
+        lines += ["", f"The best {LEADERS} of {len(ranked)} measured trials."]
+    return "\n".join(lines)
