@@ -1,4 +1,4 @@
-"""What the coordinator and a worker say to each other: assignment, report, verdict, result.
+"""Everything that crosses a pipe: jobs and their tasks on the way to a worker, what it says, and what it is answered.
 
 Everything here is frozen and made of plain values and NumPy arrays, so that it crosses a pipe between two processes of
 one study unchanged.
@@ -198,6 +198,11 @@ class Verdict:
     numbers: Mapping[str, float | int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Pause:
+    """The coordinator's wish that a job stops at its next step, to go on later."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """How a trial's process ended, when it ended by itself.
@@ -291,6 +296,10 @@ class Done:
 @dataclass(frozen=True)
 class Alive:
     """A job goes on: it has come to a step."""
+
+
+JobMessage = Started | Alive | Report | Done | Failure
+"""What a job sends to its coordinator."""
 
 
 class Channel(Protocol):

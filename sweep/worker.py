@@ -28,7 +28,7 @@ from pathlib import Path
 from sweep.attempts import hold_attempt
 from sweep.errors import DeviceMemoryError, SweepError
 from sweep.logs import open_log, put_aside
-from sweep.messages import Alive, Done, Failure, Job, Report, Started, Verdict
+from sweep.messages import Alive, Done, Failure, Job, JobMessage, Report, Started, Verdict
 
 ORPHANED = 70
 """Exit status of a process whose coordinator is gone."""
@@ -85,7 +85,7 @@ class PipeChannel:
         """Asks the job to stop at the next step, to go on later."""
         self._pausing.set()
 
-    def send(self, message: object) -> None:
+    def send(self, message: JobMessage) -> None:
         """Sends a message to the coordinator."""
         self._connection.send((self._attempt, message))
         self._sent = time.monotonic()

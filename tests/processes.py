@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
@@ -28,6 +29,34 @@ def start_script(code: str, arguments: Sequence[str] = (), *, folder: Path, erro
             text=True,
             start_new_session=True,
         )
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from sweep.attempts import hold_attempt
+hold_attempt(Path(sys.argv[1]), 3)
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def hold_elsewhere(lock: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds a trial's lock as its attempt 3."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)],
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def living(group: int) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from processes import TESTS, wait_until
 
 from sweep.launch import Died, LocalLauncher
-from sweep.messages import Done, Failure, Job, Started, Verdict
+from sweep.messages import Done, Failure, Job, Pause, Started, Verdict
 from sweep.worker import PipeChannel, run_job
 
 
@@ -59,7 +59,7 @@ def test_a_report_waits_for_its_answer_and_answers_come_in_order(line: Line) -> 
 
 def test_a_channel_is_pausing_once_it_was_asked_to(line: Line) -> None:
     assert not line.channel.is_pausing()
-    line.end.send(None)
+    line.end.send(Pause())
     assert wait_until(line.channel.is_pausing)
     assert report(line, 100, Verdict(reason="still answered")).reason == "still answered"
 

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
-from sweep.messages import Done, Failure, Job, Verdict
+from sweep.messages import Done, Failure, Job, Pause, Verdict
 from sweep.worker import PipeChannel, run_job
 
 
@@ -46,7 +46,7 @@ class InlineLauncher(OnThisMachine):
 
     def pause(self, job: str) -> None:
         """Asks a job to stop at its next step."""
-        self._send(job, None)
+        self._send(job, Pause())
 
     def kill(self, job: str) -> None:
         """Stops listening to a job."""
@@ -60,7 +60,7 @@ class InlineLauncher(OnThisMachine):
             connection.close()
         self._jobs.clear()
 
-    def _send(self, job: str, message: object) -> None:
+    def _send(self, job: str, message: Verdict | Pause) -> None:
         if job in self._jobs:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._jobs[job][0].send(message)

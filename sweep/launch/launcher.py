@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sweep.messages import Alive, Done, Failure, Job, Report, Started, Verdict
+from sweep.messages import Job, JobMessage, Verdict
 from sweep.settings.study_file import WorkersSpec
 from sweep.signals import StopSignal
 
@@ -63,12 +63,15 @@ class Message:
     """
 
     job: str
-    payload: Started | Alive | Report | Done | Failure | Died
+    payload: JobMessage | Died
     attempt: int = 1
 
 
 class Launcher(Protocol):
-    """Runs jobs side by side, each apart from the others.
+    """Runs jobs side by side, each apart from the others, and knows the machines on which they run.
+
+    A coordinator knows slots as names and numbers: it hands a slot's ``environment`` on to its jobs, and asks here for
+    what else there is to know of the machine.
 
     A job sends Started, then any number of Reports, each of which waits for its answer, then one of Done, Failure and
     Died, after which its name is free again and its process, if it had one, is gone. One that asks at each step whether

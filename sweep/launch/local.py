@@ -23,7 +23,7 @@ from pathlib import Path
 from sweep.errors import SweepError
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
-from sweep.messages import Done, Failure, Job, Verdict
+from sweep.messages import Done, Failure, Job, Pause, Verdict
 from sweep.worker import ORPHANED, run_worker
 
 EXIT_S = 10.0
@@ -127,7 +127,7 @@ class LocalLauncher(OnThisMachine):
 
     def pause(self, job: str) -> None:
         """Asks a job to stop at its next step."""
-        self._send(job, None)
+        self._send(job, Pause())
 
     def kill(self, job: str) -> None:
         """Kills a job's process."""
@@ -156,7 +156,7 @@ class LocalLauncher(OnThisMachine):
                 " ended; its last words stand above"
             ) from error
 
-    def _send(self, job: str, message: object) -> None:
+    def _send(self, job: str, message: Verdict | Pause) -> None:
         if job in self._jobs:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self._jobs[job].connection.send(message)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from functools import cache
 from pathlib import Path
 
 import pynvml
@@ -12,20 +11,11 @@ import pynvml
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-@cache
-def _has_nvml() -> bool:
-    """Whether this machine has an NVIDIA driver, which is then ready to be asked."""
-    with contextlib.suppress(pynvml.NVMLError):
-        pynvml.nvmlInit()
-        return True
-    return False
-
-
 def read_used_gib(uuid: str) -> float | None:
     """Memory in GiB that is in use on an NVIDIA device or MIG instance; None where the driver does not say."""
     with contextlib.suppress(pynvml.NVMLError):
-        if _has_nvml():
-            return float(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(uuid)).used) / 2**30
+        pynvml.nvmlInit()  # the driver counts the calls, and does its work at the first
+        return float(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(uuid)).used) / 2**30
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sweep.errors import DeviceMemoryError, ModelError
-from sweep.messages import Channel, Cosines, Evaluation, Report
+from sweep.messages import Channel, Cosines, Device, Evaluation, Report
 from sweep.settings.dimensions import Params
 
 PARAMS = Params(
@@ -111,6 +111,20 @@ def describe_process(task: object, channel: Channel) -> tuple[int, int, int]:  #
 
 def count_frozen(task: object, channel: Channel) -> int:  # noqa: ARG001
     return gc.get_freeze_count()
+
+
+def list_slowly(task: object, channel: Channel) -> tuple[str, list[Device]]:  # noqa: ARG001
+    """Finds no device, half a minute later."""
+    end = time.monotonic() + 30
+    while not channel.is_pausing() and time.monotonic() < end:
+        time.sleep(0.01)
+    return "slow", []
+
+
+def leave_its_id(task: str, channel: Channel) -> str:
+    """Writes the id of its process into a file, and waits."""
+    Path(task).write_text(str(os.getpid()))
+    return wait_for_pause(task, channel)
 
 
 def sleep_long(task: object, channel: Channel) -> None:  # noqa: ARG001

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,22 +16,30 @@ from typing import Any
 
 import launcher_jobs
 import pytest
-from processes import end_group, living, start_script, wait_until
+from processes import end_group, hold_elsewhere, living, start_script, wait_until
 
 from sweep.coordinator.running import begin_trial, make_assignment
-from sweep.errors import SweepError
+from sweep.errors import AttemptHeldError, DeviceError, SweepError
 from sweep.launch import Died, InlineLauncher, Launcher, LocalLauncher, Message, Slot
 from sweep.messages import Alive, Done, Failure, Job, Report, Started, TrialResult, Verdict
 from sweep.plan import plan_study
+from sweep.settings.study_file import WorkersSpec
+from sweep.signals import InterruptedRunError, StopSignal
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 PRELOAD = ("sweep.testing",)
+NO_DEVICE = "pretended:list_none"
+
+LAUNCHERS: dict[str, Callable[[], Launcher]] = {
+    "inline": InlineLauncher,
+    "local": lambda: LocalLauncher(PRELOAD),
+}
 
 
-@pytest.fixture(params=["inline", "local"])
+@pytest.fixture(params=list(LAUNCHERS))
 def launcher(request: pytest.FixtureRequest) -> Iterator[Launcher]:
-    made: Launcher = InlineLauncher() if request.param == "inline" else LocalLauncher(PRELOAD)
+    made = LAUNCHERS[request.param]()
     yield made
     made.close()
 
@@ -74,7 +83,77 @@ def run(launcher: Launcher, job: Job) -> Any:
     return heard[-1]
 
 
-# ---- every launcher
+# ---- every launcher: its machine
+
+
+def find_slots(
+    launcher: Launcher, *, stop: StopSignal | None = None, body: str = NO_DEVICE, **workers: Any
+) -> list[Slot]:
+    """The slots of a launcher; one of this machine has no CUDA device, or whatever ``body`` lists."""
+    launcher.list_devices = body  # type: ignore[attr-defined]
+    return launcher.find_slots(WorkersSpec(**workers), stop=stop or StopSignal())
+
+
+@pytest.mark.parametrize(("devices", "trials_per_device", "slots"), [("cpu", 1, 1), ("cpu:3", 1, 3), ("cpu", 2, 2)])
+def test_slots_are_as_many_as_asked_for_and_each_has_a_name_of_its_own(
+    launcher: Launcher, devices: str, trials_per_device: int, slots: int
+) -> None:
+    found = find_slots(launcher, devices=devices, trials_per_device=trials_per_device)
+    assert len({slot.name for slot in found}) == len(found) == slots
+    assert sum(slot.share for slot in found) == pytest.approx(len({slot.place for slot in found}))
+    assert all(slot.label and slot.device == "cpu" for slot in found)
+
+
+def test_a_job_runs_in_the_environment_of_each_slot(launcher: Launcher, make_job: Callable[..., Job]) -> None:
+    for slot in find_slots(launcher, devices="cpu:2"):
+        assert run(launcher, make_job("echo", slot.name, **slot.environment)) == Done(slot.name)
+
+
+def test_a_device_that_is_not_there_is_refused(launcher: Launcher, make_job: Callable[..., Job]) -> None:
+    with pytest.raises(DeviceError, match=r"workers\.devices: there is no CUDA device 9999"):
+        find_slots(launcher, devices=[9999])
+    assert launcher.wait(0.05) == []
+    assert run(launcher, make_job("echo", 1)) == Done(1)
+
+
+def test_a_signal_ends_the_search_for_slots(launcher: Launcher) -> None:
+    stop = StopSignal()
+    threading.Timer(0.5, lambda: setattr(stop, "signal", signal.SIGINT)).start()
+    with pytest.raises(InterruptedRunError, match="interrupted"):
+        find_slots(launcher, stop=stop, body="launcher_jobs:list_slowly", devices=[9999])
+
+
+def test_the_memory_in_use_is_a_number_where_somebody_can_tell(launcher: Launcher) -> None:
+    for slot in find_slots(launcher, devices="cpu"):
+        used_gib = launcher.used_gib(slot)
+        assert used_gib is None or 0 <= used_gib < (slot.memory_gib or math.inf)
+    assert launcher.used_gib(Slot("cuda:0", "a device of nowhere", "cuda", uuid="GPU-nowhere")) is None
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_older_attempt_that_is_alive_is_ended_and_its_process_named(
+    launcher: Launcher, tmp_path: Path, stopped: bool
+) -> None:
+    lock = tmp_path / "attempt.lock"
+    assert launcher.end_older_attempt(lock) is None
+    with hold_elsewhere(lock) as older:
+        if stopped:
+            os.kill(older.pid, signal.SIGSTOP)
+        assert launcher.end_older_attempt(lock) == older.pid
+        assert older.wait(5) == -signal.SIGKILL
+    assert launcher.end_older_attempt(lock) is None
+
+
+def test_an_older_attempt_of_another_machine_is_left_alone(launcher: Launcher, tmp_path: Path) -> None:
+    lock = tmp_path / "attempt.lock"
+    with hold_elsewhere(lock) as older:
+        lock.write_text(json.dumps({"pid": older.pid, "attempt": 3, "place": "elsewhere"}))
+        with pytest.raises(AttemptHeldError, match="cannot be ended from here"):
+            launcher.end_older_attempt(lock)
+        assert older.poll() is None
+
+
+# ---- every launcher: its jobs
 
 
 def test_a_job_says_that_it_started_then_reports_then_returns(launcher: Launcher, make_job: Callable[..., Job]) -> None:
@@ -204,14 +283,21 @@ def test_waiting_without_a_job_says_nothing(launcher: Launcher) -> None:
     assert launcher.wait(0.01) == []
 
 
-def test_closing_leaves_neither_process_nor_thread(launcher: Launcher, make_job: Callable[..., Job]) -> None:
-    names = [f"left behind {index}" for index in range(2)]
-    for name in names:
-        launcher.start(make_job("wait_for_pause", name=name))
-    launcher.wait(5.0)
-    pids = [launcher.process_id(name) for name in names] if isinstance(launcher, LocalLauncher) else []
+def test_a_job_that_has_ended_has_no_process_any_more(launcher: Launcher, make_job: Callable[..., Job]) -> None:
+    pid = run(launcher, make_job("describe_process")).result[0]
+    assert pid == os.getpid() or not is_alive(pid)
+
+
+def test_closing_leaves_neither_process_nor_thread(
+    launcher: Launcher, make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    files = [tmp_path / f"left behind {index}" for index in range(2)]
+    for file in files:
+        launcher.start(make_job("leave_its_id", str(file), name=file.name))
+    assert wait_until(lambda: all(file.exists() and file.read_text() for file in files))
     launcher.close()
-    assert not any(is_alive(pid) for pid in pids if pid)
+    pids = {int(file.read_text()) for file in files} - {os.getpid()}
+    assert not any(is_alive(pid) for pid in pids)
     assert wait_until(lambda: not any("left behind" in thread.name for thread in threading.enumerate()), within_s=5)
 
 
@@ -334,8 +420,7 @@ LAUNCH = """
 import json, sys
 from pathlib import Path
 from sweep.launch import Died, LocalLauncher
-from sweep.messages import Failure
-from sweep.messages import Done, Job, Started
+from sweep.messages import Done, Failure, Job, Started
 
 preload, bodies = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 launcher = LocalLauncher(preload)

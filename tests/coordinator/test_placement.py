@@ -32,7 +32,7 @@ class EightDevices(LocalLauncher):
 
 
 class BusyDevices(EightDevices):
-    """The same, with 1 GiB in use before the first trial, 30 after it for three looks, and then 1.1."""
+    """The same, with 1 GiB in use before the first trial, 1.3 after it for three looks, and then 1.2."""
 
     def __init__(self) -> None:
         super().__init__(("sweep.testing",))
@@ -40,7 +40,7 @@ class BusyDevices(EightDevices):
 
     def used_gib(self, slot: Slot) -> float:
         self.asked.append(slot.uuid)
-        return 30.0 if 2 <= len(self.asked) <= 4 else 1.0 if len(self.asked) == 1 else 1.1
+        return 1.3 if 2 <= len(self.asked) <= 4 else 1.0 if len(self.asked) == 1 else 1.2
 
 
 def run_on_eight(file: Path, launcher: LocalLauncher | None = None) -> Recorder:
