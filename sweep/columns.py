@@ -10,9 +10,8 @@ from typing import Any
 from sweep.progress import WHOLE, warmup_end
 from sweep.settings.dimensions import DIMENSIONS, SHOWN, Dimension, SpaceSettings
 from sweep.storage.evaluations import EvaluationRow
-from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.records import TO_ITS_END, StudyRecord, TrialRecord
 from sweep.storage.remarks import quote
-from sweep.storage.trials import TO_ITS_END, find_end
 
 LEADERS = 10
 """Trials of a study's note; the dashboard's readers load it again and again."""
@@ -89,10 +88,9 @@ def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
     error = trial.attributes.get("error")
     if error:
         return _shorten(f"failed: {error}") if is_short else f"failed: {error}"
-    if trial.stop_reason is None:
-        return "ran to its end" if find_end(trial.state, None) == TO_ITS_END else None
-    reason = trial.stop_reason.partition(":")[0] if is_short else trial.stop_reason
-    return f"stopped at {write_progress(trial.progress)}: {reason}"
+    if trial.stop is None:
+        return "ran to its end" if trial.ended_by == TO_ITS_END else None
+    return f"stopped at {write_progress(trial.progress)}: {trial.stop.kind if is_short else trial.stop.text}"
 
 
 def _shorten(text: str) -> str:
@@ -117,8 +115,9 @@ COLUMNS: tuple[Column, ...] = (
         heading="retention",
         write="{:.3f}".format,
     ),
-    _column("ended_by", "str", lambda trial: find_end(trial.state, trial.stop_reason)),
-    _column("stop_reason", "str", lambda trial: trial.stop_reason),
+    _column("ended_by", "str", lambda trial: trial.ended_by),
+    _column("stop_reason", "str", lambda trial: trial.stop and trial.stop.text),
+    _column("stop_numbers", "object", lambda trial: dict(trial.stop.numbers) if trial.stop else {}),
     _column("error", "str", lambda trial: trial.attributes.get("error")),
     *(_setting(name, one) for one in DIMENSIONS for name in dict.fromkeys((one.name, one.shown))),
     _column("warmup_end", "float64", _warmup_end),

@@ -190,12 +190,10 @@ class Verdict:
     Attributes:
         stop: Whether to stop.
         reason: Why, in words.
-        numbers: The numbers behind that, by name; they are recorded, and not sent to the worker.
     """
 
     stop: bool = False
     reason: str | None = None
-    numbers: Mapping[str, float | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

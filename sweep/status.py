@@ -167,7 +167,7 @@ def _describe_trial(trial: TrialRecord, baseline: float | None) -> dict[str, Any
         "peak": peak.ndcg if peak else None,
         "peak_progress": peak.progress if peak else None,
         "retention": _finite(trial.retention(baseline)),
-        "stop_reason": trial.stop_reason,
+        "stop_reason": trial.stop.text if trial.stop else None,
         "error": trial.attributes.get("error"),
         "params": _describe_params(trial),
         "effective_learning_rate": params.effective_learning_rate if params else None,

@@ -29,12 +29,10 @@ from sweep.stopping.recorded import RecordedRun
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import StudyLocation, locate_study
 from sweep.storage.records import FINISHED, StudyRecord, TrialRecord
+from sweep.storage.runs import RunRow, RunTable
 from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
-from sweep.storage.trials import RunRow, TrialRow, TrialTable
 
-TRIAL_COLUMNS: Mapping[str, str] = {column.key: column.dtype for column in COLUMNS if column.dtype} | {
-    "stop_numbers": "object"
-}
+TRIAL_COLUMNS: Mapping[str, str] = {column.key: column.dtype for column in COLUMNS if column.dtype}
 """Columns of `Study.trials` and their types."""
 
 
@@ -46,14 +44,12 @@ class Study:
         location: Where the study is.
         standing: Where it stands: its record, what its file says, who runs it, and the test split's figures.
         runs: Every process of every trial, in the order of the trials.
-        ends: How each trial ended, by its number; none of a trial from before this was recorded.
         figures: Every column of every measurement on the dev split, the untrained model's under -1.
     """
 
     location: StudyLocation
     standing: Standing
     runs: Sequence[RunRow]
-    ends: Mapping[int, TrialRow] = field(repr=False)
     figures: Sequence[Mapping[str, Any]] = field(repr=False)
 
     @property
@@ -90,7 +86,6 @@ class Study:
     def _trial_frame(self) -> pd.DataFrame:
         rows = [
             {column.key: column.value(trial, self.record) for column in COLUMNS if column.dtype}
-            | {"stop_numbers": dict(self.ends[trial.number].stop_numbers) if trial.number in self.ends else {}}
             for trial in self.record.trials
         ]
         return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS)).astype(dict(TRIAL_COLUMNS))
@@ -159,13 +154,11 @@ def open_study(file: Path | str, *, storage: str | None = None) -> Study:
 def read_study(location: StudyLocation) -> Study:
     """Reads a study that was located; see `open_study`."""
     with open_reading(location) as reading:
-        trials = TrialTable(reading.storage.engine)
         standing = reading.standing()
         known = {UNTRAINED, *(trial.number for trial in standing.record.trials)}
         return Study(  # one statement after another: of a trial that has begun in the meantime nothing is seen
             location=location,
             standing=standing,
-            runs=[row for row in trials.runs() if row.trial in known],
-            ends={row.trial: row for row in trials.rows() if row.trial in known},
+            runs=[row for row in RunTable(reading.storage.engine).runs() if row.trial in known],
             figures=[row for row in reading.table.figures() if row["trial"] in known],
         )

@@ -104,9 +104,9 @@ def test_the_note_of_a_trial_says_why_it_ended(server: DashboardServer, study: P
     notes = [trial["note"]["body"] for trial in read_study(server)["trials"]]
     stopped = read_standing(locate_study(study)).record.trials[1]
     assert stopped.state == "pruned"
-    assert stopped.stop_reason is not None
-    assert stopped.stop_reason.startswith("drop-off: ")
-    assert stopped.stop_reason in notes[1]
+    assert stopped.stop is not None
+    assert stopped.stop.text.startswith("drop-off: ")
+    assert stopped.stop.text in notes[1]
     assert "| data format | title-content |" in notes[1]
     assert "drop-off" not in notes[0]
 

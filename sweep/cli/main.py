@@ -137,7 +137,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def _replay(options: argparse.Namespace) -> None:
     from sweep.cli.replay import print_replay
-    from sweep.stopping import DropOff
+    from sweep.stopping.rules import DropOff
 
     try:
         rule = DropOff(margin=options.margin, alpha=options.alpha, grace=options.grace)

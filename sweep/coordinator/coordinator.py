@@ -26,8 +26,8 @@ from sweep.launch import Died, Launcher, Message, Slot
 from sweep.messages import Done, Failure, Job, Report, Started, TrialResult
 from sweep.plan import StudyPlan
 from sweep.signals import InterruptedRunError, StopSignal
+from sweep.stopping.stop import Stop
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.records import STUDY_ENDED
 
 POLL_S = 0.2
 
@@ -167,7 +167,7 @@ class Coordinator:
             measured = self._ledger.table.per_query(record.number)
             trial = revive_trial(self._plan, record, params=params, baseline=self._baseline, measured=measured)
             if len(trial.progress) > 1:
-                self._reports.decide(trial, rival=self._rival(trial))
+                self._reports.decide(trial, incumbent=self._incumbent(trial))
             paused = bool(record.attributes.get("paused"))
             if self._was_cut_off and not paused and trial.attempt > trial.counted:
                 self._interruptions.count(trial)
@@ -252,7 +252,7 @@ class Coordinator:
 
     # ---- what trials say
 
-    def _rival(self, trial: RunningTrial) -> float | None:
+    def _incumbent(self, trial: RunningTrial) -> float | None:
         """The highest peak of all other trials."""
         best, others = self._endings.record.best, [*self._running.values(), *self._waiting]
         peaks = [other.peak.ndcg for other in others if other.number != trial.number and other.peak]
@@ -270,7 +270,7 @@ class Coordinator:
         """Answers the reports that came in together: committed together, and followed up once all are answered."""
         self._reports.commit(reports)
         for trial, _ in reports:
-            self._launcher.answer(trial.job, self._reports.take(trial, rival=self._rival(trial)))
+            self._launcher.answer(trial.job, self._reports.take(trial, incumbent=self._incumbent(trial)))
             self._pausing.remind(trial)
         for trial, report in reports:
             self._reports.follow_up(trial, report)
@@ -395,8 +395,8 @@ class Coordinator:
 
     def _end_early(self, trial: RunningTrial) -> None:
         """Ends a trial for the study's budget, where its own curve gave no other reason."""
-        if trial.stop_reason is None:
-            trial.stop_reason = f"{STUDY_ENDED}: {self._meter.describe_end()}"
+        if trial.stop is None:
+            trial.stop = Stop("study ended", f"study ended: {self._meter.describe_end()}")
         self._endings.end(trial)
 
     def _view(self) -> SweepView:

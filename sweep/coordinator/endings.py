@@ -18,7 +18,7 @@ from sweep.errors import StudyEndedError
 from sweep.logs import last_lines
 from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
-from sweep.storage.records import EXCUSED, StudyRecord
+from sweep.storage.records import EXCUSED, StudyRecord, describe_stop
 
 REMARK_S = 2.0
 """Seconds between two notes on where the study stands: a sweep of many short trials has more to do."""
@@ -58,7 +58,7 @@ class Endings:
 
     def settle(self, trial: RunningTrial) -> bool:
         """Ends a trial that was interrupted when all but its end was known."""
-        if trial.stop_reason is None and not trial.is_measured_whole:
+        if trial.stop is None and not trial.is_measured_whole:
             return False
         self.end(trial)
         return True
@@ -66,18 +66,17 @@ class Endings:
     def end(self, trial: RunningTrial) -> None:
         """Ends a trial that went to its end or was stopped."""
         best = self.record.best
-        conclusion = conclude(trial.stop_reason, trial.peak, best.value if best else None)
+        conclusion = conclude(trial.stop, trial.peak, best.value if best else None)
         ndcg = [value for _, value in trial.curve if math.isfinite(value)]
         self._ledger.end_trial(
             trial.number,
             value=conclusion.value,
             pruned=conclusion.pruned,
-            remark=write_remark(trial, reason=trial.stop_reason or "It went to the end of its budget."),
+            remark=write_remark(trial, reason=trial.stop.text if trial.stop else "It went to the end of its budget."),
             peak=trial.peak.ndcg if trial.peak else None,
             peak_progress=trial.peak.progress if trial.peak else None,
             retention=trial.curve[-1][1] / max(ndcg) if max(ndcg) > 0 else None,
-            stop_reason=trial.stop_reason,
-            stop_numbers=trial.stop_numbers,
+            **describe_stop(trial.stop),
         )
         self._failures.clear()
         self._after_end(trial)
@@ -85,7 +84,7 @@ class Endings:
         peak = (
             f"peak {trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "no finite evaluation"
         )
-        text = f"{state}, {peak}" + (f"; {trial.stop_reason}" if trial.stop_reason else "")
+        text = f"{state}, {peak}" + (f"; {trial.stop.text}" if trial.stop else "")
         self._tell("end", text, trial.number, state=state, attempt=trial.attempt)
 
     def fail(self, trial: RunningTrial, cause: str) -> None:

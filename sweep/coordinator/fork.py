@@ -78,7 +78,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
             with hold_study(new.location.database, waiting=Waiting()) as held:
                 ledger = Ledger(held.storage, new.spec.name)
                 copy_rows(storage.engine, held.storage.engine, {UNTRAINED: UNTRAINED, **fork.taken})
-                _copy_trials(study, ledger, fork, new.space)
+                _copy_trials(study, ledger, fork, record, new.space)
                 _copy_models(old, new, fork)
                 _begin(ledger, record, new)
         except BaseException as error:  # a fork is whole or not there, whatever cut it off
@@ -136,12 +136,13 @@ def _check_comparable(old: StudyPlan, new: StudyPlan, attributes: Mapping[str, A
         )
 
 
-def _copy_trials(study: optuna.Study, ledger: Ledger, fork: Fork, space: SearchSpace) -> None:
+def _copy_trials(study: optuna.Study, ledger: Ledger, fork: Fork, record: StudyRecord, space: SearchSpace) -> None:
     starts = [space.start_values(start) for start in space.spec.start]
     for trial in study.get_trials(deepcopy=False):
         if trial.number not in fork.taken:
             continue
-        attributes = {name: value for name, value in trial.user_attrs.items() if name not in ("start", "rerun_of")}
+        known = record.trials[trial.number].attributes  # with what an older version kept elsewhere
+        attributes = {name: value for name, value in known.items() if name not in ("start", "rerun_of")}
         if attributes.get("start_values") in starts:
             attributes["start"] = starts.index(attributes["start_values"])
         params = space.complete(trial.params)

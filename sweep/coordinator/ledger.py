@@ -33,9 +33,9 @@ from sweep.storage.records import (
 )
 from sweep.storage.remarks import save_remark, save_study_remark
 from sweep.storage.repetition import is_made_again
+from sweep.storage.runs import RunTable
 from sweep.storage.study_storage import StudyStorage
 from sweep.storage.transaction import write_together
-from sweep.storage.trials import TrialRow, TrialTable, find_end
 
 METRIC_NAME = "NDCG@10"
 
@@ -107,7 +107,7 @@ class Ledger:
         self._storage = storage  # the study's own looks at every unfinished trial before each answer
         self._study_id = storage.get_study_id_from_name(name)
         self.table = EvaluationTable(storage.engine, writable=True)
-        self._endings = TrialTable(storage.engine)
+        self._runs = RunTable(storage.engine)
         self._open: dict[int, _Open] = {}  # by the trial's number
         self._ended: dict[int, TrialRecord] = {}  # until they are asked for
         self._next_number = 0
@@ -119,7 +119,7 @@ class Ledger:
 
     def record(self) -> StudyRecord:
         """The study as it stands."""
-        found = make_record(self._study, self.table)
+        found = make_record(self._study, self.table, self._storage.engine)
         self._next_number = len(found.trials)
         return found
 
@@ -240,14 +240,14 @@ class Ledger:
         began = time.time()
 
         def begin() -> None:
-            self._endings.begin_run(number, slot=slot, device=device, began=began)
+            self._runs.begin_run(number, slot=slot, device=device, began=began)
             self.note(number, device=device, attempt=attempt, paused=False)
 
         self._together(begin)
 
     def end_run(self, number: int) -> None:
         """Writes down that the last process of a trial has ended."""
-        self._endings.end_run(number)
+        self._runs.end_run(number)
 
     def note(self, number: int, **attributes: Any) -> None:
         """Writes user attributes of a running trial."""
@@ -285,7 +285,6 @@ class Ledger:
         value: float | None,
         pruned: bool,
         remark: str,
-        stop_numbers: Mapping[str, Any] | None = None,
         **attributes: Any,
     ) -> None:
         """Writes down how a trial ended: complete with a value, pruned, or failed.
@@ -295,7 +294,6 @@ class Ledger:
             value: Its peak where it is complete; None where it failed.
             pruned: Whether it is pruned; its value is then its last measurement, as Optuna has it.
             remark: What the dashboard shows of it, as Markdown.
-            stop_numbers: The numbers behind its stop.
             attributes: User attributes that go with it.
         """
         trial = self._open[number]
@@ -307,7 +305,6 @@ class Ledger:
             if is_made_again() and self._storage.get_trial(trial.trial_id).state.is_finished():
                 return  # it was committed, and the answer lost
             self.note(number, **attributes)
-            self._endings.end(_trial_row(number, state.name.lower(), trial.attributes, stop_numbers or {}))
             save_remark(self._storage, self._study_id, trial.trial_id, remark)
             self._storage.set_trial_state_values(trial.trial_id, state, None if stands is None else [stands])
 
@@ -319,23 +316,8 @@ class Ledger:
         return write_together(self._storage, call)
 
 
-def _trial_row(number: int, state: str, attributes: Mapping[str, Any], stop_numbers: Mapping[str, Any]) -> TrialRow:
-    """What our table says of a trial that has ended; the rest of it stands in its attributes."""
-    stop_reason = attributes.get("stop_reason")
-    return TrialRow(
-        trial=number,
-        state=state,
-        ended_by=find_end(state, stop_reason),
-        stop_reason=stop_reason,
-        stop_numbers=stop_numbers,
-        restarts=attributes.get("interruptions", 0),
-        **{
-            name: attributes.get(name)
-            for name in ("error", "peak", "peak_progress", "retention", "device", "micro_batch")
-        },
-    )
-
-
 def _storable(value: Any) -> Any:
     """The value, or None where JSON has no word for it."""
+    if isinstance(value, dict):
+        return {name: _storable(found) for name, found in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -26,9 +26,6 @@ from sweep.settings.dimensions import Params
 from sweep.settings.space import LOG2_BATCH_SIZE, SearchSpace, holds
 from sweep.storage.records import StudyRecord, TrialRecord
 
-DIVERGED = "diverged"
-"""How the reason for stopping a run begins whose embeddings were not finite."""
-
 MAX_REJECTED = 1000
 
 
@@ -193,7 +190,7 @@ class _Groups(_GroupDecomposedSearchSpace):
 
 def seen_value(trial: TrialRecord, baseline: float | None) -> float | None:
     """What the sampler is shown of a trial: its peak; the untrained model's value for one that diverged."""
-    if trial.stop_reason is not None and trial.stop_reason.startswith(DIVERGED):
+    if trial.stop is not None and trial.stop.kind == "diverged":
         return baseline
     return trial.peak.ndcg if trial.peak else None
 

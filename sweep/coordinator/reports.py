@@ -17,6 +17,7 @@ from sweep.coordinator.verdicts import decide
 from sweep.messages import Report, Verdict
 from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
+from sweep.stopping.policy import make_policy
 
 
 class Reports:
@@ -31,7 +32,7 @@ class Reports:
     """
 
     def __init__(self, plan: StudyPlan, ledger: Ledger, *, limits: DeviceLimits, keeper: Keeper, tell: Tell) -> None:
-        self._plan = plan
+        self._policy = make_policy(plan.spec.stopping)
         self._ledger = ledger
         self._limits = limits
         self._keeper = keeper
@@ -64,18 +65,18 @@ class Reports:
                     memory_gib=report.memory_gib or 0.0,
                 )
 
-    def take(self, trial: RunningTrial, *, rival: float | None) -> Verdict:
+    def take(self, trial: RunningTrial, *, incumbent: float | None) -> Verdict:
         """Decides by a trial's committed report how it goes on; one that came in again decides nothing.
 
         Args:
             trial: The trial.
-            rival: The highest peak of all other trials.
+            incumbent: The highest peak of all other trials.
         """
         if trial.number in self._committed:
             if trial.peak is not None:
                 self._aside[trial.number] = self._keeper.set_aside_peaks(trial.number, kept=trial.peak.progress)
-            self.decide(trial, rival=rival)
-        return Verdict(stop=trial.stop_reason is not None, reason=trial.stop_reason)
+            self.decide(trial, incumbent=incumbent)
+        return Verdict(stop=trial.stop is not None, reason=trial.stop.text if trial.stop else None)
 
     def follow_up(self, trial: RunningTrial, report: Report) -> None:
         """Does what an answered report leaves to be done, for which its trial need not wait: files, and words."""
@@ -90,17 +91,9 @@ class Reports:
         text = f"{where} measured again after an interruption: {how}; the first measurement stands"
         self._tell("remeasure", text, trial.number, equal=equal, progress=report.progress, attempt=trial.attempt)
 
-    def decide(self, trial: RunningTrial, *, rival: float | None) -> None:
+    def decide(self, trial: RunningTrial, *, incumbent: float | None) -> None:
         """Decides by a trial's last measurement whether it is to be stopped."""
-        verdict, trial.verdict = decide(
-            self._plan.spec.stopping,
-            progress=trial.progress,
-            per_query=np.stack(trial.per_query),
-            warmup_end=trial.warmup_end,
-            scheduler=trial.params.scheduler,
-            rival=rival,
-        )
-        trial.stop_reason, trial.stop_numbers = verdict.reason, verdict.numbers
+        trial.stop, trial.verdict = decide(trial, self._policy, incumbent=incumbent)
 
     def _tell_of(self, trial: RunningTrial, report: Report) -> None:
         ndcg = report.evaluation.ndcg

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sweep.coordinator.events import EventKind, Tell
-from sweep.coordinator.proposals import DIVERGED
 from sweep.errors import DeviceError
 from sweep.run_folder import RunFolder
 from sweep.settings.study_file import CheckpointsSpec
@@ -49,7 +48,7 @@ def rank_models(trials: Iterable[TrialRecord], best: TrialRecord | None) -> list
         if trial.state in ("complete", "pruned")
         and trial.peak is not None
         and (best is None or trial.number != best.number)
-        and not (trial.stop_reason or "").startswith(DIVERGED)
+        and not (trial.stop and trial.stop.kind == "diverged")
     ]
     others.sort(key=lambda pair: (-pair[0], pair[1].number))
     return [*([best] if best is not None else []), *(trial for _, trial in others)]

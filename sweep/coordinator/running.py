@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +13,7 @@ from sweep.messages import Assignment, Report
 from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
 from sweep.settings.dimensions import Params
+from sweep.stopping.stop import Stop
 from sweep.storage.records import Peak, TrialRecord
 
 
@@ -39,8 +39,7 @@ class RunningTrial:
         heard: When something was last heard of its process, on the coordinator's own clock.
         killed_for: Why its process was killed by the coordinator, where it was.
         verdict: What was decided at its last measurement, in words.
-        stop_reason: Why it is being stopped.
-        stop_numbers: The numbers behind that, by name.
+        stop: Why it is being stopped.
         curve: (progress, NDCG@10) of each committed measurement.
         peak: Its best finite measurement after at least one optimizer step, the earliest of equals.
     """
@@ -62,8 +61,7 @@ class RunningTrial:
     heard: float = 0.0
     killed_for: str | None = None
     verdict: str = "starting"
-    stop_reason: str | None = None
-    stop_numbers: Mapping[str, float | int] = field(default_factory=dict)
+    stop: Stop | None = None
     mark: tuple[int, int] = field(default=(-1, -1))
     curve: list[tuple[int, float]] = field(init=False, default_factory=list)
     peak: Peak | None = field(init=False, default=None)

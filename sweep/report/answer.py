@@ -142,8 +142,7 @@ def _cautions(standing: Standing, best: TrialRecord | None, comparisons: tuple[C
         found.append("The default's model was not judged on the test split, so the gain over it is not known.")
     elif default is None:
         found.append("No start point names a default, so the gain over one is not known.")
-    if best.stop_reason:
-        found.append(
-            f"Trial {best.number} fell from its peak; what is kept is its model at {best.peak.progress / WHOLE:.0%}."
-        )
+    if best.stop:
+        how = "fell from its peak" if best.stop.kind in ("drop-off", "forecast") else "was stopped early"
+        found.append(f"Trial {best.number} {how}; what is kept is its model at {best.peak.progress / WHOLE:.0%}.")
     return found

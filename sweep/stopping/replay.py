@@ -6,10 +6,9 @@ itself, and of the runs before it in the order.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import optuna
@@ -27,10 +26,10 @@ from optuna.pruners import (
 from optuna.trial import TrialState, create_trial
 
 from sweep.progress import WHOLE
-from sweep.stopping.forecast import Forecast
 from sweep.stopping.outcome import Outcome, Stops, judge_stops, trace_best
+from sweep.stopping.policy import Look, StopPolicy, take_look
 from sweep.stopping.recorded import RecordedRun
-from sweep.stopping.rules import CurveRule, DropOff
+from sweep.stopping.rules import CurveRule
 
 SHARES = tuple(np.round(np.linspace(0.02, 1.0, 50), 2).tolist())
 """Shares of the budget of all runs at which the best NDCG@10 found is traced."""
@@ -40,9 +39,6 @@ Rule = Callable[[Sequence[RecordedRun]], Stops]
 
 FORECAST = "drop-off, by forecast"
 """Name of the rule that studies run under by default."""
-
-OUTCLASSED = "the same, and outclassed"
-"""Name of the rule of a study that stops runs, too, which will not beat its best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +91,7 @@ def _replay_orders(
 ) -> list[Replayed]:
     outcomes: dict[str, list[Outcome]] = {}
     traces: dict[str, list[NDArray[np.float64]]] = {}
-    known: dict[str, CurveVerdicts] = {}
+    known: dict[str, list[Look]] = {}
     for _ in range(orders):
         whole = [runs[place] for place in random.permutation(len(runs))]
         seen, known = (whole, known) if queries is None else (sample_queries(whole, queries, random), {})
@@ -118,21 +114,22 @@ def sample_queries(runs: Sequence[RecordedRun], queries: int, random: np.random.
     return [run.on_queries(chosen[run.group]) for run in runs]
 
 
-def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str, CurveVerdicts]) -> Mapping[str, Rule]:
+def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str, list[Look]]) -> Mapping[str, Rule]:
     """Our rules and Optuna's pruners by name, with the settings that their users would choose for these runs.
 
     Args:
         settings: Margin, alpha and grace of ours.
         runs: The runs; their first measurement is the least resource of Optuna's.
-        known: Verdicts of ours on these very runs, by name; those that are missing are added.
+        known: What ours see of these very runs, by name; what is missing is added.
     """
-    verdicts = known
-    verdicts.update({run.name: judge_curve(run, settings) for run in runs if run.name not in known})
+    looks = known
+    looks.update({run.name: look_at_run(run, settings) for run in runs if run.name not in known})
+    policy = StopPolicy(margin=settings.margin, alpha=settings.alpha, grace=settings.grace)
     first = int(min(run.progress[1] for run in runs))
     return {
-        FORECAST: lambda runs: stop_by_curve(runs, verdicts, forecast=True),
-        OUTCLASSED: lambda runs: stop_by_curve(runs, verdicts, forecast=True, outclassed=True),
-        "drop-off, proved": lambda runs: stop_by_curve(runs, verdicts, forecast=False),
+        FORECAST: lambda runs: stop_by_policy(runs, looks, policy),
+        "the same, and outclassed": lambda runs: stop_by_policy(runs, looks, replace(policy, outclassed=True)),
+        "drop-off, proved": lambda runs: stop_by_policy(runs, looks, replace(policy, forecast=False)),
         "Nop": lambda runs: stop_by_pruner(runs, NopPruner()),
         "Patient(None, 3, 0.01)": lambda runs: stop_by_pruner(runs, PatientPruner(None, patience=3, min_delta=0.01)),
         "Median": lambda runs: stop_by_pruner(runs, MedianPruner()),
@@ -146,66 +143,42 @@ def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class CurveVerdicts:
-    """Our two verdicts on each measurement of a run.
-
-    Attributes:
-        fallen: (T,) whether it has fallen.
-        settled: (T,) whether it has no way back.
-        highest: (T,) what it will reach at most; infinite where that cannot be said yet.
-    """
-
-    fallen: Sequence[bool]
-    settled: Sequence[bool]
-    highest: Sequence[float]
-
-
-def judge_curve(run: RecordedRun, settings: CurveRule) -> CurveVerdicts:
-    """Both verdicts on every measurement of a run."""
-    own = {"margin": settings.margin, "alpha": settings.alpha, "grace": settings.grace}
-    drop_off, forecast = DropOff(**own), Forecast(**own)
-    looks = [(run.progress[: place + 1] / WHOLE, run.per_query[: place + 1]) for place in range(len(run.progress))]
-    outlooks = [
-        forecast.explain(points, values, not_before=run.warmup_end, scheduler=run.scheduler) for points, values in looks
+def look_at_run(run: RecordedRun, rule: CurveRule) -> list[Look]:
+    """What the rules see of a run at each of its measurements."""
+    return [
+        take_look(
+            rule,
+            progress=run.progress[: place + 1],
+            per_query=run.per_query[: place + 1],
+            warmup_end=run.warmup_end,
+            scheduler=run.scheduler,
+        )
+        for place in range(len(run.progress))
     ]
-    return CurveVerdicts(
-        fallen=[drop_off.fallen(points, values, run.warmup_end) for points, values in looks],
-        settled=[outlook.settled for outlook in outlooks],
-        highest=[outlook.highest if outlook.can_stop else math.inf for outlook in outlooks],
-    )
 
 
-def stop_by_curve(
+def stop_by_policy(
     runs: Sequence[RecordedRun],
-    verdicts: Mapping[str, CurveVerdicts],
+    looks: Mapping[str, Sequence[Look]],
+    policy: StopPolicy,
     *,
-    forecast: bool,
-    outclassed: bool = False,
-    best: float = -math.inf,
+    incumbent: float | None = None,
 ) -> Stops:
-    """The stops of our verdicts, as the coordinator obeys them.
+    """The stops of a policy, as the coordinator obeys them.
 
     Args:
         runs: The runs in their order.
-        verdicts: The verdicts on each, by name.
-        forecast: Whether a run is stopped once it has no way back, the one that leads only where it has fallen, too;
-            else once it has fallen.
-        outclassed: Whether a run is stopped, too, that will not beat the highest peak before it.
-        best: The highest peak of the runs before these.
+        looks: What the rules see of each, by its name, by the policy's margin, alpha and grace.
+        policy: The policy.
+        incumbent: The highest peak of the runs before these.
     """
     stops: Stops = []
     for run in runs:
-        found, last, peak = verdicts[run.name], len(run.progress) - 1, -np.inf
-        for place in range(1, last + 1):
-            peak = max(peak, float(run.means[place]))
-            fallen, settled, leads = found.fallen[place], found.settled[place], peak > best
-            has_dropped = settled and (fallen or not leads) if forecast else fallen
-            is_outclassed = outclassed and not leads and found.highest[place] < best
-            if place == last or has_dropped or is_outclassed:
-                stops.append(place)
-                break
-        best = max(best, peak)
+        after = enumerate(looks[run.name][1:], 1)
+        stopped = (place for place, look in after if policy.decide(look, incumbent=incumbent) is not None)
+        stops.append(next(stopped, len(run.progress) - 1))
+        peak = looks[run.name][stops[-1]].peak
+        incumbent = peak if incumbent is None else max(incumbent, peak)
     return stops
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import sqlalchemy
 from sqlalchemy import select
 
-from sweep.storage.schema import EVALUATIONS, RUNS, TRIALS, has_columns
+from sweep.storage.schema import EVALUATIONS, RUNS, has_columns
 
 
 def copy_rows(source: sqlalchemy.Engine, target: sqlalchemy.Engine, numbers: Mapping[int, int]) -> None:
-    """Copies what was measured of some trials on the dev split, how they ended and where they ran, in one transaction.
+    """Copies what was measured of some trials on the dev split and where they ran, in one transaction.
 
     What was judged on the test split stays: it is read once in a study's life.
 
@@ -21,7 +21,7 @@ def copy_rows(source: sqlalchemy.Engine, target: sqlalchemy.Engine, numbers: Map
         numbers: The new number of each trial to copy, by its old one.
     """
     with source.connect() as reading, target.begin() as writing:
-        for table in (EVALUATIONS, TRIALS, RUNS):
+        for table in (EVALUATIONS, RUNS):
             known = has_columns(source, table)
             if not known:  # a version that did not have the table
                 continue

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
+import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
@@ -16,8 +17,10 @@ from sqlalchemy import func, select
 
 from sweep.errors import StorageError
 from sweep.settings.dimensions import Params
+from sweep.stopping.stop import Stop
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
 from sweep.storage.repetition import repeated
+from sweep.storage.schema import OLD_TRIALS, has_columns
 from sweep.storage.transaction import reading
 
 State = Literal["waiting", "running", "complete", "pruned", "fail"]
@@ -34,8 +37,8 @@ HISTORY = "history"
 SPEC_NOW = "spec_now"
 """Names of the study's user attributes."""
 
-STUDY_ENDED = "study ended"
-"""How the reason for stopping a run begins that ended with its study: nothing of its own curve was the cause."""
+TO_ITS_END = "budget"
+"""What ended a trial that was neither stopped nor failed."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,19 @@ class TrialRecord:
         """Training pairs of the whole trial, in whole batches."""
         return int(self.attributes.get("steps", 0)) * (self.params.batch_size if self.params else 0)
 
-    @property
-    def stop_reason(self) -> str | None:
+    @functools.cached_property
+    def stop(self) -> Stop | None:
         """Why it ended before its budget was spent."""
-        return self.attributes.get("stop_reason")
+        return read_stop(self.attributes)
+
+    @property
+    def ended_by(self) -> str | None:
+        """What ended it, in a word: the rule that stopped it, ``error``, or ``budget``; None while it goes on."""
+        if self.state not in FINISHED:
+            return None
+        if self.state == "fail":
+            return "error"
+        return self.stop.kind if self.stop else TO_ITS_END
 
     @property
     def is_counted(self) -> bool:
@@ -164,9 +176,9 @@ def count_saved(trials: Sequence[TrialRecord]) -> tuple[int, float]:
         for trial in trials
         if trial.state in ("complete", "pruned")
         and trial.rows
-        and not (trial.stop_reason or "").startswith(STUDY_ENDED)
+        and not (trial.stop and trial.stop.kind == "study ended")
     ]
-    saved = sum(trial.planned_examples - trial.examples for trial in ended if trial.stop_reason)
+    saved = sum(trial.planned_examples - trial.examples for trial in ended if trial.stop)
     planned = sum(trial.planned_examples for trial in ended)
     return saved, saved / planned if planned else 0.0
 
@@ -181,20 +193,26 @@ def load_record(storage: RDBStorage, table: EvaluationTable) -> StudyRecord:
     if len(summaries) != 1:
         raise StorageError(f"a study's database holds one study, found {len(summaries)}")
     study = optuna.load_study(study_name=summaries[0], storage=storage)
-    return make_record(study, table)
+    return make_record(study, table, storage.engine)
 
 
-def make_record(study: optuna.Study, table: EvaluationTable) -> StudyRecord:
+def make_record(study: optuna.Study, table: EvaluationTable, engine: sqlalchemy.Engine) -> StudyRecord:
     """What is known of an open study."""
     rows = curves(table.rows())
     untrained = table.rows(UNTRAINED)
     trials = study.get_trials(deepcopy=False)
     excused = set(study.user_attrs.get(EXCUSED, ()))
+    old_numbers = _read_old_numbers(engine)
     return StudyRecord(
         name=study.study_name,
         attributes=study.user_attrs,
         trials=tuple(
-            _trial_record(trial, tuple(rows.get(trial.number, ())), is_excused=trial.number in excused)
+            _trial_record(
+                trial,
+                tuple(rows.get(trial.number, ())),
+                is_excused=trial.number in excused,
+                old_numbers=old_numbers.get(trial.number),
+            )
             for trial in trials
         ),
         baseline=untrained[0].ndcg if untrained else None,
@@ -228,14 +246,53 @@ def find_number(storage: RDBStorage, trial_id: int) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def _trial_record(trial: FrozenTrial, rows: tuple[EvaluationRow, ...], *, is_excused: bool) -> TrialRecord:
+def describe_stop(stop: Stop | None) -> dict[str, Any]:
+    """The user attributes of a trial that say why it was stopped."""
+    if stop is None:
+        return {"stop_reason": None}
+    return {"stop_reason": stop.text, "stop_kind": stop.kind, "stop_numbers": dict(stop.numbers)}
+
+
+def read_stop(attributes: Mapping[str, Any]) -> Stop | None:
+    """Why a trial was stopped, by its user attributes; None where it was not."""
+    text = attributes.get("stop_reason")
+    if text is None:
+        return None
+    numbers = attributes.get("stop_numbers", {})
+    kind = attributes.get("stop_kind")
+    return _read_old_stop(text, numbers) if kind is None else Stop(kind, text, numbers)
+
+
+def _read_old_stop(text: str, numbers: Mapping[str, Any]) -> Stop:
+    """A stop as it was recorded before its kind was: the kind is how the text begins, and the incumbent was a rival."""
+    kind: Any = text.partition(":")[0]
+    return Stop(kind, text, {"incumbent" if name == "rival" else name: value for name, value in numbers.items()})
+
+
+@repeated
+def _read_old_numbers(engine: sqlalchemy.Engine) -> dict[int, Mapping[str, Any]]:
+    """The numbers behind the stops of trials that ended when these stood in a table of their own, by trial."""
+    if not has_columns(engine, OLD_TRIALS):
+        return {}
+    with reading(engine) as connection:
+        found = connection.execute(select(OLD_TRIALS.c.trial, OLD_TRIALS.c.stop_numbers)).all()
+    return {trial: numbers for trial, numbers in found if numbers}
+
+
+def _trial_record(
+    trial: FrozenTrial,
+    rows: tuple[EvaluationRow, ...],
+    *,
+    is_excused: bool,
+    old_numbers: Mapping[str, Any] | None = None,
+) -> TrialRecord:
     return TrialRecord(
         number=trial.number,
         state=state_of(trial.state),
         value=trial.values[0] if trial.values else None,
         params=settings_of(trial.user_attrs),
         rows=rows,
-        attributes=trial.user_attrs,
+        attributes={**trial.user_attrs, "stop_numbers": old_numbers} if old_numbers else trial.user_attrs,
         is_excused=is_excused,
     )
 

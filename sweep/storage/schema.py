@@ -10,7 +10,7 @@ from sqlalchemy import JSON, Column, Float, Integer, LargeBinary, MetaData, Stri
 
 from sweep.errors import StorageError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 FIGURES = ("recall_10", "recall_100", "mrr_10", "alignment", "uniformity")
 """Figures of an evaluation that stand in columns of the same name."""
@@ -43,25 +43,7 @@ EVALUATIONS = Table(
 )
 """Every measurement of every trial."""
 
-# since version 3; the plain name "trials" is Optuna's
-
-TRIALS = Table(
-    "sweep_trials",
-    _metadata,
-    Column("trial", Integer, primary_key=True, autoincrement=False),
-    Column("state", String(8), nullable=False),
-    Column("ended_by", String(32)),
-    Column("stop_reason", Text),
-    Column("stop_numbers", JSON),
-    Column("error", Text),
-    Column("peak", Float),
-    Column("peak_progress", Integer),
-    Column("retention", Float),
-    Column("device", Text),
-    Column("micro_batch", Integer),
-    Column("restarts", Integer, nullable=False),
-)
-"""How every trial ended, with the numbers behind it."""
+# since version 3
 
 RUNS = Table(
     "sweep_runs",
@@ -83,8 +65,12 @@ _ADDED_COLUMNS = {
 }
 """Columns of ``evaluations`` that each version of the schema added; what was measured before has none of them."""
 
-_ADDED_TABLES = {3: (TRIALS, RUNS)}
+_ADDED_TABLES = {3: (RUNS,)}
 """Tables that each version added; what was tried before has no row in them."""
+
+OLD_TRIALS = Table("sweep_trials", MetaData(), Column("trial", Integer, primary_key=True), Column("stop_numbers", JSON))
+"""A table of version 3 that is no longer written: what it says of how trials ended stands in their user attributes, but
+for the numbers behind the stops of its time."""
 
 
 def open_schema(engine: sqlalchemy.Engine, *, writable: bool) -> None:

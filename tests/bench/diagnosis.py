@@ -32,7 +32,6 @@ import optuna
 from numpy.typing import NDArray
 
 from sweep.coordinator.proposals import Proposer
-from sweep.coordinator.verdicts import FORECAST, decide
 from sweep.progress import WHOLE, count_steps, plan_evaluations, warmup_end
 from sweep.report.diagnosis.causes import (
     FORMAT,
@@ -49,7 +48,8 @@ from sweep.report.diagnosis.verdicts import Verdict, diagnose_runs
 from sweep.settings.dimensions import Params, StartSpec
 from sweep.settings.ranges import FloatRange, PowerRange
 from sweep.settings.space import SearchSpace
-from sweep.settings.study_file import DropOffSpec, SpaceSpec, StoppingSpec
+from sweep.settings.study_file import DropOffSpec, SpaceSpec
+from sweep.stopping.policy import StopPolicy, take_look
 
 RESULTS = Path(__file__).parent / "results"
 EFFECT = 0.12
@@ -170,7 +170,7 @@ def run_course(
     *,
     baseline: NDArray[np.float64],
     random: np.random.Generator,
-    rival: float,
+    incumbent: float,
 ) -> tuple[RunOutcome, float]:
     """Runs a trial through the coordinator's verdicts against the best peak so far; its outcome and its own peak."""
     course = plan_course(params, planted)
@@ -182,6 +182,7 @@ def run_course(
     progress, values = [0], [baseline]
     losses: list[float | None] = [None]
     stop: Stop | None = None
+    policy = StopPolicy()
     for point in planned:
         share = point.progress / WHOLE
         shift = course.shift(share)
@@ -190,15 +191,10 @@ def run_course(
         progress.append(point.progress)
         values.append(baseline + shift + noise)
         losses.append(course.loss(share) * math.exp(random.normal(0.0, 0.003)))
-        verdict, _ = decide(
-            StoppingSpec(drop_off=DropOffSpec()),
-            progress=progress,
-            per_query=np.array(values, dtype=np.float32),
-            warmup_end=ends,
-            rival=rival,
-        )
-        if verdict.stop:
-            stop = "settled" if str(verdict.reason).startswith(FORECAST) else "fallen"
+        look = take_look(policy, progress=progress, per_query=np.array(values, dtype=np.float32), warmup_end=ends)
+        found = policy.decide(look, incumbent=incumbent)
+        if found is not None:
+            stop = "settled" if found.kind == "forecast" else "fallen"
             break
     outcome = measure_run(
         trial,
@@ -225,7 +221,7 @@ def simulate(planted: Planted, *, trials: int, seed: int) -> list[RunOutcome]:
     best = -math.inf
     for number in range(trials):
         proposal = proposer.propose(number)
-        outcome, peak = run_course(number, proposal.params, planted, baseline=baseline, random=random, rival=best)
+        outcome, peak = run_course(number, proposal.params, planted, baseline=baseline, random=random, incumbent=best)
         best = max(best, peak)
         proposer.conclude(number, peak)
         runs.append(outcome)

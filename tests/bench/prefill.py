@@ -28,7 +28,7 @@ from sweep.coordinator.ledger import Ledger
 from sweep.plan import StudyPlan
 from sweep.settings.space import SearchSpace
 from sweep.storage.location import DatabaseLocation, Waiting, hold_study
-from sweep.storage.schema import EVALUATIONS, RUNS, TRIALS
+from sweep.storage.schema import EVALUATIONS, RUNS
 from sweep.testing import scripted_ndcg
 
 POINTS = tuple(range(50, 1001, 50))
@@ -166,9 +166,6 @@ def add_optuna_rows(rows: Rows, trial: FilledTrial) -> None:
 
 def add_our_rows(rows: Rows, trial: FilledTrial) -> None:
     number, found = {"trial": trial.number}, trial.attributes
-    columns = ("peak", "peak_progress", "retention", "device", "micro_batch")
-    ended = {"state": "complete", "ended_by": "budget", "stop_numbers": {}, "restarts": 0}
-    rows[TRIALS].append({**number, **ended, **{name: found[name] for name in columns}})
     began = SECONDS * trial.number
     rows[RUNS].append({**number, "run": 0, "slot": "cpu", "device": DEVICE, "began": began, "ended": began + SECONDS})
     for step, (point, ndcg) in enumerate(trial.curve.items(), 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,19 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.pruners import PatientPruner
 from optuna.trial import TrialState
 
-from sweep.stopping import DropOff
 from sweep.stopping.outcome import Outcome, Stops, has_fallen, judge_stops
+from sweep.stopping.policy import StopPolicy
 from sweep.stopping.recorded import RecordedRun
 from sweep.stopping.replay import (
     SHARES,
     Replayed,
-    judge_curve,
+    look_at_run,
     replay_runs,
     sample_queries,
-    stop_by_curve,
+    stop_by_policy,
     stop_by_pruner,
 )
+from sweep.stopping.rules import DropOff
 
 MARGIN = 0.01
 SHOWN = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -101,9 +103,10 @@ def measure_frontier(runs: Sequence[RecordedRun], orders: int) -> None:
 
 def _stop_by_settings(runs: Sequence[RecordedRun]) -> Iterator[tuple[str, Stops]]:
     for alpha in (0.001, 0.01, 0.05, 0.2, 0.4):
-        verdicts = {run.name: judge_curve(run, DropOff(margin=MARGIN, alpha=alpha)) for run in runs}
-        yield f"by forecast, alpha {alpha:g}", stop_by_curve(runs, verdicts, forecast=True)
-        yield f"proved, alpha {alpha:g}", stop_by_curve(runs, verdicts, forecast=False)
+        policy = StopPolicy(margin=MARGIN, alpha=alpha)
+        looks = {run.name: look_at_run(run, policy) for run in runs}
+        yield f"by forecast, alpha {alpha:g}", stop_by_policy(runs, looks, policy)
+        yield f"proved, alpha {alpha:g}", stop_by_policy(runs, looks, replace(policy, forecast=False))
     for patience in (1, 2, 3, 5, 8):
         for least in (0.005, 0.01, 0.02):
             pruner = PatientPruner(None, patience=patience, min_delta=least)
@@ -140,6 +143,7 @@ def _simulate_study(runs: Sequence[RecordedRun], told: str, trials: int, seed: i
     """The highest peak found after each trial."""
     settings = {"n_startup_trials": max(4, trials // 5), "multivariate": True, "group": True, "constant_liar": True}
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, **settings))
+    policy = StopPolicy()
     best: list[float] = []
     for _ in range(trials):
         trial = study.ask(SPACE)
@@ -148,7 +152,7 @@ def _simulate_study(runs: Sequence[RecordedRun], told: str, trials: int, seed: i
             key=lambda one: _distance(one.params, trial.params),
         )
         leads = max(best, default=-math.inf)
-        stop = stop_by_curve([run], {run.name: judge_curve(run, DropOff())}, forecast=True, best=leads)[0]
+        stop = stop_by_policy([run], {run.name: look_at_run(run, policy)}, policy, incumbent=max(best, default=None))[0]
         values = run.means[1 : stop + 1]
         for place, value in enumerate(values, start=1):
             trial.report(float(value), int(run.progress[place]))

@@ -23,9 +23,8 @@ from optuna.exceptions import ExperimentalWarning
 from recorded import MARGIN, measure_frontier, measure_sampler, replay_bank
 from whole import measure_whole
 
-from sweep.stopping import DropOff
 from sweep.stopping.recorded import RecordedRun, load_bank
-from sweep.stopping.rules import summarize
+from sweep.stopping.rules import DropOff, summarize
 from sweep.stopping.simulate import Noise, correlated, simulate_run
 
 BANK = Path(__file__).resolve().parent / "curves.npz"

@@ -122,9 +122,9 @@ def check_trial(plan: StudyPlan, trial: TrialRecord) -> None:
     assert trial.params is not None
     planned = [(point.progress, point.step) for point in plan.evaluations(trial.params.batch_size)]
     measured = [(row.progress, row.step) for row in trial.rows]
-    is_whole = trial.state != "fail" and trial.stop_reason is None
+    is_whole = trial.state != "fail" and trial.stop is None
     assert measured == (planned if is_whole else planned[: len(measured)])
-    if trial.stop_reason is None or not trial.stop_reason.startswith("diverged"):
+    if trial.stop is None or trial.stop.kind != "diverged":
         for row in trial.rows:
             assert row.ndcg == pytest.approx(scripted_ndcg(trial.params, row.progress), abs=1e-6)
             assert row.examples == row.step * trial.params.batch_size

@@ -56,11 +56,11 @@ def test_the_trials_that_still_fit_are_taken_as_they_were_and_the_new_study_goes
     assert record.baseline == before.baseline
     assert record.attributes["forked_from"] == "toy"
     for ours, theirs in zip(record.trials, fitting, strict=True):
-        assert (ours.params, ours.state, ours.value, ours.stop_reason) == (
+        assert (ours.params, ours.state, ours.value, ours.stop) == (
             theirs.params,
             theirs.state,
             theirs.value,
-            theirs.stop_reason,
+            theirs.stop,
         )
         assert [(row.progress, row.ndcg) for row in ours.rows] == [(row.progress, row.ndcg) for row in theirs.rows]
         assert ours.attributes["forked_from"] == theirs.number

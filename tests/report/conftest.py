@@ -22,4 +22,4 @@ def untried(study: Study) -> Study:
     record = dataclasses.replace(study.record, trials=())
     standing = dataclasses.replace(study.standing, record=record, tests={})
     figures = [row for row in study.figures if row["trial"] < 0]
-    return dataclasses.replace(study, standing=standing, runs=[], ends={}, figures=figures)
+    return dataclasses.replace(study, standing=standing, runs=[], figures=figures)

@@ -14,7 +14,6 @@ from scripted import run as run_scripted
 
 from sweep import open_study
 from sweep.cli import main
-from sweep.coordinator import verdicts as coordinator
 from sweep.report.diagnosis import Verdict, diagnose
 from sweep.report.diagnosis.causes import (
     CAUSES,
@@ -29,7 +28,7 @@ from sweep.report.diagnosis.causes import (
 )
 from sweep.report.diagnosis.overfitting import measure_rise
 from sweep.report.diagnosis.runs import COMMON, Reached, RunOutcome
-from sweep.report.diagnosis.verdicts import STOPS, decide, diagnose_runs
+from sweep.report.diagnosis.verdicts import decide, diagnose_runs
 from sweep.settings.dimensions import Params
 from sweep.settings.ranges import FloatRange
 from sweep.settings.space import SearchSpace
@@ -160,10 +159,6 @@ def test_a_study_of_one_format_is_judged_as_a_whole() -> None:
 
 def test_a_study_without_a_run_that_ended_has_no_verdict() -> None:
     assert diagnose_runs([], space=QUICKSTART) == []
-
-
-def test_the_coordinators_words_for_stops_are_known() -> None:
-    assert set(STOPS) == {coordinator.FORECAST, coordinator.OUTCLASSED}
 
 
 def test_one_run_tells_nothing() -> None:

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep.stopping import Forecast
-from sweep.stopping.forecast import spent_rate
+from sweep.stopping.forecast import Forecast, spent_rate
 
 QUERIES = 400
 SPREAD = np.cumsum(np.random.default_rng(0).normal(0.0, 0.03, (20, QUERIES)), axis=0)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweep.stopping import DropOff
 from sweep.stopping.means import estimate_step, explain_means
+from sweep.stopping.rules import DropOff
 
 
 def walk(*, steps: int, spread: float, seed: int = 0) -> np.ndarray:

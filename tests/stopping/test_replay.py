@@ -7,10 +7,11 @@ import pytest
 from optuna.pruners import PatientPruner, ThresholdPruner
 
 from sweep.errors import SweepError
-from sweep.stopping import DropOff
 from sweep.stopping.outcome import judge_stops, trace_best
+from sweep.stopping.policy import StopPolicy
 from sweep.stopping.recorded import RecordedRun, load_bank, save_bank
-from sweep.stopping.replay import SHARES, judge_curve, replay_runs, stop_by_curve, stop_by_pruner, stop_by_wilcoxon
+from sweep.stopping.replay import SHARES, look_at_run, replay_runs, stop_by_policy, stop_by_pruner, stop_by_wilcoxon
+from sweep.stopping.rules import DropOff
 from sweep.stopping.simulate import Noise, simulate_run, true_means
 
 PROGRESS = np.arange(0, 1001, 100)
@@ -77,15 +78,21 @@ def test_what_stops_saved_and_cost_is_counted_on_the_whole_runs() -> None:
     np.testing.assert_allclose(best, [0.6, 0.6, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9])
 
 
-def test_our_verdicts_are_obeyed_as_the_coordinator_obeys_them() -> None:
+FORECAST = StopPolicy()
+PROVED = StopPolicy(forecast=False)
+OUTCLASSED = StopPolicy(outclassed=True)
+
+
+def test_a_policy_knows_of_the_runs_before() -> None:
     flat = [0.595, 0.6, 0.599, 0.598, 0.598, 0.598, 0.597]
     first, second = flat_run("first", flat), flat_run("second", flat)
-    verdicts = {run.name: judge_curve(run, DropOff(margin=0.01)) for run in (first, second)}
-    assert not any(verdicts["first"].fallen)
-    settled = list(verdicts["first"].settled).index(True)
+    looks = {run.name: look_at_run(run, FORECAST) for run in (first, second)}
+    assert not any(look.fall.fallen for look in looks["first"])
+    settled = [look.outlook.settled for look in looks["first"]].index(True)
     assert settled < 6
-    assert stop_by_curve([first, second], verdicts, forecast=True) == [6, settled]  # the first one leads
-    assert stop_by_curve([first, second], verdicts, forecast=False) == [6, 6]
+    assert stop_by_policy([first, second], looks, FORECAST) == [6, settled]  # the first one leads
+    assert stop_by_policy([first], looks, FORECAST, incumbent=0.7) == [settled]
+    assert stop_by_policy([first, second], looks, PROVED) == [6, 6]
 
 
 def test_every_rule_is_replayed_in_every_order(runs: list[RecordedRun]) -> None:
@@ -109,12 +116,12 @@ def test_a_run_that_will_not_beat_the_best_before_it_is_stopped_where_that_is_as
     runs: list[RecordedRun],
 ) -> None:
     best, slow = runs[0], runs[2]  # rises by 0.2, and slowly by 0.1
-    verdicts = {run.name: judge_curve(run, DropOff()) for run in runs}
-    assert stop_by_curve([best, slow], verdicts, forecast=True) == [10, 10]
-    first, second = stop_by_curve([best, slow], verdicts, forecast=True, outclassed=True)
+    looks = {run.name: look_at_run(run, DropOff()) for run in runs}
+    assert stop_by_policy([best, slow], looks, FORECAST) == [10, 10]
+    first, second = stop_by_policy([best, slow], looks, OUTCLASSED)
     assert first == 10
     assert second < 10
-    assert stop_by_curve([slow, best], verdicts, forecast=True, outclassed=True) == [10, 10]
+    assert stop_by_policy([slow, best], looks, OUTCLASSED) == [10, 10]
 
 
 def test_a_run_is_judged_on_some_queries_and_held_against_all_of_them(runs: list[RecordedRun]) -> None:

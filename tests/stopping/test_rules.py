@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from sweep.stopping import DropOff
+from sweep.stopping.rules import DropOff
 
 QUERIES = 100
 SPREAD = np.random.default_rng(0).normal(0.0, 0.05, (20, QUERIES))

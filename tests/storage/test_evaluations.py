@@ -129,8 +129,7 @@ def age(table: EvaluationTable) -> list[str]:
     with table._engine.begin() as connection:
         for name in later:
             connection.exec_driver_sql(f"ALTER TABLE evaluations DROP COLUMN {name}")
-        for name in ("sweep_trials", "sweep_runs"):
-            connection.exec_driver_sql(f"DROP TABLE {name}")
+        connection.exec_driver_sql("DROP TABLE sweep_runs")
         connection.exec_driver_sql("UPDATE sweep_schema SET version = 1")
     return later
 

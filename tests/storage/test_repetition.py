@@ -17,7 +17,7 @@ from sweep.storage.location import PostgresLocation, Waiting, hold_study
 from sweep.storage.postgresql import Connector, open_postgres
 from sweep.storage.records import StudyRecord
 from sweep.storage.repetition import ATTEMPTS, repeat
-from sweep.storage.trials import TrialTable
+from sweep.storage.runs import RunTable
 
 NUMBERS = itertools.count()
 
@@ -109,14 +109,14 @@ def write_study(connect: Connector, place: PostgresLocation) -> tuple[StudyRecor
     ledger.adopt_trials(space=SPACE, baseline=BASELINE)
     ledger.commit([Measurement(1, make_report(500, 0.5))])
     ledger.end_trial(1, value=None, pruned=True, remark="")
-    table = TrialTable(storage.engine)
+    table = RunTable(storage.engine)
     found = (
         ledger.record(),
         [
             (trial.number, trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs)
             for trial in ledger.study.get_trials()
         ],
-        [(run.trial, run.run, run.slot) for run in table.runs()] + list(table.rows()),
+        [(run.trial, run.run, run.slot) for run in table.runs()],
     )
     storage.engine.dispose()
     return found

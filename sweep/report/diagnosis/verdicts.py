@@ -33,6 +33,7 @@ from sweep.report.diagnosis.overfitting import MATTERS, Rise, measure_rise
 from sweep.report.diagnosis.runs import RunOutcome, Stop, measure_run
 from sweep.report.diagnosis.surface import FloatArray, bound, draw_effects, estimate_effects
 from sweep.settings.study_file import DropOffSpec, SpaceSpec
+from sweep.stopping.stop import StopKind
 from sweep.storage.evaluations import UNTRAINED
 from sweep.study import Study
 
@@ -47,8 +48,8 @@ ALPHA_OVERFITTING = 0.01
 FIRST_WEIGHT = 3.0
 """How much more of the chance of an error goes to the first outcome of a cause than to each of its others."""
 
-STOPS: Mapping[str, Stop] = {"forecast": "settled", "outclassed": "outclassed"}
-"""Why a run was stopped, by the first word of the coordinator's reason; for any other reason it had fallen."""
+STOPS: Mapping[StopKind, Stop] = {"forecast": "settled", "outclassed": "outclassed"}
+"""Why a run was stopped, by the kind of its stop; for any other reason it had fallen."""
 
 MARGIN = 0.01
 """Effect on NDCG@10 that matters, where the study stops no run and so names no margin."""
@@ -128,29 +129,22 @@ def collect_runs(study: Study) -> list[RunOutcome]:
         untrained = study.per_query[UNTRAINED][1]
         own = frame.loc[frame["trial"] == trial.number, "validation_loss"]
         losses = [None, *(None if np.isnan(loss) else float(loss) for loss in own)]
-        steps, end = int(trial.attributes.get("steps", 0)), study.ends.get(trial.number)
+        steps = int(trial.attributes.get("steps", 0))
         run = measure_run(
             trial.number,
             trial.params,
             progress=[0, *points],
             per_query=np.concatenate([untrained[:1], per_query]),
             warmup_end=warmup_end(trial.params.warmup_ratio, steps) if steps else trial.params.warmup_ratio,
-            stop=_find_stop(trial.stop_reason),
+            stop=STOPS.get(trial.stop.kind, "fallen") if trial.stop else None,
             margin=_find_margin(study),
-            rival=end.stop_numbers.get("rival", math.inf) if end else math.inf,
+            rival=trial.stop.numbers.get("incumbent", math.inf) if trial.stop else math.inf,
             share=trial.attributes.get("false_negatives"),
             losses=losses,
         )
         if run is not None:
             found.append(run)
     return found
-
-
-def _find_stop(reason: str | None) -> Stop | None:
-    """Why a run was stopped; one that diverged has fallen."""
-    if reason is None:
-        return None
-    return STOPS.get(reason.partition(":")[0], "fallen")
 
 
 def decide(effect: float, interval: tuple[float, float], *, matters: float, either_way: bool = False) -> Answer:

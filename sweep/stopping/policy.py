@@ -1,0 +1,165 @@
+"""StopPolicy: whether a run is stopped at a measurement, and why. The coordinator and replay both ask it.
+
+What the rules see of a run does not depend on what a study lets them stop, nor on other runs: a `Look` holds it. So
+replay takes each look once and decides upon it under many policies and in many orders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.progress import WHOLE
+from sweep.settings.study_file import DropOffSpec, StoppingSpec
+from sweep.stopping.forecast import Forecast, Outlook, spent_rate
+from sweep.stopping.rules import CurveRule, DropOff, Fall, summarize
+from sweep.stopping.stop import Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """All that the rules see of a run at its last measurement.
+
+    Attributes:
+        progress: Progress of that measurement in thousandths.
+        is_finite: Whether its embeddings were finite.
+        peak: The run's highest mean NDCG after at least one optimizer step.
+        fall: The numbers behind whether it has fallen.
+        outlook: The numbers behind whether it has a way back.
+    """
+
+    progress: int
+    is_finite: bool
+    peak: float
+    fall: Fall
+    outlook: Outlook
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The numbers behind both, by name."""
+        return asdict(self.outlook) | asdict(self.fall)
+
+    def leads(self, incumbent: float | None) -> bool:
+        """Whether the run is above the best of all other runs."""
+        return incumbent is None or self.peak > incumbent
+
+
+def take_look(
+    rule: CurveRule,
+    *,
+    progress: Sequence[int] | NDArray[np.int64],
+    per_query: NDArray[np.float32],
+    warmup_end: float,
+    scheduler: str = "linear",
+) -> Look:
+    """What the rules see of a run at its last measurement.
+
+    Args:
+        rule: Margin, alpha and grace.
+        progress: (T,) thousandths, ascending, the untrained model's first.
+        per_query: (T, Q) NDCG of each query.
+        warmup_end: Progress in [0, 1] at which the learning rate has risen.
+        scheduler: Course of the learning rate after that.
+    """
+    own = {"margin": rule.margin, "alpha": rule.alpha, "grace": rule.grace}
+    points = np.asarray(progress) / WHOLE
+    means, covariance, queries = summarize(points, per_query)
+    spent = spent_rate(points, warmup_end, scheduler)
+    return Look(
+        progress=int(progress[-1]),
+        is_finite=bool(np.isfinite(per_query[-1]).all()),
+        peak=float(np.mean(per_query[1:], axis=1, dtype=np.float64).max(initial=-math.inf)),
+        fall=DropOff(**own).judge(points, means, covariance, queries - 1, warmup_end),
+        outlook=Forecast(**own).judge(points, means, covariance, spent, warmup_end),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopPolicy(CurveRule):
+    """What stops a run of a study.
+
+    Attributes:
+        drop_off: Whether a run's own fall stops it.
+        forecast: Whether it does so once the run has no way back, and not as soon as the fall is proved; the run that
+            leads is not given up on a forecast alone, since a gain within the margin, which does not matter elsewhere,
+            would be the study's own there.
+        outclassed: Whether a run is stopped, too, that will not beat the best of the others.
+    """
+
+    drop_off: bool = True
+    forecast: bool = True
+    outclassed: bool = False
+
+    def decide(self, look: Look, *, incumbent: float | None) -> Stop | None:
+        """Why a run is stopped at a look, or None where it goes on.
+
+        Args:
+            look: What the rules see of it, by this policy's margin, alpha and grace.
+            incumbent: The highest peak of all other runs so far, or None.
+        """
+        if not look.is_finite:
+            where = f"{look.progress / WHOLE:.1%} of its budget"
+            return Stop("diverged", f"diverged: the embeddings are not finite at {where}")
+        if look.progress >= WHOLE:
+            return None
+        fall, outlook = look.fall, look.outlook
+        leads = look.leads(incumbent)
+        if self.drop_off and fall.fallen and (outlook.settled or not self.forecast):
+            return Stop("drop-off", _describe_fall(fall, self.margin), look.numbers)
+        if self.drop_off and self.forecast and outlook.settled and not leads:
+            return Stop("forecast", _describe_outlook(outlook), look.numbers)
+        if self.outclassed and incumbent is not None and not leads and outlook.can_stop and outlook.highest < incumbent:
+            return Stop("outclassed", _describe_outclassed(outlook, incumbent), look.numbers | {"incumbent": incumbent})
+        return None
+
+    def describe(self, look: Look, *, stop: Stop | None) -> str:
+        """Where a run stands, in a few words for whoever watches."""
+        if not look.is_finite:
+            return "diverged"
+        if not self.drop_off and not self.outclassed:
+            return "goes on"
+        may_come_back = self.drop_off and look.fall.fallen and stop is None and look.progress < WHOLE
+        return _describe_standing(look.fall) + ("; it may come back" if may_come_back else "")
+
+
+def make_policy(stopping: StoppingSpec) -> StopPolicy:
+    """The policy that a study file asks for."""
+    if isinstance(stopping.drop_off, DropOffSpec):
+        return StopPolicy(**stopping.drop_off.model_dump(), outclassed=stopping.outclassed)
+    return StopPolicy(drop_off=False, outclassed=stopping.outclassed)
+
+
+def _describe_standing(fall: Fall) -> str:
+    if not fall.can_stop:
+        return "warming up"
+    if fall.now >= fall.peak:
+        return "at its peak"
+    return f"{fall.peak - fall.now:.3f} below its peak, noise {fall.standard_error:.3f}"
+
+
+def _describe_fall(fall: Fall, margin: float) -> str:
+    against = "the peak" if fall.against == fall.peak_progress else "what it was"
+    return (
+        f"drop-off: {fall.now:.4f} is {fall.difference:.4f} below {against} at {fall.against:.1%}, beyond the margin"
+        f" of {margin:g} by {fall.excess:.1f} standard errors of {fall.standard_error:.4f}; {fall.threshold:.1f} were"
+        " enough"
+    )
+
+
+def _describe_outlook(outlook: Outlook) -> str:
+    return (
+        f"forecast: from {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and {outlook.needed:.4f}"
+        f" would be needed to beat its peak of {outlook.peak:.4f} at {outlook.peak_progress:.1%} by the margin"
+    )
+
+
+def _describe_outclassed(outlook: Outlook, incumbent: float) -> str:
+    return (
+        f"outclassed: from {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and the study's best run"
+        f" reached {incumbent:.4f}"
+    )
