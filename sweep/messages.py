@@ -105,7 +105,7 @@ class Cosines:
         mean: Their mean.
         p5: Their 5th percentile.
         p95: Their 95th percentile.
-        histogram: (40,) how many lie in each bin of `sweep.metrics.COSINE_BINS`; None where it was not counted.
+        histogram: (40,) how many lie in each bin of `sweep.measures.geometry.COSINE_BINS`; None where not counted.
     """
 
     mean: float

@@ -94,8 +94,9 @@ class Study:
         """One row an evaluation of a trial on the dev split, by trial and progress (in thousandths).
 
         ``validation_loss`` is that of the trial's own data format, ``validation_loss_retrieval`` that of query-document
-        pairs. The two histograms are tuples of counts in the bins of `sweep.metrics.COSINE_BINS`, or None. ``seconds``
-        and ``evaluation_seconds`` count from the trial's beginning. The untrained model's figures stand in `untrained`.
+        pairs. The two histograms are tuples of counts in the bins of `sweep.measures.geometry.COSINE_BINS`, or None.
+        ``seconds`` and ``evaluation_seconds`` count from the trial's beginning. The untrained model's figures
+        stand in `untrained`.
         """
         names = [column.name for column in EVALUATIONS.columns if column.name not in ("split", "per_query")]
         rows = [row for row in self.figures if row["trial"] != UNTRAINED]

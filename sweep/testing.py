@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from sweep.data import Document, RawCollection, write_beir
+from sweep.measures.geometry import count_cosines
 from sweep.messages import (
     Assignment,
     Channel,
@@ -30,7 +31,6 @@ from sweep.messages import (
     StudyTask,
     TrialResult,
 )
-from sweep.metrics import count_cosines
 from sweep.progress import WHOLE
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params

@@ -7,10 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from sweep.columns import OUTCOME, choose_settings, rank_trials, write_rows
-from sweep.metrics import paired_interval
+from sweep.measures.score import Score
 from sweep.run_folder import seen_from_here
 from sweep.status import Standing
 from sweep.storage.evaluations import UNTRAINED
@@ -58,10 +56,12 @@ def _headline(standing: Standing) -> list[str]:
         lines.append(f"No trial beats the untrained model ({record.baseline:.4f} on dev): use the base model as it is.")
     untrained, chosen = standing.tests.get(UNTRAINED), standing.tests.get(best.number)
     if untrained is not None and chosen is not None:
-        gain, low, high = paired_interval(untrained, chosen)
+        gain = Score(chosen).minus(Score(untrained))
+        low, high = gain.interval()
         lines.append(
-            f"Test NDCG@10, judged once: untrained {np.mean(untrained):.4f}, best (trial {best.number})"
-            f" {np.mean(chosen):.4f}; {gain:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} ({len(chosen)} queries)"
+            f"Test NDCG@10, judged once: untrained {Score(untrained).mean:.4f}, best (trial {best.number})"
+            f" {Score(chosen).mean:.4f}; {gain.mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+            f" ({len(chosen)} queries)"
         )
     elif standing.state == "finished":
         lines.append("There is no figure on a test split: the dev figures were selected and are optimistic.")

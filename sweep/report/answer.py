@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
-
-from sweep.metrics import paired_interval
+from sweep.measures.score import Score
 from sweep.progress import WHOLE
 from sweep.status import Standing
 from sweep.storage.evaluations import UNTRAINED
@@ -72,7 +70,7 @@ def find_answer(standing: Standing) -> Answer:
     return Answer(
         headline=_headline(standing, best),
         trial=best,
-        test=None if chosen is None else float(np.mean(chosen, dtype=np.float64)),
+        test=None if chosen is None else Score(chosen).mean,
         queries=0 if chosen is None else len(chosen),
         comparisons=comparisons,
         cautions=tuple(_cautions(standing, best, comparisons)),
@@ -113,9 +111,10 @@ def _compare(standing: Standing, best: TrialRecord) -> tuple[Comparison, ...]:
     for number, name in others.items():
         values = standing.tests.get(number)
         if chosen is not None and values is not None:
-            gain, low, high = paired_interval(values, chosen)
-            ndcg = float(np.mean(values, dtype=np.float64))
-            found.append(Comparison(other=name, ndcg=ndcg, gain=gain, low=low, high=high))
+            other = Score(values)
+            gain = Score(chosen).minus(other)
+            low, high = gain.interval()
+            found.append(Comparison(other=name, ndcg=other.mean, gain=gain.mean, low=low, high=high))
     return tuple(found)
 
 

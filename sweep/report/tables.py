@@ -17,7 +17,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
-from sweep.metrics import COSINE_BINS
+from sweep.measures.geometry import COSINE_BINS
 from sweep.settings.dimensions import DIMENSIONS, Dimension
 from sweep.settings.study_file import DropOffSpec
 from sweep.study import Study

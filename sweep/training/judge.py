@@ -16,17 +16,11 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from sweep.data import Collection, HeldOutPairs, JudgedSet
+from sweep.measures.geometry import alignment, count_cosines, uniformity
+from sweep.measures.measures import mrr_at_k, ndcg_at_k, recall_at_k
+from sweep.measures.ranking import rank_top_k
 from sweep.messages import Cosines, Evaluation
-from sweep.metrics import (
-    alignment,
-    count_cosines,
-    in_batch_loss,
-    mrr_at_k,
-    ndcg_at_k,
-    rank_top_k,
-    recall_at_k,
-    uniformity,
-)
+from sweep.metrics import in_batch_loss
 from sweep.training.devices import autocast
 
 DEPTH = 10
@@ -158,7 +152,7 @@ class Judge:
             negatives=_summarize(negatives),
             recall_10=float(recall_at_k(ranked, self._judged, DEPTH).mean()),
             recall_100=float(recall_at_k(ranked, self._judged, RECALL_DEPTH).mean()),
-            mrr_10=float(mrr_at_k(ranked, DEPTH).mean()),
+            mrr_10=float(mrr_at_k(ranked, self._judged, DEPTH).mean()),
             alignment=alignment(positives),
             uniformity=uniformity(documents[:: -(-len(documents) // MAX_UNIFORM)]),
             validation_losses=losses,

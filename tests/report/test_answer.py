@@ -10,7 +10,7 @@ import pytest
 from made_studies import make_study
 
 from sweep.errors import SweepError
-from sweep.metrics import paired_interval
+from sweep.measures.score import Score
 from sweep.report.answer import Answer, find_answer
 from sweep.status import Standing, read_standing
 from sweep.storage.evaluations import UNTRAINED
@@ -44,7 +44,8 @@ def test_the_best_trial_is_to_be_used_and_is_compared_with_the_untrained_model_a
     assert untrained.other == "the untrained model"
     assert default.other == "the default (trial 0, the study's first start point)"
     for one, number in ((untrained, UNTRAINED), (default, 0)):
-        assert (one.gain, one.low, one.high) == pytest.approx(paired_interval(tests[number], tests[1]))
+        gain = Score(tests[1]).minus(Score(tests[number]))
+        assert (one.gain, one.low, one.high) == pytest.approx((gain.mean, *gain.interval()))
         assert one.ndcg == pytest.approx(float(np.mean(tests[number])))
     assert answer.cautions == ()
     assert (answer.saved_examples, answer.saved_fraction > 0) == (int(sum_saved(study)), True)

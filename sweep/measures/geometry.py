@@ -1,0 +1,45 @@
+"""The geometry of embeddings: cosines in bins, alignment and uniformity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+COSINE_BINS = np.linspace(-1.0, 1.0, 41)
+"""Edges of the bins in which cosines are counted: the same ones in every study, so that histograms can be compared."""
+
+
+def count_cosines(cosines: NDArray[np.floating[Any]]) -> tuple[int, ...]:
+    """(40,) how many cosines lie in each bin of `COSINE_BINS`; rounding beyond -1 and 1 is counted at the ends."""
+    counts, _ = np.histogram(np.clip(cosines, -1.0, 1.0), bins=COSINE_BINS)
+    return tuple(counts.tolist())
+
+
+def alignment(cosines: NDArray[np.floating[Any]]) -> float:
+    """Mean squared distance of positive pairs (Wang and Isola, arXiv 2005.10242, alpha 2), from their cosines.
+
+    Args:
+        cosines: (N,) cosines of the two embeddings of each pair, which have length 1.
+
+    Returns:
+        In [0, 4]; 0 where the partners coincide. NaN for no pair.
+    """
+    return 2.0 - 2.0 * float(np.mean(cosines, dtype=np.float64)) if len(cosines) else float("nan")
+
+
+def uniformity(embeddings: NDArray[np.floating[Any]]) -> float:
+    """Logarithm of the mean Gaussian potential of all pairs of texts (Wang and Isola, arXiv 2005.10242, t 2).
+
+    Args:
+        embeddings: (N, H) embeddings of length 1.
+
+    Returns:
+        In [-8, 0]; the lower, the more evenly the texts lie on the sphere. NaN for fewer than two texts.
+    """
+    if len(embeddings) < 2:
+        return float("nan")
+    cosines = embeddings @ embeddings.T
+    above = cosines[np.triu_indices(len(embeddings), k=1)].astype(np.float64)
+    return float(np.log(np.mean(np.exp(-2.0 * (2.0 - 2.0 * above)))))
