@@ -1,4 +1,4 @@
-"""Study: a study as it stood when it was opened, for a notebook or a report; nothing is written.
+"""Study: a study as it stood when it was opened, for a command, a report or a notebook; nothing is written.
 
 ::
 
@@ -7,50 +7,117 @@
     study = open_study("studies/quickstart.toml")
     study.trials().sort_values("peak")
     study.evaluations().pivot(index="progress", columns="trial", values="ndcg")
+
+Neither torch nor pandas is loaded before it is needed: what only looks where a study stands is to be quick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from sweep.columns import COLUMNS
+from sweep.errors import StorageError
 from sweep.progress import warmup_end
+from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
-from sweep.status import Standing, open_reading
+from sweep.settings.study_file import StudySpec
 from sweep.stopping.recorded import RecordedRun
-from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.location import StudyLocation, locate_study
-from sweep.storage.records import FINISHED, StudyRecord, TrialRecord
+from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.failures import explain_failures
+from sweep.storage.location import DatabaseLocation, StudyLocation, locate_study
+from sweep.storage.lock import Holder
+from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, EXCUSED, FINISHED, StudyRecord, TrialRecord, load_record
 from sweep.storage.runs import RunRow, RunTable
 from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+StudyState = Literal["running", "interrupted", "finished", "failed"]
 
 TRIAL_COLUMNS: Mapping[str, str] = {column.key: column.dtype for column in COLUMNS if column.dtype}
 """Columns of `Study.trials` and their types."""
 
 
+class StudyReader:
+    """A study's database, open for reading alone until it is closed, at the latest when nobody has this object.
+
+    Args:
+        database: Where it is.
+
+    Raises:
+        StorageError: If the study has not begun or cannot be read.
+    """
+
+    def __init__(self, database: DatabaseLocation) -> None:
+        self._database = database
+        self.storage = database.open_read_only()
+        self.close = weakref.finalize(self, self.storage.engine.dispose)
+        try:
+            with self.reading():
+                self.evaluations = EvaluationTable(self.storage.engine, writable=False)
+                self.runs = RunTable(self.storage.engine)
+        except StorageError:
+            self.close()
+            raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Self]:
+        """Makes one line of what the database fails of within a ``with`` block.
+
+        Raises:
+            StorageError: If the database fails.
+            ValueError: If it was closed.
+        """
+        if not self.close.alive:
+            raise ValueError("study must be open to be read, got one that was closed")
+        try:
+            with explain_failures("cannot be read"):
+                yield self
+        except StorageError as error:
+            raise StorageError(f"{self._database}: {error}") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study as it stood when it was opened.
+    """A study as it stood when it was opened; a ``with`` block closes it.
+
+    What is large is read when it is first asked for. A database that goes on meanwhile changes nothing of what it held
+    when the study was opened, and what came later is left out.
 
     Attributes:
         location: Where the study is.
-        standing: Where it stands: its record, what its file says, who runs it, and the test split's figures.
-        runs: Every process of every trial, in the order of the trials.
-        figures: Every column of every measurement on the dev split, the untrained model's under -1.
+        record: Its trials, as plain values.
+        holder: The coordinator that runs it now, or None.
+        tests: (Q,) NDCG per query on the test split of each model that was judged there, by trial.
+        reader: Its database.
     """
 
     location: StudyLocation
-    standing: Standing
-    runs: Sequence[RunRow]
-    figures: Sequence[Mapping[str, Any]] = field(repr=False)
+    record: StudyRecord
+    holder: Holder | None
+    tests: Mapping[int, NDArray[np.float32]]
+    reader: StudyReader = field(repr=False)
+
+    def __enter__(self) -> Self:
+        """Needs nothing."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes its database."""
+        self.reader.close()
 
     @property
     def file(self) -> Path:
@@ -58,14 +125,66 @@ class Study:
         return self.location.file
 
     @property
-    def name(self) -> str:
-        """Its name."""
-        return self.standing.record.name
+    def spec(self) -> StudySpec:
+        """What the study file says."""
+        return self.location.spec
 
     @property
-    def record(self) -> StudyRecord:
-        """Its trials, as plain values."""
-        return self.standing.record
+    def run_folder(self) -> RunFolder:
+        """What the study leaves behind."""
+        return self.location.run_folder
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.record.name
+
+    @property
+    def budget(self) -> int:
+        """Trials of the budget, as the last run had it."""
+        return int(self.record.attributes.get(BUDGET_TRIALS, self.spec.budget.trials))
+
+    @property
+    def state(self) -> StudyState:
+        """What goes on, in a word."""
+        if self.holder is not None:
+            return "running"
+        is_spent = self.record.counted >= self.budget or self.record.attributes.get(ENDED_BY) is not None
+        if is_spent and not any(trial.state == "running" for trial in self.record.trials):
+            return "finished"
+        rerun = {trial.attributes.get("rerun_of") for trial in self.record.trials}
+        return "failed" if set(self.record.attributes.get(EXCUSED, ())) - rerun else "interrupted"
+
+    @property
+    def best_model(self) -> Path | None:
+        """Folder of the best model, as a Sentence Transformers folder; None where there is none on disk."""
+        best = self.record.best
+        if best is None or best.peak is None:
+            return None
+        folder = self.run_folder.peak_model(best.number, best.peak.progress)
+        return folder if folder.is_dir() else None
+
+    @cached_property
+    def runs(self) -> Sequence[RunRow]:
+        """Every process of every trial, in the order of the trials."""
+        with self.reader.reading() as reader:
+            return [row for row in reader.runs.runs() if row.trial < len(self.record.trials)]
+
+    @cached_property
+    def figures(self) -> Sequence[Mapping[str, Any]]:
+        """Every column of every measurement on the dev split, the untrained model's under -1."""
+        known = {(trial.number, row.progress) for trial in self.record.trials for row in trial.rows}
+        with self.reader.reading() as reader:
+            rows = reader.evaluations.figures()
+        return [row for row in rows if row["trial"] == UNTRAINED or (row["trial"], row["progress"]) in known]
+
+    @cached_property
+    def per_query(self) -> Mapping[int, tuple[Sequence[int], NDArray[np.float32]]]:
+        """Progress (T,) and NDCG@10 of each query (T, Q) of every measured trial; the untrained model's under -1."""
+        known = {UNTRAINED: 1, **{trial.number: len(trial.rows) for trial in self.record.trials if trial.rows}}
+        with self.reader.reading() as reader:
+            found = {number: (*reader.evaluations.per_query(number), rows) for number, rows in known.items()}
+        return {number: (points[:rows], values[:rows]) for number, (points, values, rows) in found.items()}
 
     @property
     def untrained(self) -> Mapping[str, Any] | None:
@@ -84,6 +203,8 @@ class Study:
 
     @cached_property
     def _trial_frame(self) -> pd.DataFrame:
+        import pandas as pd
+
         rows = [
             {column.key: column.value(trial, self.record) for column in COLUMNS if column.dtype}
             for trial in self.record.trials
@@ -98,18 +219,13 @@ class Study:
         ``seconds`` and ``evaluation_seconds`` count from the trial's beginning. The untrained model's figures
         stand in `untrained`.
         """
+        import pandas as pd
+
         names = [column.name for column in EVALUATIONS.columns if column.name not in ("split", "per_query")]
         rows = [row for row in self.figures if row["trial"] != UNTRAINED]
         frame = pd.DataFrame(rows, columns=names)
         kinds = {name: "object" if name in HISTOGRAMS else "float64" for name in names}
         return frame.astype(kinds | dict.fromkeys(("trial", "progress", "step", "examples"), "int64"))
-
-    @cached_property
-    def per_query(self) -> Mapping[int, tuple[Sequence[int], NDArray[np.float32]]]:
-        """Progress (T,) and NDCG@10 of each query (T, Q) of every measured trial; the untrained model's under -1."""
-        numbers = [UNTRAINED, *(trial.number for trial in self.record.trials if trial.rows)]
-        with open_reading(self.location) as reading:
-            return {number: reading.table.per_query(number) for number in numbers}
 
     def recorded_runs(self) -> list[RecordedRun]:
         """The measured trials that have ended, for replay: the untrained model's measurement first."""
@@ -137,7 +253,7 @@ class Study:
 
 
 def open_study(file: Path | str, *, storage: str | None = None) -> Study:
-    """Reads a study, while it runs or after; what happens later is not seen.
+    """Opens a study, while it runs or after; what happens later is not seen.
 
     Args:
         file: The study file, such as ``studies/quickstart.toml``.
@@ -153,13 +269,16 @@ def open_study(file: Path | str, *, storage: str | None = None) -> Study:
 
 
 def read_study(location: StudyLocation) -> Study:
-    """Reads a study that was located; see `open_study`."""
-    with open_reading(location) as reading:
-        standing = reading.standing()
-        known = {UNTRAINED, *(trial.number for trial in standing.record.trials)}
-        return Study(  # one statement after another: of a trial that has begun in the meantime nothing is seen
-            location=location,
-            standing=standing,
-            runs=[row for row in RunTable(reading.storage.engine).runs() if row.trial in known],
-            figures=[row for row in reading.table.figures() if row["trial"] in known],
-        )
+    """Opens a study that was located; see `open_study`."""
+    reader = StudyReader(location.database)
+    try:
+        with reader.reading():
+            record = load_record(reader.storage, reader.evaluations)
+            numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default) if trial)}
+            tests = {number: reader.evaluations.judgement(number, "test") for number in numbers}
+            holder = location.database.find_holder()
+    except BaseException:
+        reader.close()
+        raise
+    judged = {number: values for number, values in tests.items() if values is not None}
+    return Study(location=location, record=record, holder=holder, tests=judged, reader=reader)

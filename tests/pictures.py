@@ -12,8 +12,9 @@ from pathlib import Path
 
 from browser import Browser, open_browser
 
+from sweep import open_study
 from sweep.cli.report import write_report
-from sweep.storage.location import locate_study
+from sweep.report.diagnosis import diagnose
 
 FOLDER = Path(__file__).resolve().parent / "images"
 MARGIN = 12
@@ -38,7 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, open_browser(width=WIDTH) as browser:
-        page = write_report(locate_study(options.study), output=str(Path(folder) / "report.html"))
+        with open_study(options.study) as study:
+            page = write_report(study, diagnose(study), output=str(Path(folder) / "report.html"))
         browser.emulate_theme("light")
         browser.open(page.as_uri())
         browser.wait("return document.documentElement.dataset.drawn")

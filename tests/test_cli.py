@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import sweep
+from sweep import open_study
 from sweep.cli import main
 from sweep.coordinator.events import Event, SweepView
 from sweep.coordinator.run import run_study
@@ -23,7 +24,6 @@ from sweep.plan import plan_study
 from sweep.progress import WHOLE
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
-from sweep.status import read_standing
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.location import locate_study
@@ -523,13 +523,13 @@ def test_a_study_that_was_killed_ends_with_its_leaderboard_and_a_model_that_load
     assert re.search(
         r"^Test NDCG@10, judged once: untrained 0\.\d{4}, best \(trial \d\) \d\.\d{4}; ", said, re.MULTILINE
     )
-    standing = read_standing(locate_study(file))
-    assert set(standing.tests) == {UNTRAINED, standing.record.best.number if standing.record.best else None}
-    assert standing.best_model is not None
+    study = open_study(file)
+    assert set(study.tests) == {UNTRAINED, study.record.best.number if study.record.best else None}
+    assert study.best_model is not None
     shown = re.search(r"^Best model: (.+)$", said, re.MULTILINE)
     assert shown is not None
-    assert file.parent / shown[1] == standing.best_model
-    model = SentenceTransformer(str(standing.best_model), device="cpu")
+    assert file.parent / shown[1] == study.best_model
+    model = SentenceTransformer(str(study.best_model), device="cpu")
     assert model.encode(["some words"]).shape == (1, 32)
 
 
@@ -549,7 +549,7 @@ def test_a_study_that_was_killed_gives_the_curves_of_one_that_was_not_bit_for_bi
     assert len(ours) == 1 + 3 * 4
     assert {row[1] for row in ours} == {0, 250, 500, 750, WHOLE}
     assert ours == theirs
-    first, second = read_standing(locate_study(undisturbed[0])).record, read_standing(locate_study(killed[0])).record
+    first, second = open_study(undisturbed[0]).record, open_study(killed[0]).record
     assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]
 
 

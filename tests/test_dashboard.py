@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sweep import open_study
 from sweep.coordinator.events import Event, SweepView
 from sweep.coordinator.run import run_study
 from sweep.dashboard import HOST, DashboardServer, open_dashboard
@@ -17,7 +18,6 @@ from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
-from sweep.status import read_standing
 from sweep.storage.location import locate_study
 from sweep.storage.lock import StudyLock
 from sweep.testing import write_toy_study
@@ -87,7 +87,7 @@ def test_it_serves_this_machine_alone(server: DashboardServer) -> None:
 
 def test_it_shows_every_trial_with_its_curve(server: DashboardServer, study: Path) -> None:
     detail = read_study(server)
-    record = read_standing(locate_study(study)).record
+    record = open_study(study).record
     assert detail["name"] == "toy"
     assert detail["objective_names"] == ["NDCG@10"]
     assert detail["directions"] == ["maximize"]
@@ -102,7 +102,7 @@ def test_it_shows_every_trial_with_its_curve(server: DashboardServer, study: Pat
 
 def test_the_note_of_a_trial_says_why_it_ended(server: DashboardServer, study: Path) -> None:
     notes = [trial["note"]["body"] for trial in read_study(server)["trials"]]
-    stopped = read_standing(locate_study(study)).record.trials[1]
+    stopped = open_study(study).record.trials[1]
     assert stopped.state == "pruned"
     assert stopped.stop is not None
     assert stopped.stop.text.startswith("drop-off: ")

@@ -19,7 +19,6 @@ from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.report.showcase import exhibit
 from sweep.signals import StopSignal
-from sweep.status import read_standing
 from sweep.storage.location import locate_study
 from sweep.storage.records import ENDED_BY
 from sweep.testing import write_toy_study
@@ -106,8 +105,8 @@ def test_the_dashboard_draws_the_figures_of_a_finished_study(running: Path, hold
 
 
 def has_ended(file: Path) -> bool:
-    standing = read_standing(locate_study(file))
-    return standing.record.attributes.get(ENDED_BY) is not None and standing.holder is None
+    study = open_study(file)
+    return study.record.attributes.get(ENDED_BY) is not None and study.holder is None
 
 
 def wait_for_text(browser: Browser, text: str) -> None:

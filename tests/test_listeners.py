@@ -12,11 +12,10 @@ import pytest
 from postgres import PostgresServer
 from processes import end_group, start_script, wait_until
 
+from sweep import open_study
 from sweep.cli import main
 from sweep.errors import SweepError
 from sweep.run_folder import RunFolder
-from sweep.status import read_standing
-from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 SECRET = "s3cr3t-of-the-server"
@@ -66,7 +65,7 @@ def running(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def has_a_measurement(file: Path) -> bool:
     try:
-        return any(trial.rows for trial in read_standing(locate_study(file)).record.trials)
+        return any(trial.rows for trial in open_study(file).record.trials)
     except SweepError:
         return False
 

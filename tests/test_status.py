@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sweep import open_study
 from sweep.coordinator.events import Event, SweepView
 from sweep.coordinator.run import run_study
 from sweep.errors import StorageError, StudyEndedError
@@ -15,7 +16,7 @@ from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
-from sweep.status import describe_standing, read_standing
+from sweep.status import describe_study
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.location import locate_study
@@ -87,7 +88,7 @@ def describe(file: Path) -> dict[str, Any]:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
-    text = json.dumps(describe_standing(read_standing(locate_study(file))))
+    text = json.dumps(describe_study(open_study(file)))
     view: dict[str, Any] = json.loads(text, parse_constant=refuse)
     assert set(view) == STUDY
     assert (view["version"], view["study"]) == (1, "toy")
@@ -215,7 +216,7 @@ def test_a_study_that_a_coordinator_holds_is_running(tmp_path: Path) -> None:
 def test_a_best_model_that_is_gone_is_not_named(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={}, budget={"trials": 1})
     run_scripted(file)
-    folder = read_standing(locate_study(file)).best_model
+    folder = open_study(file).best_model
     assert folder is not None
     folder.rename(tmp_path / "taken")
     view = describe(file)
@@ -232,16 +233,16 @@ def test_a_budget_of_the_command_line_is_the_budget(tmp_path: Path) -> None:
     assert (view["state"], view["budget"]["trials"]) == ("finished", 1)
 
 
-def test_a_study_that_has_not_begun_has_no_standing(tmp_path: Path) -> None:
+def test_a_study_that_has_not_begun_cannot_be_described(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={})
     with pytest.raises(StorageError, match="there is no study here yet"):
-        read_standing(locate_study(file))
+        open_study(file)
 
 
-def test_what_is_no_database_has_no_standing(tmp_path: Path) -> None:
+def test_what_is_no_database_cannot_be_described(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={})
     folder = RunFolder.beside(file)
     folder.path.mkdir()
     folder.database.write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError, match=r"study\.db: cannot be opened as a study's database"):
-        read_standing(locate_study(file))
+        open_study(file)

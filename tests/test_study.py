@@ -19,7 +19,6 @@ from sweep.errors import SweepError
 from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.location import locate_study
 from sweep.study import TRIAL_COLUMNS, Study
 from sweep.testing import write_toy_study
 
@@ -151,7 +150,7 @@ def test_of_a_trial_that_begins_while_the_study_is_read_nothing_is_seen(tmp_path
     assert study.trials().equals(before.trials())
     assert study.evaluations().equals(before.evaluations())
     assert study.runs == before.runs
-    assert "trial 1" in write_report(locate_study(file)).read_text(encoding="utf-8")
+    assert "trial 1" in write_report(study, []).read_text(encoding="utf-8")
 
 
 def test_why_trials_stopped_that_ended_under_version_3_is_read_from_its_text_and_table(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from dataclasses import asdict
 
 from sweep.cli.leaderboard import print_table
 from sweep.report.diagnosis import Verdict, diagnose
-from sweep.storage.location import StudyLocation
-from sweep.study import read_study
+from sweep.study import Study
 
 DIAGNOSIS_VERSION = 1
 """Version of the machine's view; additions keep it."""
@@ -17,22 +16,21 @@ DIAGNOSIS_VERSION = 1
 HEADINGS = ("cause", "scope", "verdict", "effect", "interval (ends at 95 %, all together)", "trials")
 
 
-def print_diagnosis(location: StudyLocation, *, as_json: bool, with_next: bool) -> None:
+def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
     """Prints the verdict on every suspected cause, for a person or for a machine.
 
     Raises:
-        SweepError: If the study has not begun or cannot be read.
+        SweepError: If the study cannot be read.
     """
-    opened = read_study(location)
-    verdicts = diagnose(opened)
+    verdicts = diagnose(study)
     if as_json:
-        described = {"version": DIAGNOSIS_VERSION, "study": opened.name, "verdicts": [asdict(one) for one in verdicts]}
+        described = {"version": DIAGNOSIS_VERSION, "study": study.name, "verdicts": [asdict(one) for one in verdicts]}
         print(json.dumps(described, allow_nan=False, indent=2))
         return
     if not verdicts:
-        print(f"{opened.name}: no run has ended yet, so there is nothing to diagnose.")
+        print(f"{study.name}: no run has ended yet, so there is nothing to diagnose.")
         return
-    print(f"{opened.name}: why runs fell")
+    print(f"{study.name}: why runs fell")
     print()
     print_table(HEADINGS, [_row(verdict) for verdict in verdicts])
     print()

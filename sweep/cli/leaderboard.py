@@ -10,20 +10,19 @@ from pathlib import Path
 from sweep.columns import OUTCOME, choose_settings, rank_trials, write_rows
 from sweep.measures.score import Score
 from sweep.run_folder import seen_from_here
-from sweep.status import Standing
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.location import StudyLocation
 from sweep.storage.records import ENDED_BY, count_saved
+from sweep.study import Study
 
 SHOWN_LAST = ("seconds", "ending")
 
 
-def print_leaderboard(standing: Standing, location: StudyLocation) -> None:
+def print_leaderboard(study: Study) -> None:
     """Prints what came out of a study: the figures of the test split first, then every trial, then how to go on."""
-    record = standing.record
+    record = study.record
     print()
-    print("\n".join(_headline(standing)))
-    keys = [*OUTCOME, *choose_settings(record, standing.spec.space), *SHOWN_LAST]
+    print("\n".join(_headline(study)))
+    keys = [*OUTCOME, *choose_settings(record, study.spec.space), *SHOWN_LAST]
     headings, *rows = write_rows(record, rank_trials(record), keys)
     print()
     print_table(headings, rows)
@@ -37,24 +36,24 @@ def print_leaderboard(standing: Standing, location: StudyLocation) -> None:
             f"Stopping saved {saved:,} training examples ({fraction:.0%})."
             f" Evaluation took {judging / seconds:.0%} of the trials' time."
         )
-    if standing.run_folder.report.is_file():
-        print(f"Report:     {seen_from_here(standing.run_folder.report)}")
-    if standing.best_model is not None:
-        print(f"Best model: {seen_from_here(standing.best_model)}")
-    print(_ways_on(location, standing.best_model))
+    if study.run_folder.report.is_file():
+        print(f"Report:     {seen_from_here(study.run_folder.report)}")
+    if study.best_model is not None:
+        print(f"Best model: {seen_from_here(study.best_model)}")
+    print(_ways_on(study))
 
 
-def _headline(standing: Standing) -> list[str]:
+def _headline(study: Study) -> list[str]:
     """The figures that count, and first of all whether training helped at all."""
-    record, best = standing.record, standing.record.best
+    record, best = study.record, study.record.best
     ended_by = record.attributes.get(ENDED_BY)
-    why = f" (ended by {ended_by})" if standing.state == "finished" and ended_by not in (None, "trials") else ""
-    lines = [f"{record.name}: {record.counted} of {standing.budget} trials, {standing.state}{why}"]
+    why = f" (ended by {ended_by})" if study.state == "finished" and ended_by not in (None, "trials") else ""
+    lines = [f"{record.name}: {record.counted} of {study.budget} trials, {study.state}{why}"]
     if best is None or best.peak is None:
         return [*lines, "No trial has a result yet."]
     if record.baseline is not None and best.peak.ndcg <= record.baseline:
         lines.append(f"No trial beats the untrained model ({record.baseline:.4f} on dev): use the base model as it is.")
-    untrained, chosen = standing.tests.get(UNTRAINED), standing.tests.get(best.number)
+    untrained, chosen = study.tests.get(UNTRAINED), study.tests.get(best.number)
     if untrained is not None and chosen is not None:
         gain = Score(chosen).minus(Score(untrained))
         low, high = gain.interval()
@@ -63,7 +62,7 @@ def _headline(standing: Standing) -> list[str]:
             f" {Score(chosen).mean:.4f}; {gain.mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
             f" ({len(chosen)} queries)"
         )
-    elif standing.state == "finished":
+    elif study.state == "finished":
         lines.append("There is no figure on a test split: the dev figures were selected and are optimistic.")
     dev = f"Dev (selected): best {best.peak.ndcg:.4f}"
     lines.append(dev if record.baseline is None else f"{dev}, untrained {record.baseline:.4f}")
@@ -77,14 +76,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _ways_on(location: StudyLocation, best_model: Path | None) -> str:
+def _ways_on(study: Study) -> str:
     """The commands to go on with, as they work from here."""
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "sweep" else Path("sweep")
     name = shlex.quote(str(seen_from_here(command)))
     ways = [
-        f"Look closer:   {name} dashboard {location.arguments}",
-        f"More trials:   raise budget.trials in {shlex.quote(str(location.file))} and run it again",
+        f"Look closer:   {name} dashboard {study.location.arguments}",
+        f"More trials:   raise budget.trials in {shlex.quote(str(study.file))} and run it again",
     ]
-    if best_model is not None:
-        ways.append(f'Load it:       SentenceTransformer("{seen_from_here(best_model)}")')
+    if study.best_model is not None:
+        ways.append(f'Load it:       SentenceTransformer("{seen_from_here(study.best_model)}")')
     return "\n".join(ways)

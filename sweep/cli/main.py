@@ -17,6 +17,7 @@ from sweep.errors import SweepError
 
 if TYPE_CHECKING:
     from sweep.storage.location import StudyLocation
+    from sweep.study import Study
 
 DESCRIPTION = """\
 A hyperparameter sweep for retrieval embedding models that sees and stops the drop-off.
@@ -117,6 +118,12 @@ def _locate(options: argparse.Namespace, file: str | None = None) -> StudyLocati
     return locate_study(file or options.study, storage=options.storage)
 
 
+def _open(options: argparse.Namespace) -> Study:
+    from sweep.study import read_study
+
+    return read_study(_locate(options))
+
+
 def _run(options: argparse.Namespace) -> None:
     from sweep.cli.run import run
 
@@ -126,13 +133,16 @@ def _run(options: argparse.Namespace) -> None:
 def _status(options: argparse.Namespace) -> None:
     from sweep.cli.status import print_status
 
-    print_status(_locate(options), as_json=options.json)
+    with _open(options) as study:
+        print_status(study, as_json=options.json)
 
 
 def _report(options: argparse.Namespace) -> None:
     from sweep.cli.report import write_report
+    from sweep.report.diagnosis import diagnose
 
-    print(f"The report lies at {write_report(_locate(options), output=options.output)}")
+    with _open(options) as study:
+        print(f"The report lies at {write_report(study, diagnose(study), output=options.output)}")
 
 
 def _replay(options: argparse.Namespace) -> None:
@@ -143,14 +153,16 @@ def _replay(options: argparse.Namespace) -> None:
         rule = DropOff(margin=options.margin, alpha=options.alpha, grace=options.grace)
     except ValueError as error:
         raise SweepError(f"replay: {error}") from error
-    print_replay(
-        Path(options.study) if options.study.endswith(".npz") else _locate(options),
-        rule=rule,
-        queries=options.queries,
-        orders=options.orders,
-        figure=options.figure,
-        as_json=options.json,
-    )
+    is_bank = options.study.endswith(".npz")
+    with contextlib.nullcontext(Path(options.study)) if is_bank else _open(options) as source:
+        print_replay(
+            source,
+            rule=rule,
+            queries=options.queries,
+            orders=options.orders,
+            figure=options.figure,
+            as_json=options.json,
+        )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -168,7 +180,8 @@ def _fork(options: argparse.Namespace) -> None:
 def _diagnose(options: argparse.Namespace) -> None:
     from sweep.cli.diagnose import print_diagnosis
 
-    print_diagnosis(_locate(options), as_json=options.json, with_next=options.next)
+    with _open(options) as study:
+        print_diagnosis(study, as_json=options.json, with_next=options.next)
 
 
 def _dashboard(options: argparse.Namespace) -> None:

@@ -15,8 +15,7 @@ from sweep.report.replayed import write_replay
 from sweep.stopping.recorded import RecordedRun, load_bank
 from sweep.stopping.replay import SHARES, Replayed, replay_runs
 from sweep.stopping.rules import DropOff
-from sweep.storage.location import StudyLocation
-from sweep.study import read_study
+from sweep.study import Study
 
 HEADINGS = (
     *("rule", "fallen stopped", "of their budget", "healthy stopped", "wrong", "most lost", "budget"),
@@ -25,7 +24,7 @@ HEADINGS = (
 
 
 def print_replay(
-    source: StudyLocation | Path,
+    source: Study | Path,
     *,
     rule: DropOff,
     queries: int | None,
@@ -36,7 +35,7 @@ def print_replay(
     """Prints what each rule would have saved and cost on recorded runs.
 
     Args:
-        source: Where a study is, or a bank of recorded runs.
+        source: A study, or a bank of recorded runs.
         rule: Margin, alpha and grace of our rules.
         queries: Judge on so many of the queries alone, held against all of them.
         orders: Orders of the runs that the figures are means over.
@@ -66,7 +65,7 @@ def print_replay(
         print(f"Figure: {figure}")
 
 
-def load_runs(source: StudyLocation | Path) -> tuple[list[RecordedRun], int]:
+def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
     """The whole runs of a study or of a bank, and how many were left out because they were stopped.
 
     Raises:
@@ -75,7 +74,7 @@ def load_runs(source: StudyLocation | Path) -> tuple[list[RecordedRun], int]:
     if isinstance(source, Path):
         runs, cut = load_bank(source), 0
     else:
-        found = read_study(source).recorded_runs()
+        found = source.recorded_runs()
         runs = [run for run in found if run.is_whole]
         cut = len(found) - len(runs)
     if not runs:
@@ -95,7 +94,7 @@ def describe_replayed(found: Replayed) -> dict[str, Any]:
     return {"rule": found.rule, "fallen": first.fallen, "healthy": first.healthy, **figures, "best_at": best}
 
 
-def _find_file(source: StudyLocation | Path) -> Path:
+def _find_file(source: Study | Path) -> Path:
     return source if isinstance(source, Path) else source.file
 
 

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweep.errors import SweepError
-from sweep.report.diagnosis import diagnose
+from sweep.report.findings import Finding
 from sweep.report.page import render_page
-from sweep.storage.location import StudyLocation
-from sweep.study import read_study
+from sweep.study import Study
 
 
-def write_report(location: StudyLocation, *, output: str | None = None) -> Path:
+def write_report(study: Study, findings: Sequence[Finding], *, output: str | None = None) -> Path:
     """Writes the report of a study, whole or not at all.
 
     Args:
-        location: Where the study is.
+        study: The study.
+        findings: The diagnosis.
         output: Where it is written; in the study's folder where it is left out.
 
     Returns:
         Where it was written.
 
     Raises:
-        SweepError: If the study has not begun or cannot be read, or the file cannot be written.
+        SweepError: If the study cannot be read, or the file cannot be written.
     """
-    opened = read_study(location)
-    file = Path(output) if output else location.run_folder.report
-    page = render_page(opened, diagnose(opened))
+    file = Path(output) if output else study.run_folder.report
+    page = render_page(study, findings)
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         partial.write_text(page, encoding="utf-8")

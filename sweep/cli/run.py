@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from sweep.cli.leaderboard import print_leaderboard
@@ -13,11 +15,13 @@ from sweep.cli.watchers import JsonWatcher, LiveWatcher, PlainWatcher
 from sweep.coordinator.run import run_study
 from sweep.plan import plan_study
 from sweep.signals import StopSignal
-from sweep.status import read_standing
 from sweep.storage.location import StudyLocation
+from sweep.study import Study, read_study
 
 if TYPE_CHECKING:
     import optuna
+
+    from sweep.report.findings import Finding
 
 
 def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = "text") -> None:
@@ -28,26 +32,33 @@ def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = 
     Raises:
         SweepError: If it cannot run, was interrupted, or its trials keep failing.
     """
+    look = cache(partial(_look, location))  # opened and diagnosed once, for all that is made of it
     with StopSignal() as stop:
         with stop.at_once():
             plan = plan_study(location, trials=trials)
         with _open_watcher(plain=plain, log=log) as watcher:
-            run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, location))
+            run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, look))
     from sweep.cli.report import write_report  # what draws is loaded when there is something to draw
 
-    standing = read_standing(location)
-    write_report(location)
-    if log != "json":
-        print_leaderboard(standing, location)
+    study, findings = look()
+    with study:
+        write_report(study, findings)
+        if log != "json":
+            print_leaderboard(study)
 
 
-def _exhibit(location: StudyLocation, target: optuna.Study) -> None:
+def _look(location: StudyLocation) -> tuple[Study, Sequence[Finding]]:
+    """A study as its run leaves it, which is whoever still holds it, and its diagnosis."""
     from sweep.report.diagnosis import diagnose
-    from sweep.report.showcase import exhibit
-    from sweep.study import read_study
 
-    opened = read_study(location)
-    exhibit(target, opened, diagnose(opened))
+    study = replace(read_study(location), holder=None)
+    return study, diagnose(study)
+
+
+def _exhibit(look: Callable[[], tuple[Study, Sequence[Finding]]], target: optuna.Study) -> None:
+    from sweep.report.showcase import exhibit
+
+    exhibit(target, *look())
 
 
 def _open_watcher(*, plain: bool, log: str) -> AbstractContextManager[LiveWatcher | PlainWatcher | JsonWatcher]:

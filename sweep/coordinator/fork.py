@@ -18,9 +18,10 @@ from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder
 from sweep.settings.space import SearchSpace, holds
 from sweep.storage.copying import copy_rows
-from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import Waiting, hold_study
-from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, StudyRecord, load_record
+from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, StudyRecord
+from sweep.study import read_study
 from sweep.training.checkpoint import verify
 
 FORKED_FROM = "forked_from"
@@ -62,10 +63,8 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
     """
     if new.location.database.exists() or new.run_folder.path.exists():
         raise StorageError(f"{new.run_folder.path}: there is a study already; give the new one another file name")
-    storage = old.location.database.open_read_only()
-    try:
-        table = EvaluationTable(storage.engine, writable=False)
-        record = load_record(storage, table)
+    with read_study(old.location) as opened:
+        record, storage = opened.record, opened.reader.storage
         _check_comparable(old, new, record.attributes)
         verify(old.run_folder.base_model)
         study = optuna.load_study(study_name=record.name, storage=storage)
@@ -86,8 +85,6 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
             if isinstance(error, OSError):
                 raise StorageError(f"{error.filename or new.run_folder.path}: {error.strerror or error}") from error
             raise
-    finally:
-        storage.engine.dispose()
     return fork
 
 

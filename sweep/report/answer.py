@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sweep.measures.score import Score
 from sweep.progress import WHOLE
-from sweep.status import Standing
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import TrialRecord, count_saved
+from sweep.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,28 +61,28 @@ class Answer:
     saved_fraction: float
 
 
-def find_answer(standing: Standing) -> Answer:
+def find_answer(study: Study) -> Answer:
     """What came out of a study, as far as it has come."""
-    record, best = standing.record, standing.record.best
-    chosen = standing.tests.get(best.number) if best else None
-    comparisons = _compare(standing, best) if best else ()
+    record, best = study.record, study.record.best
+    chosen = study.tests.get(best.number) if best else None
+    comparisons = _compare(study, best) if best else ()
     saved, fraction = count_saved(record.trials)
     return Answer(
-        headline=_headline(standing, best),
+        headline=_headline(study, best),
         trial=best,
         test=None if chosen is None else Score(chosen).mean,
         queries=0 if chosen is None else len(chosen),
         comparisons=comparisons,
-        cautions=tuple(_cautions(standing, best, comparisons)),
+        cautions=tuple(_cautions(study, best, comparisons)),
         saved_examples=saved,
         saved_fraction=fraction,
     )
 
 
-def _headline(standing: Standing, best: TrialRecord | None) -> str:
-    record = standing.record
+def _headline(study: Study, best: TrialRecord | None) -> str:
+    record = study.record
     if best is None or best.peak is None:
-        return _without_best(standing)
+        return _without_best(study)
     if all(row.ndcg == 0 for trial in record.trials for row in trial.rows):
         return "There is nothing to choose by: NDCG@10 was 0 at every measurement of every trial."
     if record.baseline is not None and best.peak.ndcg <= record.baseline:
@@ -90,8 +90,8 @@ def _headline(standing: Standing, best: TrialRecord | None) -> str:
     return f"Use trial {best.number}."
 
 
-def _without_best(standing: Standing) -> str:
-    record = standing.record
+def _without_best(study: Study) -> str:
+    record = study.record
     if not record.trials:
         return "There is no answer yet: no trial has begun."
     failed = [trial for trial in record.trials if trial.state == "fail"]
@@ -101,15 +101,15 @@ def _without_best(standing: Standing) -> str:
     return "There is no answer yet: no trial has come to its end with a model to keep."
 
 
-def _compare(standing: Standing, best: TrialRecord) -> tuple[Comparison, ...]:
+def _compare(study: Study, best: TrialRecord) -> tuple[Comparison, ...]:
     others = {UNTRAINED: "the untrained model"}
-    default = standing.record.default
+    default = study.record.default
     if default is not None and default.number != best.number:
         others[default.number] = f"the default (trial {default.number}, the study's first start point)"
-    chosen = standing.tests.get(best.number)
+    chosen = study.tests.get(best.number)
     found = []
     for number, name in others.items():
-        values = standing.tests.get(number)
+        values = study.tests.get(number)
         if chosen is not None and values is not None:
             other = Score(values)
             gain = Score(chosen).minus(other)
@@ -118,14 +118,14 @@ def _compare(standing: Standing, best: TrialRecord) -> tuple[Comparison, ...]:
     return tuple(found)
 
 
-def _cautions(standing: Standing, best: TrialRecord | None, comparisons: tuple[Comparison, ...]) -> list[str]:
+def _cautions(study: Study, best: TrialRecord | None, comparisons: tuple[Comparison, ...]) -> list[str]:
     if best is None or best.peak is None:
         return []
     found = []
-    if standing.state != "finished":
-        done = f"{standing.record.counted} of {standing.budget} trials"
-        found.append(f"The study is {standing.state}, with {done}: this may change.")
-    if not comparisons and standing.state == "finished":
+    if study.state != "finished":
+        done = f"{study.record.counted} of {study.budget} trials"
+        found.append(f"The study is {study.state}, with {done}: this may change.")
+    if not comparisons and study.state == "finished":
         found.append(
             "There is no figure on a test split: the one on dev was selected as the highest of many, and is optimistic."
         )
@@ -134,10 +134,10 @@ def _cautions(standing: Standing, best: TrialRecord | None, comparisons: tuple[C
         for one in comparisons
         if not one.is_told_apart
     ]
-    default = standing.record.default
+    default = study.record.default
     if default is not None and default.number == best.number:
         found.append("The default, which is the study's first start point, is itself the best: the search found none.")
-    elif default is not None and best.number in standing.tests and default.number not in standing.tests:
+    elif default is not None and best.number in study.tests and default.number not in study.tests:
         found.append("The default's model was not judged on the test split, so the gain over it is not known.")
     elif default is None:
         found.append("No start point names a default, so the gain over one is not known.")

@@ -61,7 +61,7 @@ class Listing:
 def make_listing(study: Study) -> Listing:
     """The table of all trials, the highest peak first, without columns that tell nothing of this study."""
     record, trials = study.record, rank_trials(study.record)
-    keys = [*OUTCOME, *choose_settings(record, study.standing.spec.space), *COLUMNS]
+    keys = [*OUTCOME, *choose_settings(record, study.spec.space), *COLUMNS]
     columns = [BY_KEY[key] for key in keys if not _is_idle(key, trials)]
     return Listing(
         heads=[Head(column.heading, column.is_number) for column in columns],

@@ -35,13 +35,9 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
     Returns:
         HTML that opens from disk without a network.
     """
-    standing, answer = study.standing, find_answer(study.standing)
-    model = standing.best_model
+    answer, model = find_answer(study), study.best_model
     return _load_template().render(
         study=study,
-        standing=standing,
-        record=standing.record,
-        spec=standing.spec,
         answer=answer,
         settings=_list_settings(answer),
         model=None if model is None else json.dumps(str(seen_from_here(model)), ensure_ascii=False),

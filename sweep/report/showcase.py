@@ -32,7 +32,7 @@ def exhibit(target: optuna.Study, study: Study, findings: Sequence[Finding]) -> 
 
 def write_note(study: Study, findings: Sequence[Finding]) -> str:
     """The answer, what keeps it from being taken at its face value, the diagnosis and the leaderboard, as Markdown."""
-    answer = find_answer(study.standing)
+    answer = find_answer(study)
     # a headline that names a failure's cause holds words from outside
     headline = f"**{answer.headline}**" if answer.trial else quote(answer.headline)
     parts = [f"## {quote(study.name)}", headline]
@@ -47,7 +47,7 @@ def write_note(study: Study, findings: Sequence[Finding]) -> str:
         parts.append("\n".join(f"- {text}" for text in answer.cautions))
     if findings:
         parts += ["### Why runs fell", _write_findings(findings)]
-    parts += ["### Leaderboard (peaks on dev, selected)", write_leaderboard(study.record, study.standing.spec.space)]
+    parts += ["### Leaderboard (peaks on dev, selected)", write_leaderboard(study.record, study.spec.space)]
     return "\n\n".join(parts)
 
 

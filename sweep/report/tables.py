@@ -32,7 +32,7 @@ LOSSES = ("loss", "validation_loss", "validation_loss_retrieval")
 def tabulate_trials(study: Study) -> pd.DataFrame:
     """Every trial, the highest peak first and those without one last, with ``fell`` and the ``saved`` examples."""
     frame = study.trials()
-    spec = study.standing.spec.stopping.drop_off
+    spec = study.spec.stopping.drop_off
     margin = spec.margin if isinstance(spec, DropOffSpec) else DropOffSpec().margin
     highest = frame["last"] / frame["retention"]
     frame["fell"] = (frame["ended_by"] == "drop-off") | (highest - frame["last"] > margin)

@@ -79,12 +79,14 @@ def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> StudyS
     with _explain(file):
         _undo_half_done(file)
         url = address(file, mode="ro")
-        if read_journal(file) == "wal":
-            connect: Callable[[], sqlite3.Connection] = functools.partial(_connect, url)
-        else:
-            connect = Snapshot(url, file, refresh_s=refresh_s, timeout_s=BUSY_TIMEOUT_S).connect
+        is_logged = read_journal(file) == "wal"
+        snapshot = None if is_logged else Snapshot(url, file, refresh_s=refresh_s, timeout_s=BUSY_TIMEOUT_S)
+        connect = snapshot.connect if snapshot else functools.partial(_connect, url)
     # a connection a session: each session sees the newest copy, and no connection is handed from thread to thread
-    return _open(file, connect, NullPool, skip_table_creation=True)
+    storage = _open(file, connect, NullPool, skip_table_creation=True)
+    if snapshot is not None:
+        sqlalchemy.event.listen(storage.engine, "engine_disposed", lambda _: snapshot.close())
+    return storage
 
 
 def address(file: Path, *, mode: str) -> str:

@@ -9,8 +9,7 @@ from scripted import open_study, rewrite, run
 
 from sweep.coordinator.budget import SPENT, Spent, describe_end, find_end
 from sweep.settings.study_file import BudgetSpec
-from sweep.status import describe_standing, read_standing
-from sweep.storage.location import locate_study
+from sweep.status import describe_study
 from sweep.storage.records import count_saved
 from sweep.testing import write_toy_study
 
@@ -56,9 +55,9 @@ def test_a_target_that_is_reached_ends_the_study_with_what_every_trial_has(tmp_p
     assert trial.stop.text.startswith("study ended: the target of 0.6 is reached: 0.6")
     assert recorder.texts("budget") == [f"the target of 0.6 is reached: {trial.peak.ndcg:.4f}"]
     assert count_saved(record.trials) == (0, 0.0)  # it was not its own curve that stopped it
-    standing = read_standing(locate_study(file))
-    assert standing.state == "finished"
-    assert describe_standing(standing)["budget"] == {"trials": 6, "finished": 1, "ended_by": "target"}
+    study = open_study(file)
+    assert study.state == "finished"
+    assert describe_study(study)["budget"] == {"trials": 6, "finished": 1, "ended_by": "target"}
     before = open_study(file)[2]
     record, recorder = run(file, jobs="no.such.module")  # it is finished: nothing starts
     assert recorder.events == []

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
-from made_studies import START, make_study
+from made_studies import START, change, make_study
 
 from sweep.study import Study
 
@@ -19,7 +17,5 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="session")
 def untried(study: Study) -> Study:
     """The same study before its first trial."""
-    record = dataclasses.replace(study.record, trials=())
-    standing = dataclasses.replace(study.standing, record=record, tests={})
     figures = [row for row in study.figures if row["trial"] < 0]
-    return dataclasses.replace(study, standing=standing, runs=[], figures=figures)
+    return change(study, trials=(), tests={}, runs=[], figures=figures)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripted import run
 
 from sweep import open_study
+from sweep.storage.records import TrialRecord
 from sweep.study import Study
 from sweep.testing import write_toy_study
 
@@ -28,6 +30,16 @@ START = [
     {"learning_rate": 2e-5, "warmup_ratio": 0.2, "batch_size": 8, "data_format": "title-content"},
 ]
 """Twelve trials: title-content pairs at a high rate fall and are stopped, trial 3 fails, trial 11 diverges."""
+
+
+def change(study: Study, *, trials: Sequence[TrialRecord] | None = None, **values: Any) -> Study:
+    """The same study with other trials or other values, those among them that a study reads when they are asked for."""
+    if trials is not None:
+        values["record"] = dataclasses.replace(values.get("record", study.record), trials=tuple(trials))
+    fields = {field.name for field in dataclasses.fields(study)}
+    changed = dataclasses.replace(study, **{name: value for name, value in values.items() if name in fields})
+    changed.__dict__.update(values)  # where a cached property keeps what it has read
+    return changed
 
 
 def make_study(folder: Path, *, script: Mapping[str, Any] | None = None, **tables: Mapping[str, Any]) -> Study:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_studies import make_study
+from made_studies import change, make_study
 from markupsafe import Markup
 
 from sweep.cli import main
@@ -75,15 +75,16 @@ def hostile(study: Study) -> Study:
         for place, trial in enumerate(study.record.trials)
     ]
     record = dataclasses.replace(study.record, name=HOSTILE, trials=tuple(trials))
-    spec = study.standing.spec
+    spec = study.spec
     data = spec.data.model_copy(update={"collection": f"beir:{HOSTILE}"})
     model = spec.model.model_copy(update={"base": HOSTILE})
-    standing = dataclasses.replace(
-        study.standing, record=record, spec=spec.model_copy(update={"data": data, "model": model})
-    )
     runs = [dataclasses.replace(run, slot=HOSTILE, device=HOSTILE) for run in study.runs]
-    location = dataclasses.replace(study.location, file=Path(f"{HOSTILE}.toml".replace("/", "")))
-    return dataclasses.replace(study, location=location, standing=standing, runs=runs)
+    location = dataclasses.replace(
+        study.location,
+        file=Path(f"{HOSTILE}.toml".replace("/", "")),
+        spec=spec.model_copy(update={"data": data, "model": model}),
+    )
+    return change(study, location=location, record=record, runs=runs)
 
 
 def test_hostile_names_and_notes_are_shown_as_text(study: Study) -> None:
@@ -162,9 +163,8 @@ def test_a_study_whose_trials_all_failed_gives_a_page_that_names_the_cause(study
         dataclasses.replace(trial, state="fail", value=None, rows=(), attributes={**trial.attributes, "error": "E: no"})
         for trial in study.record.trials
     )
-    standing = dataclasses.replace(study.standing, record=dataclasses.replace(study.record, trials=trials), tests={})
     figures = [row for row in study.figures if row["trial"] < 0]
-    page = render_page(dataclasses.replace(study, standing=standing, figures=figures), [])
+    page = render_page(change(study, trials=trials, tests={}, figures=figures), [])
     assert "all 12 trials failed, 12 of them with: E: no" in page
     assert page.count("failed: E: no") == 12
 
@@ -177,15 +177,13 @@ def test_a_metric_that_is_always_0_gives_a_page_that_says_so(study: Study) -> No
         for trial in study.record.trials
     )
     record = dataclasses.replace(study.record, trials=trials, baseline=0.0)
-    standing = dataclasses.replace(study.standing, record=record, tests={})
     figures = [{**row, "ndcg": 0.0} for row in study.figures]
-    page = render_page(dataclasses.replace(study, standing=standing, figures=figures), [])
+    page = render_page(change(study, record=record, tests={}, figures=figures), [])
     assert "NDCG@10 was 0 at every measurement of every trial" in page
 
 
 def test_a_study_without_a_test_split_gives_a_page_that_calls_its_figure_optimistic(study: Study) -> None:
-    standing = dataclasses.replace(study.standing, tests={})
-    text = " ".join(Outline(render_page(dataclasses.replace(study, standing=standing), [])).text.split())
+    text = " ".join(Outline(render_page(change(study, tests={}), [])).text.split())
     assert "was selected as the highest of many, and is optimistic" in text
 
 
@@ -204,9 +202,7 @@ def test_200_trials_of_30_evaluations_stay_below_8_mib(study: Study) -> None:
             {**curve[place % len(curve)], "trial": number, "progress": point} for place, point in enumerate(points)
         ]
         trials.append(dataclasses.replace(source, number=number, rows=tuple(rows)))
-    record = dataclasses.replace(study.record, trials=tuple(trials))
-    standing = dataclasses.replace(study.standing, record=record)
-    page = render_page(dataclasses.replace(study, standing=standing, figures=figures), [])
+    page = render_page(change(study, trials=trials, figures=figures), [])
     assert len(page.encode()) < 8 * 2**20
 
 

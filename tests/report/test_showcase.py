@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from made_studies import START
+from made_studies import START, change
 from scripted import Recorder
 from test_page import HOSTILE, Verdict, hostile
 
@@ -15,7 +15,6 @@ from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.report.showcase import choose_figures, exhibit, write_note
 from sweep.signals import StopSignal
-from sweep.status import open_reading
 from sweep.storage.location import locate_study
 from sweep.storage.remarks import MAX_FIGURE_BYTES
 from sweep.study import Study
@@ -67,8 +66,8 @@ def test_a_finished_study_has_the_note_and_the_figures_in_its_database(tmp_path:
             launcher=InlineLauncher(),
             exhibit=lambda target: exhibit(target, open_study(file), []),
         )
-    with open_reading(locate_study(file)) as reading:
-        (study,) = reading.storage.get_all_studies()
+    with open_study(file) as opened:
+        (study,) = opened.reader.storage.get_all_studies()
         attributes = study.system_attrs
     note = read_note(attributes)
     assert "**Use trial 0.**" in note
@@ -82,8 +81,7 @@ def test_a_study_without_a_trial_has_a_note_and_no_figure(untried: Study) -> Non
 
 
 def test_a_running_study_has_a_note_with_its_leaderboard(study: Study) -> None:
-    with open_reading(locate_study(study.file)) as reading:
-        (found,) = reading.storage.get_all_studies()
+    (found,) = study.reader.storage.get_all_studies()
     note = read_note(found.system_attrs)
     assert "12 of 12 trials have ended; the untrained model has 0.5000." in note
     assert "| **best** | 1 |" in note
@@ -94,5 +92,4 @@ def test_a_cause_of_failure_stands_in_the_headline_as_code(study: Study) -> None
         dataclasses.replace(trial, state="fail", value=None, attributes={"error": "E: <b>`|"})
         for trial in study.record.trials
     )
-    standing = dataclasses.replace(study.standing, record=dataclasses.replace(study.record, trials=trials), tests={})
-    assert "with: E: <b>'\\|`" in write_note(dataclasses.replace(study, standing=standing), [])
+    assert "with: E: <b>'\\|`" in write_note(change(study, trials=trials, tests={}), [])

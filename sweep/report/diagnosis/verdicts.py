@@ -85,12 +85,12 @@ class Verdict:
 def diagnose(study: Study) -> list[Verdict]:
     """The verdict on every suspected cause, of the runs that have ended; a run that goes on or failed is left out."""
     runs = collect_runs(study)
-    return diagnose_runs(runs, space=study.standing.spec.space, margin=_find_margin(study) or MARGIN)
+    return diagnose_runs(runs, space=study.spec.space, margin=_find_margin(study) or MARGIN)
 
 
 def _find_margin(study: Study) -> float:
     """The margin of the study's drop-off rule."""
-    rule = study.standing.spec.stopping.drop_off
+    rule = study.spec.stopping.drop_off
     return rule.margin if isinstance(rule, DropOffSpec) else MARGIN
 
 
