@@ -15,6 +15,7 @@ from sweep.errors import StorageError, StudyEndedError
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.settings.dimensions import DIMENSIONS
 from sweep.signals import StopSignal
 from sweep.status import describe_study
 from sweep.storage.database import open_storage_read_only
@@ -46,7 +47,7 @@ TRIAL = {
     "evaluation_seconds",
     "interruptions",
 }
-PARAMS = {"learning_rate", "warmup_ratio", "batch_size", "data_format", "scale", "scheduler"}
+PARAMS = {dimension.name for dimension in DIMENSIONS}
 BEST = {"number", "value", "test", "params", "checkpoint"}
 """The contract of the machine's view: a key that is here stays here."""
 

@@ -207,6 +207,16 @@ DIMENSIONS: tuple[Dimension, ...] = (
         about="Course of the learning rate after the warm-up.",
         default=("linear",),
     ),
+    Dimension(
+        name="weight_decay",
+        kind="real",
+        label="weight decay",
+        about="Share of the rate by which a step shrinks the weights, apart from biases and norms (AdamW).",
+        default=0.0,
+        before=0.0,
+        digits=".3g",
+        ge=0.0,
+    ),
 )
 """Every dimension, in the order in which the sampler draws."""
 
@@ -235,6 +245,7 @@ class SpaceSettings(Table):
     data_format: Annotated[tuple[str, ...], OneOrMore, Field(min_length=1)] = _space("data_format")
     scale: RealSetting = _space("scale")
     scheduler: Annotated[tuple[Scheduler, ...], OneOrMore, Field(min_length=1)] = _space("scheduler")
+    weight_decay: RealSetting = _space("weight_decay")
 
     @field_validator("*")
     @classmethod
@@ -259,6 +270,7 @@ class StartSpec(Table):
     data_format: str | None = _start("data_format")
     scale: float | None = _start("scale")
     scheduler: Scheduler | None = _start("scheduler")
+    weight_decay: float | None = _start("weight_decay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +285,7 @@ class Params:
         data_format: Name of the data format that makes the training columns.
         scale: What the cosines are multiplied by in the loss (1 / temperature).
         scheduler: Course of the rate after the warm-up.
+        weight_decay: Share of the rate by which a step shrinks the weights.
     """
 
     learning_rate: float
@@ -282,6 +295,7 @@ class Params:
     data_format: str
     scale: float
     scheduler: Scheduler
+    weight_decay: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, as plain values that JSON can carry."""

@@ -149,6 +149,7 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
         per_device_train_batch_size=params.batch_size,
         learning_rate=params.effective_learning_rate,
         warmup_steps=count_warmup_steps(params.warmup_ratio, len(plan.order)),
+        weight_decay=params.weight_decay,
         lr_scheduler_type=scheduler,
         lr_scheduler_kwargs=scheduler_settings,
         prompts=prompts or None,

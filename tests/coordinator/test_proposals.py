@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from dimensions import ToyParams, toy_space
 from optuna.trial import TrialState
 
 from sweep.coordinator.proposals import Proposal, Proposer
 from sweep.errors import SweepError
+from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.space import LOG2_BATCH_SIZE, SearchSpace
-from sweep.settings.study_file import SpaceSpec
+from sweep.settings.study_file import SpaceSpec, load_study
 from sweep.storage.evaluations import EvaluationRow
 from sweep.storage.records import StudyRecord, TrialRecord
 
@@ -248,3 +251,47 @@ def test_widening_a_range_keeps_old_trials_in_view_and_tries_the_new_part() -> N
     found = [values for _, values in search(proposer, range(6, 16), closeness)]
     assert any(not 1e-5 <= values["learning_rate"] <= 2e-5 for values in found)
     assert any(values[LOG2_BATCH_SIZE] != 4 for values in found)
+
+
+# ---- dimensions that a table has more or less
+
+
+QUICKSTART = load_study(Path(__file__).parents[2] / "studies" / "quickstart.toml")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_new_dimension_with_one_value_changes_nothing_of_what_a_quickstart_tries(seed: int) -> None:
+    drawn = []
+    for dimensions in (DIMENSIONS, tuple(one for one in DIMENSIONS if one.before is None)):
+        space = SearchSpace(QUICKSTART.space, dimensions=dimensions)
+        found = search(Proposer(space, seed=seed, trials=12), range(12), closeness)
+        drawn.append([values for _, values in found])
+    more = drawn[0][0].keys() - drawn[1][0].keys()
+    assert more == {one.parameter for one in DIMENSIONS if one.before is not None}
+    assert [{name: one for name, one in values.items() if name not in more} for values in drawn[0]] == drawn[1]
+
+
+def test_a_trial_that_is_older_than_a_dimension_is_shown_with_its_value_from_before() -> None:
+    tried = search(make_proposer(make_space()), range(6), closeness)
+    older = [(trial, {name: one for name, one in values.items() if name != "weight_decay"}) for trial, values in tried]
+    wide = make_space(weight_decay={"low": 0.01, "high": 0.1})
+    proposer = make_proposer(wide, *older)
+    assert [trial.params["weight_decay"] for trial in proposer.seen] == [0.0] * 6
+    assert all(0.01 <= proposer.propose(number).params.weight_decay <= 0.1 for number in range(6, 9))
+
+
+def test_what_matters_only_beside_another_setting_is_proposed_only_beside_it() -> None:
+    space = toy_space(scheduler=("linear", "cosine"))
+    proposer = Proposer(space, seed=0, trials=12)
+    found = search(proposer, range(24), closeness)
+    schedulers = {values["scheduler"] for _, values in found}
+    assert schedulers == {"linear", "cosine"}
+    for trial, values in found:
+        assert isinstance(trial.params, ToyParams)
+        assert ("cycles" in values) == (values["scheduler"] == "cosine") == (trial.params.cycles is not None)
+    assert all(("cycles" in trial.params) == (trial.params["scheduler"] == "cosine") for trial in proposer.seen)
+    resumed = Proposer(space, seed=0, trials=12)
+    record = StudyRecord(name="toy", attributes={}, trials=tuple(trial for trial, _ in found), baseline=BASELINE)
+    resumed.rebuild(record, {trial.number: values for trial, values in found})
+    assert [trial.params for trial in resumed.seen] == [trial.params for trial in proposer.seen]
+    assert resumed.propose(24).values == proposer.propose(24).values

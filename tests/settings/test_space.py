@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dimensions import CYCLES, ToyParams, ToyStart, toy_space
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sweep.errors import StudyFileError
@@ -54,7 +55,7 @@ def test_a_point_carries_the_proposed_and_the_effective_rate() -> None:
 
 def test_every_setting_is_a_parameter_and_a_fixed_one_a_range_of_one_value() -> None:
     found = make_space(learning_rate=3e-5, warmup_ratio=0.1, batch_size=32, data_format="title-content").distributions
-    assert found == {
+    first = {
         "learning_rate": FloatDistribution(3e-5, 3e-5, log=True),
         "warmup_ratio": FloatDistribution(0.1, 0.1),
         LOG2_BATCH_SIZE: IntDistribution(5, 5),
@@ -62,6 +63,7 @@ def test_every_setting_is_a_parameter_and_a_fixed_one_a_range_of_one_value() -> 
         "scale": FloatDistribution(20.0, 20.0),
         "scheduler": CategoricalDistribution(("linear",)),
     }
+    assert list(found.items())[: len(first)] == list(first.items())
     assert all(distribution.single() for distribution in found.values())
 
 
@@ -151,3 +153,31 @@ def test_a_largest_rate_below_every_point_is_refused() -> None:
 )
 def test_a_distribution_holds_what_it_can_give(distribution: Any, value: Any, held: bool) -> None:
     assert holds(distribution, value) is held
+
+
+def test_a_dimension_that_does_not_matter_is_none_of_a_point() -> None:
+    space = toy_space(scheduler=("linear", "cosine"))
+    linear, cosine = ({**VALUES, "scheduler": name, "cycles": 2.0} for name in ("linear", "cosine"))
+    assert (space.settings(linear)["cycles"], space.settings(cosine)["cycles"]) == (None, 2.0)
+    params = space.params({name: value for name, value in linear.items() if name != "cycles"})
+    assert isinstance(params, ToyParams)
+    assert (params.cycles, CYCLES.say(params)) == (None, "-")
+    assert "cycles" not in space.lowest()
+    assert "cycles" in space.distributions
+    assert "cycles" not in space.unconditional
+
+
+def test_a_start_point_that_sets_what_does_not_matter_there_is_refused() -> None:
+    toy_space(ToyStart(cycles=1.0), ToyStart(cycles=1.0, scheduler="cosine"), scheduler=("linear", "cosine")).check(
+        FILE
+    )
+    space = toy_space(ToyStart(cycles=1.0, scheduler="linear"), scheduler=("linear", "cosine"))
+    with pytest.raises(StudyFileError, match=r"space\.start\[0\]\.cycles: matters only where scheduler is cosine"):
+        space.check(FILE)
+
+
+def test_what_an_older_trial_lacks_has_its_value_from_before_and_an_empty_one_stays_so() -> None:
+    space = make_space()
+    assert space.complete(VALUES) == VALUES | {"weight_decay": 0.0}
+    assert space.params(VALUES).weight_decay == 0.0
+    assert space.complete({}) == {}

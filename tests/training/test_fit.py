@@ -231,6 +231,15 @@ class TestLearningRate:
         assert any(not torch.equal(weights, untrained[name]) for name, weights in trained.model.state_dict().items())
 
 
+def test_the_trainer_obeys_the_weight_decay(train):
+    usual, same, decayed = (
+        train(**decay).model.state_dict() for decay in ({}, {"weight_decay": 0.0}, {"weight_decay": 0.5})
+    )
+    assert_bit_equal(usual, same)
+    norms = [sum(float(weights.float().norm()) ** 2 for weights in model.values()) for model in (usual, decayed)]
+    assert norms[1] < norms[0]
+
+
 class TestRun:
     @pytest.mark.parametrize("micro_batch", [BATCH, CUT])
     def test_the_same_seed_gives_the_same_weights_to_the_bit(self, train, micro_batch):
