@@ -7,63 +7,67 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from sweep.cli.leaderboard import print_table
-from sweep.report.diagnosis import Verdict, diagnose
+from sweep.report.diagnosis import Finding, diagnose
 from sweep.study import Study
 
 DIAGNOSIS_VERSION = 1
 """Version of the machine's view; additions keep it."""
 
-HEADINGS = ("cause", "scope", "verdict", "effect", "interval (ends at 95 %, all together)", "trials")
+HEADINGS = ("cause", "scope", "finding", "effect", "interval (ends at 95 %, all together)", "trials")
 
 
 def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
-    """Prints the verdict on every suspected cause, for a person or for a machine.
+    """Prints the finding on every suspected cause, for a person or for a machine.
 
     Raises:
         SweepError: If the study cannot be read.
     """
-    verdicts = diagnose(study)
+    findings = diagnose(study)
     if as_json:
-        described = {"version": DIAGNOSIS_VERSION, "study": study.name, "verdicts": [asdict(one) for one in verdicts]}
+        described = {
+            "version": DIAGNOSIS_VERSION,
+            "study": study.name,
+            "verdicts": [asdict(finding) for finding in findings],
+        }
         print(json.dumps(described, allow_nan=False, indent=2))
         return
-    if not verdicts:
+    if not findings:
         print(f"{study.name}: no run has ended yet, so there is nothing to diagnose.")
         return
     print(f"{study.name}: why runs fell")
     print()
-    print_table(HEADINGS, [_row(verdict) for verdict in verdicts])
+    print_table(HEADINGS, [_row(finding) for finding in findings])
     print()
-    for verdict in verdicts:
-        if verdict.effect is not None or verdict.verdict == "supported":
-            print(f"- {verdict.sentence}")
-            if verdict.verdict == "supported":
-                print(f"  {verdict.next_steps}")
+    for finding in findings:
+        if finding.effect is not None or finding.verdict == "supported":
+            print(f"- {finding.sentence}")
+            if finding.verdict == "supported":
+                print(f"  {finding.next_steps}")
     print()
     print("An effect is NDCG@10 that is lost; for overfitting, the rise of the validation loss (its logarithm).")
     if with_next:
-        _print_next(verdicts)
-    elif any(verdict.verdict == "cannot tell" for verdict in verdicts):
+        _print_next(findings)
+    elif any(finding.verdict == "cannot tell" for finding in findings):
         print("What cannot be told: --next prints the trials that would settle it.")
 
 
-def _row(verdict: Verdict) -> list[str]:
-    interval = verdict.interval
+def _row(finding: Finding) -> list[str]:
+    interval = finding.interval
     return [
-        verdict.cause,
-        verdict.scope,
-        verdict.verdict,
-        "-" if verdict.effect is None else f"{verdict.effect:+.3f}",
+        finding.cause,
+        finding.scope,
+        finding.verdict,
+        "-" if finding.effect is None else f"{finding.effect:+.3f}",
         "-" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}",
-        _numbers(verdict.trials),
+        _numbers(finding.trials),
     ]
 
 
-def _print_next(verdicts: Sequence[Verdict]) -> None:
-    for verdict in verdicts:
+def _print_next(findings: Sequence[Finding]) -> None:
+    for finding in findings:
         print()
-        print(f"# {verdict.cause} ({verdict.scope}): {verdict.verdict}")
-        print(verdict.next_steps)
+        print(f"# {finding.cause} ({finding.scope}): {finding.verdict}")
+        print(finding.next_steps)
 
 
 def _numbers(trials: Sequence[int]) -> str:

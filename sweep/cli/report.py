@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweep.errors import SweepError
-from sweep.report.findings import Finding
+from sweep.report.diagnosis import Finding
 from sweep.report.page import render_page
 from sweep.study import Study
 

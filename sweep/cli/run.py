@@ -21,7 +21,7 @@ from sweep.study import Study, read_study
 if TYPE_CHECKING:
     import optuna
 
-    from sweep.report.findings import Finding
+    from sweep.report.diagnosis import Finding
 
 
 def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = "text") -> None:

@@ -16,8 +16,8 @@ from markupsafe import Markup
 
 from sweep import __version__
 from sweep.report.answer import Answer, find_answer
+from sweep.report.diagnosis import Finding
 from sweep.report.figures import load_plotly_script
-from sweep.report.findings import Finding
 from sweep.report.gallery import draw_all
 from sweep.report.listing import make_listing
 from sweep.run_folder import seen_from_here

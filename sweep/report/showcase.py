@@ -9,8 +9,8 @@ import optuna
 from sweep.columns import write_leaderboard
 from sweep.report.answer import find_answer
 from sweep.report.charts import Panel
+from sweep.report.diagnosis import Finding
 from sweep.report.figures import make_figure
-from sweep.report.findings import Finding
 from sweep.report.gallery import draw_main
 from sweep.report.outcomes import draw_batches, draw_rates
 from sweep.report.tables import tabulate_trials

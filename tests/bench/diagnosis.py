@@ -33,23 +33,17 @@ from numpy.typing import NDArray
 
 from sweep.coordinator.proposals import Proposer
 from sweep.progress import WHOLE, count_steps, plan_evaluations, warmup_end
-from sweep.report.diagnosis.causes import (
-    FORMAT,
-    NEGATIVES,
-    OVERALL,
-    OVERFITTING,
-    SCALE,
-    TOO_HIGH,
-    TOO_LOW,
-    WARMUP,
-)
+from sweep.report.diagnosis.cause import OVERALL
+from sweep.report.diagnosis.causes import CAUSES
+from sweep.report.diagnosis.findings import Finding, diagnose_runs
 from sweep.report.diagnosis.runs import RunOutcome, Stop, measure_run
-from sweep.report.diagnosis.verdicts import Verdict, diagnose_runs
 from sweep.settings.dimensions import Params, StartSpec
 from sweep.settings.ranges import FloatRange, PowerRange
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import DropOffSpec, SpaceSpec
 from sweep.stopping.policy import StopPolicy, take_look
+
+TOO_HIGH, TOO_LOW, FORMAT, WARMUP, SCALE, NEGATIVES, OVERFITTING = (cause.name for cause in CAUSES)
 
 RESULTS = Path(__file__).parent / "results"
 EFFECT = 0.12
@@ -103,11 +97,11 @@ class Planted:
     effect: float
     run_noise: float
 
-    def allows(self, verdict: Verdict) -> bool:
+    def allows(self, finding: Finding) -> bool:
         """Whether a "supported" of this cause and scope is right."""
-        if verdict.cause == TOO_HIGH and FOR_TITLES in self.causes and verdict.scope != "query-document":
+        if finding.cause == TOO_HIGH and FOR_TITLES in self.causes and finding.scope != "query-document":
             return True
-        return verdict.cause in self.causes
+        return finding.cause in self.causes
 
 
 @dataclass
@@ -236,9 +230,9 @@ def judge(task: tuple[Planted, int, int]) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         runs = simulate(planted, trials=trials, seed=seed)
     began = time.perf_counter()
-    verdicts = diagnose_runs(runs, space=SPACE)
-    supported = [one for one in verdicts if one.verdict == "supported"]
-    denied = [one for one in verdicts if one.verdict == "not supported"]
+    findings = diagnose_runs(runs, space=SPACE)
+    supported = [one for one in findings if one.verdict == "supported"]
+    denied = [one for one in findings if one.verdict == "not supported"]
     return {
         "causes": list(planted.causes),
         "effect": planted.effect,
@@ -248,18 +242,18 @@ def judge(task: tuple[Planted, int, int]) -> dict[str, Any]:
         "denied": sorted(f"{one.cause} ({one.scope})" for one in denied if planted.allows(one)),
         "found": sorted(cause for cause in planted.causes if any(_finds(one, cause) for one in supported)),
         "overall": sorted({one.cause for one in supported if one.scope == OVERALL and planted.allows(one)}),
-        "unknown": sum(one.verdict == "cannot tell" for one in verdicts),
+        "unknown": sum(one.verdict == "cannot tell" for one in findings),
         "stopped": sum(run.end.is_stopped for run in runs),
         "titles": sum(run.params.data_format == "title-content" for run in runs),
         "seconds": time.perf_counter() - began,
     }
 
 
-def _finds(verdict: Verdict, cause: str) -> bool:
+def _finds(finding: Finding, cause: str) -> bool:
     """Whether a support names a planted cause, overall or within a format; the interaction in its format alone."""
     if cause == FOR_TITLES:
-        return verdict.cause == TOO_HIGH and verdict.scope == "title-content"
-    return verdict.cause == cause
+        return finding.cause == TOO_HIGH and finding.scope == "title-content"
+    return finding.cause == cause
 
 
 def plan_tasks(studies: int, run_noise: float) -> list[tuple[Planted, int, int]]:

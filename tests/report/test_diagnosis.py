@@ -14,21 +14,12 @@ from scripted import run as run_scripted
 
 from sweep import open_study
 from sweep.cli import main
-from sweep.report.diagnosis import Verdict, diagnose
-from sweep.report.diagnosis.causes import (
-    CAUSES,
-    FORMAT,
-    NEGATIVES,
-    OVERALL,
-    OVERFITTING,
-    SCALE,
-    TOO_HIGH,
-    TOO_LOW,
-    WARMUP,
-)
-from sweep.report.diagnosis.overfitting import measure_rise
+from sweep.report.diagnosis import Finding, diagnose
+from sweep.report.diagnosis.cause import OVERALL
+from sweep.report.diagnosis.causes import CAUSES
+from sweep.report.diagnosis.causes.overfitting import measure_rise
+from sweep.report.diagnosis.findings import decide, diagnose_runs
 from sweep.report.diagnosis.runs import COMMON, Reached, RunOutcome
-from sweep.report.diagnosis.verdicts import decide, diagnose_runs
 from sweep.settings.dimensions import Params
 from sweep.settings.ranges import FloatRange
 from sweep.settings.space import SearchSpace
@@ -37,6 +28,7 @@ from sweep.testing import write_toy_study
 
 FORMATS = ("title-content", "query-document")
 QUICKSTART = SpaceSpec()
+TOO_HIGH, TOO_LOW, FORMAT, WARMUP, SCALE, NEGATIVES, OVERFITTING = (cause.name for cause in CAUSES)
 
 
 def outcome(
@@ -99,8 +91,8 @@ TWO_BY_TWO = [
 """A 2 x 2 like the quickstart's start trials, of the size of what they did at batch 64 and 5,120 examples."""
 
 
-def by_cause(verdicts: list[Verdict]) -> dict[tuple[str, str], Verdict]:
-    return {(one.cause, one.scope): one for one in verdicts}
+def by_cause(findings: list[Finding]) -> dict[tuple[str, str], Finding]:
+    return {(one.cause, one.scope): one for one in findings}
 
 
 def test_the_quickstarts_start_trials_tell_the_format_and_the_rate_for_titles() -> None:
@@ -121,9 +113,9 @@ def test_an_effect_in_one_format_alone_is_named_as_an_interaction() -> None:
     assert "An interaction: supported for title-content, cannot tell for query-document." in sentence
 
 
-def test_every_cause_gets_a_verdict_and_rate_warm_up_and_scale_one_in_each_format() -> None:
-    verdicts = diagnose_runs(TWO_BY_TWO, space=QUICKSTART)
-    scopes = {cause: [one.scope for one in verdicts if one.cause == cause] for cause in CAUSES}
+def test_every_cause_gets_a_finding_and_rate_warm_up_and_scale_one_in_each_format() -> None:
+    findings = diagnose_runs(TWO_BY_TWO, space=QUICKSTART)
+    scopes = {cause.name: [one.scope for one in findings if one.cause == cause.name] for cause in CAUSES}
     for cause in (TOO_HIGH, TOO_LOW, WARMUP, SCALE):
         assert scopes[cause] == [OVERALL, *FORMATS]
     for cause in (FORMAT, NEGATIVES, OVERFITTING):
@@ -157,13 +149,13 @@ def test_a_study_of_one_format_is_judged_as_a_whole() -> None:
     assert "Make space.data_format a list" in found[FORMAT, OVERALL].next_steps
 
 
-def test_a_study_without_a_run_that_ended_has_no_verdict() -> None:
+def test_a_study_without_a_run_that_ended_has_no_finding() -> None:
     assert diagnose_runs([], space=QUICKSTART) == []
 
 
 def test_one_run_tells_nothing() -> None:
-    verdicts = diagnose_runs(TWO_BY_TWO[:1], space=QUICKSTART)
-    assert {one.verdict for one in verdicts if one.cause != NEGATIVES} == {"cannot tell"}
+    findings = diagnose_runs(TWO_BY_TWO[:1], space=QUICKSTART)
+    assert {one.verdict for one in findings if one.cause != NEGATIVES} == {"cannot tell"}
 
 
 def test_a_scale_that_is_too_low_supports_the_cause_as_well() -> None:
@@ -217,15 +209,15 @@ def test_overfitting_is_told_where_the_loss_rises_and_excluded_where_it_falls() 
         runs = [
             outcome(trial, FORMATS[0], 1e-4, fall=0.05, losses=(2.0, 2.0 + change + 0.01 * trial)) for trial in range(5)
         ]
-        verdict = by_cause(diagnose_runs(runs, space=QUICKSTART))[OVERFITTING, OVERALL]
-        assert verdict.verdict == answer
+        finding = by_cause(diagnose_runs(runs, space=QUICKSTART))[OVERFITTING, OVERALL]
+        assert finding.verdict == answer
 
 
 def test_without_a_run_that_fell_there_is_no_fall_to_explain() -> None:
     runs = [outcome(trial, FORMATS[0], 1e-4, losses=(2.0, 2.5)) for trial in range(5)]
-    verdict = by_cause(diagnose_runs(runs, space=QUICKSTART))[OVERFITTING, OVERALL]
-    assert verdict.verdict == "cannot tell"
-    assert "there is no fall to explain" in verdict.sentence
+    finding = by_cause(diagnose_runs(runs, space=QUICKSTART))[OVERFITTING, OVERALL]
+    assert finding.verdict == "cannot tell"
+    assert "there is no fall to explain" in finding.sentence
 
 
 @pytest.mark.parametrize(
@@ -240,8 +232,8 @@ def test_without_a_run_that_fell_there_is_no_fall_to_explain() -> None:
 def test_every_trial_that_is_proposed_is_one_that_the_study_file_may_have(space: SpaceSpec) -> None:
     runs = [replace(run, share=0.0) for run in TWO_BY_TWO]
     proposed = 0
-    for verdict in diagnose_runs(runs, space=space):
-        _, mark, table = verdict.next_steps.partition("[[space.start]]")
+    for finding in diagnose_runs(runs, space=space):
+        _, mark, table = finding.next_steps.partition("[[space.start]]")
         if mark:
             start = tomllib.loads(mark + table)["space"]["start"]
             proposed += len(start)
@@ -252,9 +244,9 @@ def test_every_trial_that_is_proposed_is_one_that_the_study_file_may_have(space:
 def test_a_trial_that_was_run_before_is_not_proposed_again() -> None:
     proposed = [
         start
-        for verdict in diagnose_runs(TWO_BY_TWO, space=QUICKSTART)
-        if "[[space.start]]" in verdict.next_steps
-        for start in tomllib.loads("[[space.start]]" + verdict.next_steps.split("[[space.start]]", 1)[1])["space"][
+        for finding in diagnose_runs(TWO_BY_TWO, space=QUICKSTART)
+        if "[[space.start]]" in finding.next_steps
+        for start in tomllib.loads("[[space.start]]" + finding.next_steps.split("[[space.start]]", 1)[1])["space"][
             "start"
         ]
     ]
@@ -297,12 +289,12 @@ def test_a_finished_study_is_diagnosed(finished: Path) -> None:
     assert found[NEGATIVES, OVERALL].verdict == "not supported"  # 0.8 % in every run
 
 
-def test_the_command_prints_a_row_for_every_verdict(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_a_row_for_every_finding(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", str(finished)]) == 0
     printed = capsys.readouterr().out
-    for verdict in diagnose(open_study(finished)):
+    for finding in diagnose(open_study(finished)):
         assert any(
-            line.startswith(verdict.cause) and verdict.scope in line and verdict.verdict in line
+            line.startswith(finding.cause) and finding.scope in line and finding.verdict in line
             for line in printed.splitlines()
         )
     assert "[[space.start]]" not in printed
@@ -310,19 +302,19 @@ def test_the_command_prints_a_row_for_every_verdict(finished: Path, capsys: pyte
     assert "[[space.start]]" in capsys.readouterr().out
 
 
-def test_the_machines_view_is_the_same_verdicts(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_machines_view_is_the_same_findings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diagnose", str(finished), "--json"]) == 0
     described = json.loads(capsys.readouterr().out)
     assert (described["version"], described["study"]) == (1, "toy")
-    verdicts = diagnose(open_study(finished))
-    assert [one["sentence"] for one in described["verdicts"]] == [one.sentence for one in verdicts]
-    assert set(described["verdicts"][0]) == set(Verdict.__dataclass_fields__)
+    findings = diagnose(open_study(finished))
+    assert [one["sentence"] for one in described["verdicts"]] == [one.sentence for one in findings]
+    assert set(described["verdicts"][0]) == set(Finding.__dataclass_fields__)
 
 
 def test_what_is_proposed_can_be_pasted_into_the_study_file(finished: Path, tmp_path: Path) -> None:
     text = finished.read_text()
-    for verdict in diagnose(open_study(finished)):
-        _, mark, table = verdict.next_steps.partition("[[space.start]]")
+    for finding in diagnose(open_study(finished)):
+        _, mark, table = finding.next_steps.partition("[[space.start]]")
         file = tmp_path / "toy.toml"
         file.write_text(text.replace("start = [", "# start = [") + "\n" + mark + table)
         SearchSpace(load_study(file).space).check(file)

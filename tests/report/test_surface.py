@@ -5,7 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sweep.report.diagnosis.axes import RATE as RATE_AXIS
+from sweep.report.diagnosis.causes.false_negatives import SHARE
+from sweep.report.diagnosis.findings import PRIOR
 from sweep.report.diagnosis.surface import (
+    DATA_FORMAT,
     Contrast,
     FloatArray,
     Outcomes,
@@ -15,16 +19,14 @@ from sweep.report.diagnosis.surface import (
     estimate_effects,
 )
 
+RATE = RATE_AXIS.name
+
 
 def settings_of(rate: list[float], data_format: list[int]) -> Settings:
     middle = np.full(len(rate), 0.5)
     return Settings(
-        data_format=np.array(data_format),
-        rate=np.array(rate, dtype=float),
-        warmup=middle,
-        scale=middle,
-        batch=middle,
-        share=np.zeros(len(rate)),
+        values=dict.fromkeys(PRIOR.rest, middle)
+        | {DATA_FORMAT: np.array(data_format, dtype=float), RATE: np.array(rate, dtype=float), SHARE.name: 0.0 * middle}
     )
 
 
@@ -48,7 +50,7 @@ HIGH_IN_SECOND = Contrast(better=TWO_BY_TWO.take(np.array([2])), worse=TWO_BY_TW
 
 
 def test_two_runs_that_differ_far_beyond_their_noise_tell_the_effect() -> None:
-    draws = draw_effects(TWO_BY_TWO, outcomes_of([0.0, -0.1, 0.0, 0.0]), [HIGH_IN_FIRST, HIGH_IN_SECOND])
+    draws = draw_effects(PRIOR, TWO_BY_TWO, outcomes_of([0.0, -0.1, 0.0, 0.0]), [HIGH_IN_FIRST, HIGH_IN_SECOND])
     lower, upper = bounds(draws)
     assert lower[0] > 0.05
     assert upper[0] < 0.15
@@ -57,36 +59,36 @@ def test_two_runs_that_differ_far_beyond_their_noise_tell_the_effect() -> None:
 
 def test_the_estimate_is_the_mean_of_the_draws_where_no_run_was_stopped() -> None:
     outcomes = outcomes_of([0.0, -0.1, 0.01, -0.03])
-    draws = draw_effects(TWO_BY_TWO, outcomes, [HIGH_IN_FIRST, HIGH_IN_SECOND])
-    estimates = estimate_effects(TWO_BY_TWO, outcomes, [HIGH_IN_FIRST, HIGH_IN_SECOND])
+    draws = draw_effects(PRIOR, TWO_BY_TWO, outcomes, [HIGH_IN_FIRST, HIGH_IN_SECOND])
+    estimates = estimate_effects(PRIOR, TWO_BY_TWO, outcomes, [HIGH_IN_FIRST, HIGH_IN_SECOND])
     assert draws.mean(axis=0) == pytest.approx(estimates, abs=0.002)
 
 
 def test_a_stopped_run_is_taken_to_have_lost_what_was_seen_or_more() -> None:
     whole, stopped = outcomes_of([0.0, -0.05, 0.0, 0.0]), outcomes_of([0.0, -0.05, 0.0, 0.0], stopped=[1])
-    of_whole = bounds(draw_effects(TWO_BY_TWO, whole, [HIGH_IN_FIRST]))
-    of_stopped = bounds(draw_effects(TWO_BY_TWO, stopped, [HIGH_IN_FIRST]))
+    of_whole = bounds(draw_effects(PRIOR, TWO_BY_TWO, whole, [HIGH_IN_FIRST]))
+    of_stopped = bounds(draw_effects(PRIOR, TWO_BY_TWO, stopped, [HIGH_IN_FIRST]))
     assert of_stopped[0][0] > 0.0
     assert of_stopped[1][0] > of_whole[1][0] + 0.02
 
 
 def test_two_runs_that_were_both_stopped_say_little_about_each_other() -> None:
     both = outcomes_of([-0.05, -0.05, 0.0, 0.0], stopped=[0, 1])
-    lower, upper = bounds(draw_effects(TWO_BY_TWO, both, [HIGH_IN_FIRST]))
+    lower, upper = bounds(draw_effects(PRIOR, TWO_BY_TWO, both, [HIGH_IN_FIRST]))
     assert lower[0] < -0.03
     assert upper[0] > 0.03
 
 
 def test_a_stopped_run_never_falls_below_the_lowest_that_there_is() -> None:
     deep = replace(outcomes_of([0.0, -0.05, 0.0, 0.0], stopped=[1]), lowest=np.full(4, -0.06))
-    lower, upper = bounds(draw_effects(TWO_BY_TWO, deep, [HIGH_IN_FIRST]))
+    lower, upper = bounds(draw_effects(PRIOR, TWO_BY_TWO, deep, [HIGH_IN_FIRST]))
     assert 0.0 < lower[0] < upper[0] < 0.1
 
 
 def test_where_nothing_was_tried_the_interval_is_as_wide_as_the_prior() -> None:
     flat = settings_of([0.5, 0.5], [0, 0])
-    contrast = Contrast(better=flat.at(rate=0.0), worse=flat.at(rate=1.0))
-    lower, upper = bounds(draw_effects(flat, outcomes_of([0.0, 0.0]), [contrast]))
+    contrast = Contrast(better=flat.at(**{RATE: 0.0}), worse=flat.at(**{RATE: 1.0}))
+    lower, upper = bounds(draw_effects(PRIOR, flat, outcomes_of([0.0, 0.0]), [contrast]))
     assert lower[0] < -0.1
     assert upper[0] > 0.1
 
@@ -94,18 +96,18 @@ def test_where_nothing_was_tried_the_interval_is_as_wide_as_the_prior() -> None:
 def test_noise_that_is_larger_than_that_of_queries_widens_the_interval() -> None:
     random = np.random.default_rng(0)
     settings = settings_of(random.random(40).tolist(), [0] * 40)
-    contrast = Contrast(better=settings.at(rate=0.0), worse=settings.at(rate=1.0))
+    contrast = Contrast(better=settings.at(**{RATE: 0.0}), worse=settings.at(**{RATE: 1.0}))
     widths = []
     for spread in (0.004, 0.012):
         outcomes = outcomes_of(random.normal(0.0, spread, 40).tolist())
-        lower, upper = bounds(draw_effects(settings, outcomes, [contrast]))
+        lower, upper = bounds(draw_effects(PRIOR, settings, outcomes, [contrast]))
         widths.append(upper[0] - lower[0])
     assert widths[1] > 2 * widths[0]
 
 
 def test_draws_are_the_same_for_the_same_seed() -> None:
     outcomes = outcomes_of([0.0, -0.1, 0.0, 0.0], stopped=[1])
-    once, again = (draw_effects(TWO_BY_TWO, outcomes, [HIGH_IN_FIRST], seed=3) for _ in range(2))
+    once, again = (draw_effects(PRIOR, TWO_BY_TWO, outcomes, [HIGH_IN_FIRST], seed=3) for _ in range(2))
     np.testing.assert_array_equal(once, again)
 
 

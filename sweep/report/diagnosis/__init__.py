@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from sweep.report.diagnosis.verdicts import Verdict, diagnose
+from sweep.report.diagnosis.findings import Finding, diagnose
 
-__all__ = ["Verdict", "diagnose"]
+__all__ = ["Finding", "diagnose"]

@@ -1,10 +1,10 @@
 """Surface: what a setting does to an outcome, from trials that a sampler chose, with honest intervals.
 
 The outcome of a trial is a smooth function of its settings plus noise whose size is known up to a factor. The function
-is a Gaussian process: a level, a shift by data format, a curve over the learning rate and straight lines over warm-up
-and loss scale (each in part shared by the formats), a line over the share of false negatives, and whatever smooth rest
-the trials call for. A contrast is a difference of that function between settings. What is drawn from the posterior is
-joint over all contrasts, so that bounds can hold for all of them at once.
+is a Gaussian process: a level, the terms that the suspected causes bring (a shift by data format, a curve over the
+learning rate and straight lines over warm-up and loss scale, in part shared by the formats, a line over the share of
+false negatives), and whatever smooth rest the trials call for. A contrast is a difference of that function between
+settings. What is drawn from the posterior is joint over all contrasts, so that bounds can hold for all of them at once.
 
 Why it is this, and neither permutations nor least squares with Holm's correction:
 
@@ -21,8 +21,10 @@ Why it is this, and neither permutations nor least squares with Holm's correctio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +33,11 @@ from scipy.special import log_ndtr, ndtri_exp
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-LEVEL, SHIFT, SLOPE, SHARE = 0.5, 0.15, 0.1, 0.3
-"""Prior standard deviations in NDCG: of the level, of a format's shift, of a setting over its whole range, and of a
-share of false negatives from 0 to 1."""
+DATA_FORMAT = "data_format"
+"""Name of the axis of the formats."""
+
+LEVEL, SLOPE = 0.5, 0.1
+"""Prior standard deviations in NDCG: of the level, and of a setting over its whole range."""
 
 CURVE_LENGTH, REST_LENGTH = 0.4, 0.5
 """Over which part of a setting's range the curve over the learning rate and the smooth rest may turn."""
@@ -53,38 +57,105 @@ LEAST_WEIGHT = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of N trials, each scaled so that its range in the study is 1.
+    """Settings of N trials.
 
     Attributes:
-        data_format: (N,) index of the format.
-        rate: (N,) logarithm of the learning rate for its batch size.
-        warmup: (N,) warm-up ratio.
-        scale: (N,) logarithm of the loss scale.
-        batch: (N,) logarithm of the batch size.
-        share: (N,) share of anchors with a false negative in their batch, not scaled; 0 where it is not known.
+        values: (N,) of each axis by its name, mostly scaled so that its range in the study is 1; under `DATA_FORMAT`
+            the index of the format.
     """
 
-    data_format: IntArray
-    rate: FloatArray
-    warmup: FloatArray
-    scale: FloatArray
-    batch: FloatArray
-    share: FloatArray
+    values: Mapping[str, FloatArray]
 
     def __len__(self) -> int:
-        return len(self.rate)
+        return len(self.values[DATA_FORMAT])
 
-    def at(self, **values: float | IntArray | FloatArray) -> Settings:
-        """The same trials with some settings at other values."""
-        whole = {
-            name: np.full(len(self), value, dtype=getattr(self, name).dtype) if np.isscalar(value) else value
-            for name, value in values.items()
-        }
-        return replace(self, **whole)  # type: ignore[arg-type]
+    def at(self, **values: float) -> Settings:
+        """The same trials with some axes at other values."""
+        return Settings(values={**self.values, **{name: np.full(len(self), value) for name, value in values.items()}})
 
     def take(self, rows: IntArray) -> Settings:
         """Some of the trials."""
-        return Settings(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+        return Settings(values={name: value[rows] for name, value in self.values.items()})
+
+
+def join_settings(parts: Sequence[Settings]) -> Settings:
+    """The trials of all parts, one part after the other."""
+    return Settings(values={name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values})
+
+
+Shape = Callable[[FloatArray, FloatArray], FloatArray]
+"""Prior covariance (N, M) of what an axis does between its values (N, 1) and (1, M), for a standard deviation of 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """A part of the outcome's smooth function.
+
+    Attributes:
+        axis: Name of the axis that it is a function of.
+        shape: Its covariance.
+        deviation: Its prior standard deviation in NDCG.
+        by_format: Whether half of its variance is each format's own; else all formats share it.
+    """
+
+    axis: str
+    shape: Shape
+    deviation: float = SLOPE
+    by_format: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What is held of an outcome before any trial.
+
+    Attributes:
+        terms: What axes are expected to do.
+        rest: Names of the axes over which the smooth rest may turn.
+    """
+
+    terms: Sequence[Term]
+    rest: Sequence[str]
+
+    def covariance(self, one: Settings, other: Settings, *, rest: float) -> FloatArray:
+        """(N, M) prior covariance of the outcome's smooth part."""
+        pairs = {name: (value[:, None], other.values[name][None, :]) for name, value in one.values.items()}
+        shared = 0.5 + 0.5 * equal(*pairs[DATA_FORMAT])  # half of an effect's variance is common to the formats
+        smooth = math.prod((bump(*pairs[name], length=REST_LENGTH) for name in self.rest), start=rest**2)
+        level = LEVEL**2 + _add_up([term for term in self.terms if term.axis == DATA_FORMAT], pairs)
+        by_format = _add_up([term for term in self.terms if term.by_format], pairs)
+        others = _add_up([term for term in self.terms if not (term.by_format or term.axis == DATA_FORMAT)], pairs)
+        whole: FloatArray = level + shared * (by_format + smooth) + others
+        return whole
+
+
+def _add_up(terms: Sequence[Term], pairs: Mapping[str, tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """The covariance of some terms, between the values (N, 1) and (1, M) of each axis."""
+    like = itertools.groupby(terms, key=lambda term: (term.deviation, term.shape))
+    parts = [deviation**2 * sum(shape(*pairs[term.axis]) for term in group) for (deviation, shape), group in like]
+    total: FloatArray = sum(parts, start=np.zeros(()))
+    return total
+
+
+def equal(one: FloatArray, other: FloatArray) -> FloatArray:
+    """The shape of values of which none tells anything about another."""
+    found: FloatArray = (one == other).astype(np.float64)
+    return found
+
+
+def line(one: FloatArray, other: FloatArray) -> FloatArray:
+    """The shape of a straight line through the middle of a range."""
+    return (one - 0.5) * (other - 0.5)
+
+
+def curve(one: FloatArray, other: FloatArray) -> FloatArray:
+    """The shape of a line that may bend."""
+    return line(one, other) + 0.5 * bump(one, other, length=CURVE_LENGTH)
+
+
+def bump(one: FloatArray, other: FloatArray, *, length: float) -> FloatArray:
+    """The shape of a smooth function that may turn over a length."""
+    found: FloatArray = np.exp(-0.5 * ((one - other) / length) ** 2)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +190,9 @@ class Outcomes:
     lowest: FloatArray
 
 
-def draw_effects(settings: Settings, outcomes: Outcomes, contrasts: Sequence[Contrast], *, seed: int = 0) -> FloatArray:
+def draw_effects(
+    prior: Prior, settings: Settings, outcomes: Outcomes, contrasts: Sequence[Contrast], *, seed: int = 0
+) -> FloatArray:
     """Draws from the joint posterior of contrasts.
 
     A stopped run's outcome is drawn too, from what its settings let expect below the most it can be; so two stopped
@@ -127,6 +200,7 @@ def draw_effects(settings: Settings, outcomes: Outcomes, contrasts: Sequence[Con
     was seen.
 
     Args:
+        prior: What is held of the outcome before.
         settings: Of N trials.
         outcomes: Of the same.
         contrasts: K questions.
@@ -138,11 +212,11 @@ def draw_effects(settings: Settings, outcomes: Outcomes, contrasts: Sequence[Con
     random = np.random.default_rng(seed)
     middle = float(np.mean(outcomes.value))
     points, weights = _stack(contrasts)
-    weighed = _weigh(settings, outcomes, middle)
+    weighed = _weigh(prior, settings, outcomes, middle=middle)
     counts = [max(1, round(weight * DRAWS / DRAWS_A_CHAIN)) for _, _, weight in weighed]
     precisions = np.stack(
         [
-            np.linalg.inv(_covariance(settings, settings, rest=rest) + np.diag((factor * outcomes.noise) ** 2))
+            np.linalg.inv(prior.covariance(settings, settings, rest=rest) + np.diag((factor * outcomes.noise) ** 2))
             for factor, rest, _ in weighed
         ]
     )
@@ -151,9 +225,9 @@ def draw_effects(settings: Settings, outcomes: Outcomes, contrasts: Sequence[Con
     pieces = []
     for place, (_, rest, _) in enumerate(weighed):
         values = np.repeat(chains[owners == place], DRAWS_A_CHAIN, axis=0)
-        across = weights @ _covariance(points, settings, rest=rest)  # (K, N)
-        prior = weights @ _covariance(points, points, rest=rest) @ weights.T  # (K, K)
-        spread = prior - across @ precisions[place] @ across.T
+        across = weights @ prior.covariance(points, settings, rest=rest)  # (K, N)
+        before = weights @ prior.covariance(points, points, rest=rest) @ weights.T  # (K, K)
+        spread = before - across @ precisions[place] @ across.T
         eigenvalues, vectors = np.linalg.eigh((spread + spread.T) / 2)
         root = vectors * np.sqrt(np.clip(eigenvalues, 0.0, None))
         noise = random.standard_normal((len(values), len(contrasts)))
@@ -161,12 +235,13 @@ def draw_effects(settings: Settings, outcomes: Outcomes, contrasts: Sequence[Con
     return np.concatenate(pieces)
 
 
-def estimate_effects(settings: Settings, outcomes: Outcomes, contrasts: Sequence[Contrast]) -> FloatArray:
+def estimate_effects(prior: Prior, settings: Settings, outcomes: Outcomes, contrasts: Sequence[Contrast]) -> FloatArray:
     """(K,) posterior means of contrasts with every stopped run taken at its last value, carried forward.
 
     This is what was seen: where runs that were stopped would have fallen further, less than what there is.
 
     Args:
+        prior: What is held of the outcome before.
         settings: Of N trials.
         outcomes: Of the same.
         contrasts: K questions.
@@ -174,10 +249,10 @@ def estimate_effects(settings: Settings, outcomes: Outcomes, contrasts: Sequence
     middle = float(np.mean(outcomes.value))
     points, weights = _stack(contrasts)
     found = np.zeros(len(contrasts))
-    for factor, rest, weight in _weigh(settings, outcomes, middle):
-        covariance = _covariance(settings, settings, rest=rest) + np.diag((factor * outcomes.noise) ** 2)
+    for factor, rest, weight in _weigh(prior, settings, outcomes, middle=middle):
+        covariance = prior.covariance(settings, settings, rest=rest) + np.diag((factor * outcomes.noise) ** 2)
         explained = np.linalg.solve(covariance, outcomes.value - middle)
-        found += weight * (weights @ _covariance(points, settings, rest=rest) @ explained)
+        found += weight * (weights @ prior.covariance(points, settings, rest=rest) @ explained)
     return found
 
 
@@ -203,16 +278,16 @@ def bound(draws: FloatArray, *, alpha: float, weights: FloatArray | None = None)
     return found
 
 
-def _weigh(settings: Settings, outcomes: Outcomes, middle: float) -> list[tuple[float, float, float]]:
+def _weigh(prior: Prior, settings: Settings, outcomes: Outcomes, *, middle: float) -> list[tuple[float, float, float]]:
     """(noise factor, rest, weight) of what is worth drawing from, by how well it explains the outcomes."""
     centred = outcomes.value - middle
     found = []
     for rest in RESTS:
-        smooth = _covariance(settings, settings, rest=rest)
-        for factor, prior in NOISE_FACTORS.items():
+        smooth = prior.covariance(settings, settings, rest=rest)
+        for factor, likely in NOISE_FACTORS.items():
             lower = np.linalg.cholesky(smooth + np.diag((factor * outcomes.noise) ** 2))
             white = np.linalg.solve(lower, centred)
-            evidence = np.log(prior) - 0.5 * white @ white - np.log(np.diag(lower)).sum()
+            evidence = np.log(likely) - 0.5 * white @ white - np.log(np.diag(lower)).sum()
             found.append((factor, rest, float(evidence)))
     highest = max(evidence for _, _, evidence in found)
     weights = [(factor, rest, float(np.exp(evidence - highest))) for factor, rest, evidence in found]
@@ -250,36 +325,10 @@ def _draw_stopped(
     return values
 
 
-def _covariance(one: Settings, other: Settings, *, rest: float) -> FloatArray:
-    """(N, M) prior covariance of the outcome's smooth part."""
-    same = (one.data_format[:, None] == other.data_format[None, :]).astype(np.float64)
-    shared = 0.5 + 0.5 * same  # half of an effect's variance is common to the formats
-    curve = SLOPE**2 * (_line(one.rate, other.rate) + 0.5 * _bump(one.rate, other.rate, CURVE_LENGTH))
-    lines = SLOPE**2 * (_line(one.warmup, other.warmup) + _line(one.scale, other.scale))
-    smooth = rest**2 * np.ones_like(same)
-    for name in ("rate", "warmup", "scale", "batch"):
-        smooth = smooth * _bump(getattr(one, name), getattr(other, name), REST_LENGTH)
-    negatives = SHARE**2 * one.share[:, None] * other.share[None, :]
-    whole: FloatArray = LEVEL**2 + SHIFT**2 * same + shared * (curve + lines + smooth) + negatives
-    return whole
-
-
-def _line(one: FloatArray, other: FloatArray) -> FloatArray:
-    found: FloatArray = (one[:, None] - 0.5) * (other[None, :] - 0.5)
-    return found
-
-
-def _bump(one: FloatArray, other: FloatArray, length: float) -> FloatArray:
-    found: FloatArray = np.exp(-0.5 * ((one[:, None] - other[None, :]) / length) ** 2)
-    return found
-
-
 def _stack(contrasts: Sequence[Contrast]) -> tuple[Settings, FloatArray]:
     """All points of K contrasts, P of them, and their weights (K, P) in each contrast."""
     parts = [part for contrast in contrasts for part in (contrast.better, contrast.worse)]
-    points = Settings(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in Settings.__dataclass_fields__}
-    )
+    points = join_settings(parts)
     weights = np.zeros((len(contrasts), len(points)))
     place = 0
     for index, part in enumerate(parts):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit
 
+from sweep.report.diagnosis.cause import OVERALL, Answer, Cause, Effect, Evidence, Question, Start
 from sweep.report.diagnosis.runs import RunOutcome
+from sweep.report.diagnosis.starts import keep_new, settings_of_run, spread_values
 
 MATTERS = 0.01
 """Share of the loss by which it has to rise from the run's peak to its end."""
 
 LEAST_RUNS = 3
+
+ALPHA = 0.01
+"""Chance that runs are wrongly said to overfit: its part of the 5 % that all causes share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +68,50 @@ def measure_rise(runs: Sequence[RunOutcome], *, fallen_by: float, alpha: float) 
     reach = float(stdtrit(len(rises) - 1, 1.0 - alpha / 2.0)) * error
     mean = float(rises.mean())
     return Rise(effect=mean, interval=(mean - reach, mean + reach), trials=trials)
+
+
+def _ask(evidence: Evidence) -> Iterator[Question]:
+    rise = measure_rise(evidence.runs, fallen_by=evidence.margin, alpha=ALPHA)
+    yield Question(
+        scope=OVERALL,
+        rows=np.flatnonzero([run.trial in rise.trials for run in evidence.runs]),
+        measured=None if rise.effect is None else Effect(seen=rise.effect, interval=rise.interval),
+        reason=rise.reason,
+    )
+
+
+def _say(question: Question, answer: Answer, effect: Effect) -> str:
+    low, high = (math.expm1(bound) for bound in effect.interval or (-math.inf, math.inf))
+    what = (
+        f"in the {len(question.rows)} runs that fell, the validation loss of their own format changed by"
+        f" {math.expm1(effect.seen):+.1%} ({low:+.1%} to {high:+.1%}) from the peak to the end"
+    )
+    return f"Runs overfit: {what}." if answer == "supported" else f"Runs overfit? {answer.capitalize()}: {what}."
+
+
+def _advise(_question: Question, _effect: Effect, _evidence: Evidence) -> str:
+    return "Train on more or other pairs, or on fewer examples: the peak's model is kept as it is."
+
+
+def _propose(question: Question, evidence: Evidence) -> list[Start]:
+    """Trials like the one that fell most, at other warm-ups."""
+    told = [evidence.runs[row] for row in question.rows]
+    like = sorted(told or evidence.runs, key=lambda run: -run.end.fall)
+    base = settings_of_run(like[0], evidence.space)
+    return keep_new(
+        [{**base, "warmup_ratio": warmup} for warmup in spread_values(evidence.space.warmup_ratio, 3)], evidence
+    )
+
+
+OVERFITTING = Cause(
+    name="plain overfitting",
+    claim="Runs overfit",
+    setting="warmup_ratio",
+    ask=_ask,
+    advise=_advise,
+    outcomes=(),
+    matters=MATTERS,
+    say=_say,
+    propose=_propose,
+    proposal="Run more like the one that fell most",
+)

@@ -1,0 +1,206 @@
+"""Cause: all that the diagnosis knows of one suspected cause, and the questions that it puts to a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from sweep.report.diagnosis.axes import Axis
+from sweep.report.diagnosis.runs import COMMON, RunOutcome
+from sweep.report.diagnosis.surface import DATA_FORMAT, Contrast, FloatArray, IntArray, Settings, Term, join_settings
+from sweep.settings.dimensions import Value
+from sweep.settings.study_file import SpaceSpec
+
+RETRIEVAL_FORMAT = "query-document"
+"""The data format of the task that models are judged on."""
+
+OVERALL = "overall"
+
+Answer = Literal["supported", "not supported", "cannot tell"]
+
+Outcome = tuple[Literal["fall", "held"], int]
+"""NDCG lost since the peak, or NDCG held, at a place of `COMMON`."""
+
+AT_END: Outcome = ("held", len(COMMON) - 1)
+FALLS: tuple[Outcome, ...] = (*(("fall", place) for place in reversed(range(len(COMMON)))), AT_END)
+"""Falls are compared on the way as well, before runs were stopped; and what is held at the end, for a run that rises
+for another reason hides its fall."""
+
+LEAST_RATIO = 2.0
+"""Learning rates and scales that differ by less tell nothing."""
+
+MOST_POINTS = 12
+"""Trials at whose other settings a contrast is taken."""
+
+Start = dict[str, Value]
+"""A start point of the study file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a study gives a cause to go by.
+
+    Attributes:
+        runs: The runs that have ended.
+        space: The search space.
+        margin: Effect on NDCG@10 that matters, above 0.
+        axes: What the surface sees of the runs.
+    """
+
+    runs: Sequence[RunOutcome]
+    space: SpaceSpec
+    margin: float
+    axes: Sequence[Axis]
+
+    @cached_property
+    def formats(self) -> tuple[str, ...]:
+        """Names of the formats that may be tried or were."""
+        return tuple(dict.fromkeys([*self.space.data_format, *(run.params.data_format for run in self.runs)]))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of the runs, scaled."""
+        values = {axis.name: self.scale(axis, [axis.read(run) for run in self.runs]) for axis in self.axes}
+        formats = [float(self.formats.index(run.params.data_format)) for run in self.runs]
+        return Settings(values={DATA_FORMAT: np.array(formats), **values})
+
+    def scale(self, axis: Axis, values: Sequence[float]) -> FloatArray:
+        """Values of an axis, scaled as those of the runs are."""
+        return axis.scale(values, self.runs, self.space)
+
+    def scopes(self) -> Iterator[tuple[str, IntArray]]:
+        """Overall and each format that a study has, with the runs in it; of a single format only the whole."""
+        yield OVERALL, np.arange(len(self.runs))
+        if len(self.formats) > 1:
+            for index, name in enumerate(self.formats):
+                yield name, np.flatnonzero(self.settings.values[DATA_FORMAT] == index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """An effect as it was seen, and its bounds; None where there are none."""
+
+    seen: float
+    interval: tuple[float, float] | None
+    outcome: Outcome = AT_END
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One cause in one scope.
+
+    Attributes:
+        scope: ``overall`` or a format's name.
+        rows: (M,) the runs it rests on, as places in the list of runs.
+        better: The value that is suspected to be harmless, in the setting's own unit.
+        worse: The value that is suspected to do harm.
+        compared: The same in words.
+        contrast: The same as a question to the surface; None where it cannot be answered, or not by the surface.
+        measured: The effect, where it is measured without the surface.
+        reason: Why nothing can be told.
+        settle: What to do where the space holds no trials that would settle it, if not to widen the setting.
+    """
+
+    scope: str
+    rows: IntArray
+    better: float = math.nan
+    worse: float = math.nan
+    compared: str = ""
+    contrast: Contrast | None = None
+    measured: Effect | None = None
+    reason: str = ""
+    settle: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """A suspected cause of a fall.
+
+    Attributes:
+        name: The cause, in words.
+        claim: A sentence without its end: what is true where it is supported.
+        setting: The setting of the space in which further trials would differ.
+        ask: Its questions to a study, one a scope.
+        advise: What to do about it where it is supported.
+        pair: The two values of the setting that further trials take; None where the space holds one.
+        beside: Another setting, in which pairs of further trials differ: a trial that repeats another with the same
+            seed would repeat its noise as well.
+        outcomes: What it is judged by, the one that says that it is no cause first.
+        terms: What it expects of the surface.
+        axes: What the surface has to see for that, besides the numbers that are searched.
+        reverse_claim: The claim where the effect has the other sign; empty where that does not support it.
+        matters: The smallest effect that matters; the study's margin where it is None.
+        remark: What is added to the sentence where it is supported.
+        say: The sentence, in place of the usual one, by answer and effect.
+        propose: Further trials, in place of pairs.
+        proposal: What is said before them.
+    """
+
+    name: str
+    claim: str
+    setting: str
+    ask: Callable[[Evidence], Iterable[Question]]
+    advise: Callable[[Question, Effect, Evidence], str]
+    pair: Callable[[Evidence], tuple[Value, Value] | None] = lambda _: None
+    beside: str = "warmup_ratio"
+    outcomes: tuple[Outcome, ...] = FALLS
+    terms: tuple[Term, ...] = ()
+    axes: tuple[Axis, ...] = ()
+    reverse_claim: str = ""
+    matters: float | None = None
+    remark: Callable[[Evidence, IntArray], str] | None = None
+    say: Callable[[Question, Answer, Effect], str] | None = None
+    propose: Callable[[Question, Evidence], list[Start]] | None = None
+    proposal: str = "Run these trials"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """The two values of an axis that are compared, in words as well; or why there are none."""
+
+    better: float
+    worse: float
+    compared: str
+    reason: str = ""
+
+
+def ask_scopes(evidence: Evidence, axis: Axis, *, pick: Callable[[FloatArray], Pick]) -> Iterator[Question]:
+    """A question in each scope: two values of an axis, picked among those that were tried there."""
+    for scope, rows in evidence.scopes():
+        if len(rows) < 2:
+            reason = "no run has ended there" if len(rows) == 0 else "one run alone has ended there"
+            yield Question(scope=scope, rows=rows, reason=reason)
+            continue
+        picked = pick(np.array([axis.read(evidence.runs[row]) for row in rows]))
+        question = Question(
+            scope=scope,
+            rows=rows,
+            better=picked.better,
+            worse=picked.worse,
+            compared=picked.compared,
+            reason=picked.reason,
+        )
+        yield question if picked.reason else _with_contrast(question, evidence, axis)
+
+
+def _with_contrast(question: Question, evidence: Evidence, axis: Axis) -> Question:
+    """The question with its two sets of points: for the whole, every format counts alike."""
+    points = choose_points(evidence, question.rows)
+    if question.scope == OVERALL:
+        present = np.unique(evidence.settings.values[DATA_FORMAT])
+        points = join_settings([points.at(**{DATA_FORMAT: float(index)}) for index in present])
+    values = evidence.scale(axis, [question.better, question.worse])
+    better, worse = (points.at(**{axis.name: float(value)}) for value in values)
+    return replace(question, contrast=Contrast(better=better, worse=worse))
+
+
+def choose_points(evidence: Evidence, rows: IntArray) -> Settings:
+    """The settings of at most MOST_POINTS of the runs, evenly spread over the study."""
+    if len(rows) > MOST_POINTS:
+        rows = rows[np.linspace(0, len(rows) - 1, MOST_POINTS).round().astype(np.int64)]
+    return evidence.settings.take(rows)

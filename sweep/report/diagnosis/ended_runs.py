@@ -1,0 +1,56 @@
+"""The runs of a study that have ended, as the diagnosis looks at them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from sweep.progress import warmup_end
+from sweep.report.diagnosis.runs import RunOutcome, Stop, measure_run
+from sweep.settings.study_file import DropOffSpec
+from sweep.stopping.stop import StopKind
+from sweep.storage.evaluations import UNTRAINED
+from sweep.study import Study
+
+STOPS: Mapping[StopKind, Stop] = {"forecast": "settled", "outclassed": "outclassed"}
+"""Why a run was stopped, by the kind of its stop; for any other reason it had fallen."""
+
+MARGIN = 0.01
+"""Effect on NDCG@10 that matters, where the study stops no run and so names no margin."""
+
+
+def collect_runs(study: Study) -> list[RunOutcome]:
+    """The runs of a study that have ended and were measured, by number."""
+    frame = study.evaluations()
+    found = []
+    for trial in study.record.trials:
+        if trial.state not in ("complete", "pruned") or trial.params is None or not trial.rows:
+            continue
+        points, per_query = study.per_query[trial.number]
+        untrained = study.per_query[UNTRAINED][1]
+        own = frame.loc[frame["trial"] == trial.number, "validation_loss"]
+        losses = [None, *(None if np.isnan(loss) else float(loss) for loss in own)]
+        steps = int(trial.attributes.get("steps", 0))
+        run = measure_run(
+            trial.number,
+            trial.params,
+            progress=[0, *points],
+            per_query=np.concatenate([untrained[:1], per_query]),
+            warmup_end=warmup_end(trial.params.warmup_ratio, steps) if steps else trial.params.warmup_ratio,
+            stop=STOPS.get(trial.stop.kind, "fallen") if trial.stop else None,
+            margin=find_margin(study),
+            rival=trial.stop.numbers.get("incumbent", math.inf) if trial.stop else math.inf,
+            share=trial.attributes.get("false_negatives"),
+            losses=losses,
+        )
+        if run is not None:
+            found.append(run)
+    return found
+
+
+def find_margin(study: Study) -> float:
+    """The margin of the study's drop-off rule."""
+    rule = study.spec.stopping.drop_off
+    return rule.margin if isinstance(rule, DropOffSpec) else MARGIN

@@ -1,0 +1,57 @@
+"""The words of a finding: its sentence, and how formats differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from sweep.progress import WHOLE
+from sweep.report.diagnosis.cause import OVERALL, Answer, Cause, Effect, Evidence, Question
+from sweep.report.diagnosis.runs import COMMON
+
+
+def say_finding(cause: Cause, question: Question, answer: Answer, effect: Effect | None, evidence: Evidence) -> str:
+    """The sentence of a finding."""
+    if effect is None or effect.interval is None:
+        return f"{cause.claim}{name_scope(question.scope)}? Cannot tell: {question.reason}."
+    return cause.say(question, answer, effect) if cause.say else _say_effect(cause, question, answer, effect, evidence)
+
+
+def _say_effect(cause: Cause, question: Question, answer: Answer, effect: Effect, evidence: Evidence) -> str:
+    name, place = effect.outcome
+    low, high = effect.interval or (-math.inf, math.inf)
+    runs = [evidence.runs[row] for row in question.rows]
+    verb = "loses" if name == "fall" else "ends lower by"
+    early = "" if COMMON[place] == WHOLE else f" in the first {COMMON[place] / WHOLE:.0%} of the run"
+    what = f"{question.compared} {verb} {_signed(effect.seen)} NDCG@10{early} ({low:+.3f} to {high:+.3f})"
+    stopped = sum(run.reached[place].is_stopped for run in runs)
+    censored = f"; {stopped} of the {len(runs)} runs had been stopped before" if stopped else ""
+    claim = cause.reverse_claim if cause.reverse_claim and effect.seen < 0 and answer == "supported" else cause.claim
+    head = f"{claim}{name_scope(question.scope)}"
+    if answer == "supported":
+        return f"{head}: {what}{censored}.{cause.remark(evidence, question.rows) if cause.remark else ''}"
+    if answer == "not supported":
+        return f"{head}? Not supported: {what}, which excludes a loss of {evidence.margin:g}{censored}."
+    return f"{head}? Cannot tell: {what}{censored}."
+
+
+def say_interaction(answers: Mapping[str, Answer]) -> str:
+    """What is added to the sentence of a cause overall where it acts in some formats alone; else nothing.
+
+    Args:
+        answers: The finding within each format.
+    """
+    supported = [name for name, answer in answers.items() if answer == "supported"]
+    others = [f"{answer} for {name}" for name, answer in answers.items() if answer != "supported"]
+    if not supported or not others:
+        return ""
+    return f" An interaction: supported for {' and '.join(supported)}, {' and '.join(others)}."
+
+
+def _signed(effect: float) -> str:
+    return f"{effect:.3f}" if effect >= 0 else f"{effect:+.3f}"
+
+
+def name_scope(scope: str) -> str:
+    """A scope at the end of a clause; nothing for the whole."""
+    return "" if scope == OVERALL else f" for {scope}"
