@@ -20,7 +20,7 @@ from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import DIMENSIONS
 from sweep.signals import StopSignal
-from sweep.status import describe_standing, read_standing
+from sweep.status import describe_study
 from sweep.storage.location import locate_study
 from sweep.study import open_study as open_frames
 from sweep.testing import write_toy_study
@@ -86,7 +86,7 @@ def test_it_is_read_with_the_value_from_before(older: Path) -> None:
     study = open_frames(older)
     for one in NEWER:
         assert study.trials()[one.name].tolist() == [one.before] * 4
-    shown = describe_standing(read_standing(locate_study(older)))
+    shown = describe_study(study)
     assert [trial["params"]["weight_decay"] for trial in shown["trials"]] == [0.0] * 4
     assert [recorded.params["weight_decay"] for recorded in study.recorded_runs()] == [0.0] * 3
 
