@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sweep.cli.foot import Foot, measure
-from sweep.coordinator.event_log import format_event
-from sweep.coordinator.events import Event, RunningView, SweepView
+from sweep.coordinator.events import Event, RunningView, SweepView, format_event
 from sweep.progress import WHOLE
 from sweep.settings.dimensions import SHOWN, Dimension
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from sweep.coordinator.interruptions import MAX_AWAKE_S
+from sweep.coordinator.failure_recovery import MAX_AWAKE_S
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.running import RunningTrial
 from sweep.settings.study_file import BudgetSpec

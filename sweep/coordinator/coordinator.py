@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from sweep.coordinator.budget import EndedBy, Meter
-from sweep.coordinator.endings import Endings
-from sweep.coordinator.events import SweepView, Watcher, describe_params, tell_to
-from sweep.coordinator.garbage import leave_alone
-from sweep.coordinator.interruptions import Clock, Interruptions, find_stalled
+from sweep.coordinator.checkpoint_pruning import Keeper
+from sweep.coordinator.events import SweepView, Watcher, describe_params, make_view, tell_to
+from sweep.coordinator.failure_recovery import Clock, Interruptions, find_stalled
 from sweep.coordinator.ledger import Ledger
-from sweep.coordinator.limits import DeviceLimits
-from sweep.coordinator.outlook import make_view
 from sweep.coordinator.pausing import Pausing
-from sweep.coordinator.placement import Placement
+from sweep.coordinator.placement import DeviceLimits, Placement
 from sweep.coordinator.proposals import Proposer
 from sweep.coordinator.reports import Reports
-from sweep.coordinator.retention import Keeper
 from sweep.coordinator.running import RunningTrial, begin_trial, make_assignment, revive_trial
+from sweep.coordinator.trial_completion import Endings
 from sweep.errors import StorageError, StudyEndedError
 from sweep.launch import Died, Launcher, Message, Slot
 from sweep.messages import Done, Failure, Job, Report, Started, TrialResult
@@ -113,7 +111,8 @@ class Coordinator:
         """
         try:
             self._adopt()
-            leave_alone()
+            gc.collect()
+            gc.freeze()  # what was loaded stays: see `rare_collections`
             self._check_budget([])  # it may have been lowered, or spent when an earlier run was cut off
             while self._go_on():
                 pass
@@ -271,7 +270,6 @@ class Coordinator:
         self._reports.commit(reports)
         for trial, _ in reports:
             self._launcher.answer(trial.job, self._reports.take(trial, incumbent=self._incumbent(trial)))
-            self._pausing.remind(trial)
         for trial, report in reports:
             self._reports.follow_up(trial, report)
 

@@ -1,13 +1,24 @@
-"""What a running sweep tells whoever watches: events as they happen, and the state it is in."""
+"""What a running sweep tells whoever watches: events as they happen, its log of them, and the state it is in."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from sweep.coordinator.running import RunningTrial
+from sweep.launch import Slot
+from sweep.logs import MAX_BYTES, open_log, put_aside
+from sweep.plan import StudyPlan
+from sweep.progress import WHOLE
 from sweep.settings.dimensions import SHOWN, Params, SpaceSettings
-from sweep.storage.records import TrialRecord
+from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
 EventKind = Literal[
     "study",
@@ -129,3 +140,105 @@ def tell_to(watcher: Watcher) -> Tell:
 def describe_params(params: Params) -> str:
     """A trial's settings in a line."""
     return ", ".join(one.clause(params) for one in SHOWN)
+
+
+def format_event(event: Event) -> str:
+    """An event as a line of JSON; a number that is not finite is null, and what JSON has no word for is its text."""
+    fields = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "event": event.kind,
+        "trial": event.trial,
+        "text": event.text,
+        **{name: _plain(value) for name, value in event.numbers.items()},
+    }
+    return json.dumps(fields, allow_nan=False, default=str)
+
+
+class EventLog:
+    """A watcher that writes every event down, and hands it on to another.
+
+    It begins to write once the run folder is there; a disk that is full or cannot be written is no reason to stop.
+
+    Args:
+        file: The log.
+        watcher: Is told of everything as well.
+        max_bytes: Size at which the log is put aside.
+    """
+
+    def __init__(self, file: Path, watcher: Watcher, *, max_bytes: int = MAX_BYTES) -> None:
+        self._file = file
+        self._watcher = watcher
+        self._max_bytes = max_bytes
+
+    def show(self, event: Event) -> None:
+        """Writes an event down and hands it on."""
+        with contextlib.suppress(OSError):
+            self._append(format_event(event) + "\n")
+        self._watcher.show(event)
+
+    def refresh(self, sweep: SweepView) -> None:
+        """Hands the state on."""
+        self._watcher.refresh(sweep)
+
+    def _append(self, line: str) -> None:
+        """Appends a whole line in one write, so that a crash leaves no half of one but the last."""
+        if not self._file.parent.parent.is_dir():
+            return
+        put_aside(self._file, max_bytes=self._max_bytes)
+        descriptor = open_log(self._file)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def make_view(
+    plan: StudyPlan, record: StudyRecord, running: Sequence[RunningTrial], slots: Sequence[Slot], baseline: float
+) -> SweepView:
+    """The state of a running sweep."""
+    saved, fraction = count_saved(record.trials)
+    return SweepView(
+        name=plan.spec.name,
+        finished=record.counted,
+        trials=plan.spec.budget.trials,
+        baseline=baseline,
+        best=record.best,
+        running=[_running_view(trial) for trial in running if trial.slot],
+        space=plan.spec.space,
+        slots={slot.name: slot.label for slot in slots},
+        saved_examples=saved,
+        saved_fraction=fraction,
+        seconds_left=estimate_seconds_left(plan, record, running, len(slots)),
+    )
+
+
+def estimate_seconds_left(
+    plan: StudyPlan, record: StudyRecord, running: Sequence[RunningTrial], slots: int
+) -> float | None:
+    """Seconds until the budget is spent, by the pace and the length of the trials so far; None before the first."""
+    measured = [trial for trial in record.trials if trial.rows]
+    seconds = sum(trial.rows[-1].seconds for trial in measured)
+    share_seen = sum(trial.progress for trial in measured) / WHOLE
+    if not share_seen:
+        return None
+    per_trial = seconds / share_seen  # of a whole one
+    ended = [trial.progress / WHOLE for trial in measured if trial.is_counted]
+    usual = sum(ended) / len(ended) if ended else 1.0
+    to_begin = max(0, plan.spec.budget.trials - record.counted - len(running))
+    to_finish = sum(max(0.0, usual - trial.progress[-1] / WHOLE) for trial in running)
+    return per_trial * (to_begin * usual + to_finish) / max(1, min(slots, to_begin + len(running)))
+
+
+def _running_view(trial: RunningTrial) -> RunningView:
+    return RunningView(
+        trial=trial.number,
+        slot=trial.slot.name if trial.slot else "",
+        params=trial.params,
+        progress=trial.progress[-1],
+        curve=trial.curve,
+        verdict=trial.verdict,
+    )

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, create_trial
 
 from sweep.coordinator.changes import CHOICES, SETTLED, describe_beginning, find_differences
 from sweep.coordinator.ledger import Ledger
-from sweep.coordinator.limits import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS
+from sweep.coordinator.placement import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS
 from sweep.errors import StorageError, StudyFileError
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder

@@ -48,11 +48,6 @@ class Pausing:
             for trial in running:
                 self._launcher.pause(trial.job)
 
-    def remind(self, trial: RunningTrial) -> None:
-        """Asks a trial again that has just reported."""
-        if self._since is not None:
-            self._launcher.pause(trial.job)
-
     def look_after(self, running: Iterable[RunningTrial]) -> None:
         """Obeys a signal; the second ends everything at once, and so does a step that takes too long."""
         trials = list(running)

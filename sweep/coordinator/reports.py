@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from sweep.coordinator.checkpoint_pruning import Keeper
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger, Measurement
-from sweep.coordinator.limits import DeviceLimits
-from sweep.coordinator.retention import Keeper
+from sweep.coordinator.placement import DeviceLimits
 from sweep.coordinator.running import RunningTrial
-from sweep.coordinator.verdicts import decide
 from sweep.messages import Report, Verdict
 from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
-from sweep.stopping.policy import make_policy
+from sweep.stopping.policy import StopPolicy, make_policy, take_look
+from sweep.stopping.stop import Stop
 
 
 class Reports:
@@ -119,3 +119,22 @@ def _find_news(trial: RunningTrial, report: Report) -> dict[str, object]:
     if len(trial.progress) == 1:  # its first report: the share follows from the plan and never changes
         news["false_negatives"] = report.false_negatives
     return news
+
+
+def decide(trial: RunningTrial, policy: StopPolicy, *, incumbent: float | None) -> tuple[Stop | None, str]:
+    """Whether a trial is stopped at its last measurement, and where it stands in a few words for whoever watches.
+
+    Args:
+        trial: The trial.
+        policy: What stops a run of the study.
+        incumbent: The highest peak of all other trials so far, or None.
+    """
+    look = take_look(
+        policy,
+        progress=trial.progress,
+        per_query=np.stack(trial.per_query),
+        warmup_end=trial.warmup_end,
+        scheduler=trial.params.scheduler,
+    )
+    stop = policy.decide(look, incumbent=incumbent)
+    return stop, policy.describe(look, stop=stop)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from scripted import Recorder, check_finished
 
-from sweep.coordinator.limits import find_need
-from sweep.coordinator.placement import check_room, fits
+from sweep.coordinator.placement import check_room, find_need, fits
 from sweep.coordinator.run import run_study
 from sweep.errors import DeviceError
 from sweep.launch import LocalLauncher, Slot

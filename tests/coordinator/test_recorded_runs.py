@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sweep.coordinator.reports import decide
 from sweep.coordinator.running import RunningTrial
-from sweep.coordinator.verdicts import conclude, decide
+from sweep.coordinator.trial_completion import conclude
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import DropOffSpec, StoppingSpec
 from sweep.stopping.policy import StopPolicy, make_policy

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scripted import JOBS, Recorder, ThreeDevices, check_finished, open_study, points, rewrite, run, set_script
 
-from sweep.coordinator.limits import LARGEST_BATCH, LARGEST_MICRO_BATCH
+from sweep.coordinator.placement import LARGEST_BATCH, LARGEST_MICRO_BATCH
 from sweep.coordinator.run import run_study
 from sweep.errors import StudyEndedError, StudyFileError
 from sweep.launch import LocalLauncher

@@ -1,24 +1,28 @@
-"""Endings: how trials end. Written down, shown to the sampler, and followed by what is kept of them on disk."""
+"""Endings: how trials end. Written down, shown to the sampler, noted for the dashboard, their files kept or not."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from sweep.columns import write_leaderboard
+from sweep.coordinator.checkpoint_pruning import Keeper
 from sweep.coordinator.events import Tell
-from sweep.coordinator.failures import FailureStreak
+from sweep.coordinator.failure_recovery import FailureStreak
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.proposals import Proposer, seen_value
-from sweep.coordinator.remarks import write_remark, write_study_remark
-from sweep.coordinator.retention import Keeper
 from sweep.coordinator.running import RunningTrial
-from sweep.coordinator.verdicts import conclude
 from sweep.errors import StudyEndedError
 from sweep.logs import last_lines
 from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
-from sweep.storage.records import EXCUSED, StudyRecord, describe_stop
+from sweep.settings.dimensions import SHOWN
+from sweep.settings.study_file import StudySpec
+from sweep.stopping.stop import Stop
+from sweep.storage.records import EXCUSED, Peak, StudyRecord, describe_stop
+from sweep.storage.remarks import quote
 
 REMARK_S = 2.0
 """Seconds between two notes on where the study stands: a sweep of many short trials has more to do."""
@@ -144,3 +148,69 @@ class Endings:
         value = None if ended.state == "fail" else seen_value(ended, self.record.baseline)
         self._proposer.conclude(trial.number, value)
         self._keeper.tidy(self.record)
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """How a trial is recorded: its value where it is complete, else None; and whether it is pruned."""
+
+    value: float | None
+    pruned: bool
+
+
+def conclude(stop: Stop | None, peak: Peak | None, best_peak: float | None) -> Conclusion:
+    """How a trial that has ended without a failure is recorded.
+
+    Args:
+        stop: Why it was stopped, or None where it went to its end.
+        peak: Its best evaluation.
+        best_peak: The highest peak of all complete trials; that of a trial that failed or diverged is no model to keep.
+
+    Returns:
+        COMPLETE with its peak where it went to its end, or where it was stopped by a rule and its peak beats every
+        complete trial's, so that the study's best trial is always the best model there is; else PRUNED.
+    """
+    if peak is None or not math.isfinite(peak.ndcg):
+        return Conclusion(None, pruned=True)
+    beats_all = best_peak is None or peak.ndcg > best_peak
+    if stop is not None and (stop.kind == "diverged" or not beats_all):
+        return Conclusion(None, pruned=True)
+    return Conclusion(peak.ndcg, pruned=False)
+
+
+def write_remark(trial: RunningTrial, *, reason: str = "", error: str = "", log: Sequence[str] = ()) -> str:
+    """A trial's end as Markdown: the reason as plain text, the peak, and the settings as they were used.
+
+    Args:
+        trial: The trial.
+        reason: Why it ended, in our words.
+        error: Why it failed; that can hold anything, so it is shown as code.
+        log: The last lines of its log, shown as code too.
+    """
+    peak = f"{trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "none"
+    rows = {
+        "peak NDCG@10": peak,
+        "last NDCG@10": f"{trial.curve[-1][1]:.4f} at {trial.progress[-1] / WHOLE:.1%}",
+        **{one.label: one.say(trial.params) for one in SHOWN},
+        "end of warm-up": f"{trial.warmup_end:.1%}",
+        "micro-batch": trial.micro_batch or "unknown",
+        "optimizer steps": trial.steps,
+        "interruptions": trial.interruptions,
+    }
+    why = quote(error) if error else reason
+    table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
+    return "\n".join([why, "", *(f"{quote(line)}  " for line in log), "", *table])
+
+
+def write_study_remark(record: StudyRecord, spec: StudySpec) -> str:
+    """Where a running study stands as Markdown: how far it is, and the leaderboard.
+
+    Args:
+        record: The study.
+        spec: Its file.
+    """
+    untrained = "" if record.baseline is None else f"; the untrained model has {record.baseline:.4f}"
+    ended = f"{record.counted} of {spec.budget.trials} trials have ended"
+    state = f"{ended}{untrained}. The report and the diagnosis come at its end."
+    heading = "### Leaderboard (peaks on dev, selected)"
+    return "\n\n".join([f"## {quote(record.name)}", state, heading, write_leaderboard(record, spec.space)])

@@ -1,21 +1,22 @@
-"""Interruptions: processes of trials that died, fell silent or ran out of memory, and what becomes of the trials."""
+"""What becomes of trials whose processes died, fell silent or ran out of memory, and when failures end a study."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sweep.coordinator.checkpoint_pruning import saved_step
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
-from sweep.coordinator.limits import DeviceLimits
-from sweep.coordinator.retention import saved_step
+from sweep.coordinator.placement import DeviceLimits
 from sweep.coordinator.running import RunningTrial
 from sweep.errors import SweepError
 from sweep.messages import Failure
 from sweep.plan import StudyPlan
 from sweep.storage.failures import DATABASE_ERRORS
+from sweep.storage.records import TrialRecord
 
 MAX_WITHOUT_PROGRESS = 3
 
@@ -127,3 +128,37 @@ def find_stalled(trial: RunningTrial, *, now: float, stall_s: float) -> str | No
     if now - trial.heard < stall_s or trial.killed_for is not None:
         return None
     return f"reported nothing for {stall_s:g} s"
+
+
+MAX_FAILURES = 3
+
+
+class FailureStreak:
+    """The failures since a trial last ended well."""
+
+    def __init__(self) -> None:
+        self._failures: list[tuple[int, str]] = []  # trial, cause
+
+    def add(self, trial: int, cause: str) -> None:
+        """Takes in that a trial failed."""
+        self._failures.append((trial, cause))
+
+    def clear(self) -> None:
+        """Takes in that a trial ended well."""
+        self._failures.clear()
+
+    def ending(self, ended: Sequence[TrialRecord]) -> list[int]:
+        """The failed trials that together end the study, or none.
+
+        Args:
+            ended: Every trial that has ended and counts.
+
+        Returns:
+            The study's first two trials where both failed before their first evaluation, or the last three where they
+            failed in a row for one cause.
+        """
+        if len(ended) == 2 and all(trial.state == "fail" and not trial.rows for trial in ended):
+            return [trial.number for trial in ended]
+        last = self._failures[-MAX_FAILURES:]
+        in_a_row = len(last) == MAX_FAILURES and len({cause for _, cause in last}) == 1
+        return [trial for trial, _ in last] if in_a_row else []

@@ -4,10 +4,9 @@ import math
 
 import pytest
 
-from sweep.coordinator.failures import FailureStreak
-from sweep.coordinator.verdicts import Conclusion, conclude
+from sweep.coordinator.trial_completion import Conclusion, conclude
 from sweep.stopping.stop import Stop
-from sweep.storage.records import Peak, TrialRecord
+from sweep.storage.records import Peak
 
 DROP_OFF = Stop("drop-off", "drop-off: fell")
 DIVERGED = Stop("diverged", "diverged: not finite")
@@ -36,33 +35,3 @@ def test_how_a_trial_is_recorded(
 
 def test_a_peak_that_is_not_finite_is_no_value() -> None:
     assert conclude(None, Peak(100, math.nan), None) == Conclusion(None, pruned=True)
-
-
-# ---- failures in a row
-
-
-def make_trials(*states: str) -> list[TrialRecord]:
-    return [
-        TrialRecord(number=number, state=state, value=None, params=None, rows=(), attributes={})  # type: ignore[arg-type]
-        for number, state in enumerate(states)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("causes", "ended", "expected"),
-    [
-        (["a"], ["fail"], []),
-        (["a", "a"], ["fail", "fail"], [0, 1]),
-        (["a", "b"], ["fail", "fail"], [0, 1]),
-        (["a", "a"], ["complete", "fail", "fail"], []),
-        (["a", "a", "a"], ["complete", "fail", "fail", "fail"], [1, 2, 3]),
-        (["a", "b", "a"], ["complete", "fail", "fail", "fail"], []),
-        (["b", "a", "a", "a"], ["complete", "fail", "fail", "fail", "fail"], [2, 3, 4]),
-        (["a", "a", None, "a"], ["complete", "fail", "fail", "complete", "fail"], []),
-    ],
-)
-def test_what_failures_end_a_study(causes: list[str | None], ended: list[str], expected: list[int]) -> None:
-    streak = FailureStreak()
-    for number, cause in enumerate(causes, start=len(ended) - len(causes)):
-        streak.add(number, cause) if cause else streak.clear()
-    assert streak.ending(make_trials(*ended)) == expected

@@ -17,8 +17,9 @@ from processes import end_group, living, start_script, wait_until
 from runs import RUN, Start, check_gone, read_until, workers
 from scripted import JOBS, check_finished, open_study, points, run, set_script
 
-from sweep.coordinator.interruptions import MAX_AWAKE_S, Clock
+from sweep.coordinator.failure_recovery import MAX_AWAKE_S, Clock, FailureStreak
 from sweep.launch import LocalLauncher
+from sweep.storage.records import TrialRecord
 from sweep.testing import write_toy_study
 
 
@@ -199,3 +200,33 @@ def test_a_signal_to_everybody_before_the_trials_are_ready_loses_nothing(tmp_pat
     record = check_finished(file)
     assert [trial.attributes.get("interruptions", 0) for trial in record.trials] == [0, 0]
     assert (tmp_path / "errors.txt").read_text() == ""
+
+
+# ---- failures in a row
+
+
+def make_trials(*states: str) -> list[TrialRecord]:
+    return [
+        TrialRecord(number=number, state=state, value=None, params=None, rows=(), attributes={})  # type: ignore[arg-type]
+        for number, state in enumerate(states)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("causes", "ended", "expected"),
+    [
+        (["a"], ["fail"], []),
+        (["a", "a"], ["fail", "fail"], [0, 1]),
+        (["a", "b"], ["fail", "fail"], [0, 1]),
+        (["a", "a"], ["complete", "fail", "fail"], []),
+        (["a", "a", "a"], ["complete", "fail", "fail", "fail"], [1, 2, 3]),
+        (["a", "b", "a"], ["complete", "fail", "fail", "fail"], []),
+        (["b", "a", "a", "a"], ["complete", "fail", "fail", "fail", "fail"], [2, 3, 4]),
+        (["a", "a", None, "a"], ["complete", "fail", "fail", "complete", "fail"], []),
+    ],
+)
+def test_what_failures_end_a_study(causes: list[str | None], ended: list[str], expected: list[int]) -> None:
+    streak = FailureStreak()
+    for number, cause in enumerate(causes, start=len(ended) - len(causes)):
+        streak.add(number, cause) if cause else streak.clear()
+    assert streak.ending(make_trials(*ended)) == expected

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from scripted import Recorder, open_study, run
 
+from sweep.coordinator.checkpoint_pruning import GIB, Keeper, check_disk, folder_bytes, plan_kept
 from sweep.coordinator.events import tell_to
-from sweep.coordinator.retention import GIB, Keeper, check_disk, folder_bytes, plan_kept
 from sweep.errors import DeviceError
 from sweep.run_folder import RunFolder
 from sweep.settings.study_file import CheckpointsSpec

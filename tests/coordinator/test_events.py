@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from scripted import Recorder, run
 
-from sweep.coordinator.event_log import EventLog, format_event
-from sweep.coordinator.events import Event
+from sweep.coordinator.events import Event, EventLog, format_event
 from sweep.run_folder import RunFolder
 from sweep.testing import write_toy_study
 
