@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,21 +59,6 @@ class RecordedRun:
     def on_queries(self, chosen: NDArray[np.int64]) -> RecordedRun:
         """The same run, judged on some of its queries alone."""
         return replace(self, per_query=self.per_query[:, chosen])
-
-
-def save_bank(file: Path, runs: Sequence[RecordedRun]) -> None:
-    """Writes runs into one compressed file, their values in half precision; whole or not at all."""
-    partial = file.with_name(file.name + ".partial")
-    names = [field.name for field in fields(RecordedRun) if field.name not in ("progress", "per_query")]
-    described = [{name: getattr(run, name) for name in names} for run in runs]
-    arrays: dict[str, Any] = {}
-    for place, run in enumerate(runs):
-        arrays[f"progress_{place}"] = run.progress.astype(np.int16)
-        arrays[f"per_query_{place}"] = run.per_query.astype(np.float16)
-    header = np.frombuffer(json.dumps({"version": BANK_VERSION, "runs": described}).encode(), dtype=np.uint8)
-    with partial.open("wb") as stream:
-        np.savez_compressed(stream, header=header, **arrays)
-    partial.replace(file)
 
 
 def load_bank(file: Path) -> list[RecordedRun]:

@@ -9,16 +9,18 @@ added. Run it with ``make curves``; on two cores it takes hours.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sweep.stopping.recorded import load_bank, save_bank
+from sweep.stopping.recorded import BANK_VERSION, RecordedRun, load_bank
 from sweep.study import open_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +113,21 @@ def write_study(folder: Path, *, encoder: str, seed: int) -> Path:
         text = STUDY.format(name=file.stem, seed=seed, layers=ENCODERS[encoder], trials=POINTS)
         file.write_text(text + "".join(START.format(**asdict(point)) for point in plan_points(seed)), encoding="utf-8")
     return file
+
+
+def save_bank(file: Path, runs: Sequence[RecordedRun]) -> None:
+    """Writes runs into one compressed file, their values in half precision; whole or not at all."""
+    partial = file.with_name(file.name + ".partial")
+    names = [field.name for field in fields(RecordedRun) if field.name not in ("progress", "per_query")]
+    described = [{name: getattr(run, name) for name in names} for run in runs]
+    arrays: dict[str, Any] = {}
+    for place, run in enumerate(runs):
+        arrays[f"progress_{place}"] = run.progress.astype(np.int16)
+        arrays[f"per_query_{place}"] = run.per_query.astype(np.float16)
+    header = np.frombuffer(json.dumps({"version": BANK_VERSION, "runs": described}).encode(), dtype=np.uint8)
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, header=header, **arrays)
+    partial.replace(file)
 
 
 def add_to_bank(file: Path, bank: Path) -> None:

@@ -21,11 +21,11 @@ import optuna
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from recorded import MARGIN, measure_frontier, measure_sampler, replay_bank
+from simulate import Noise, correlated, simulate_run
 from whole import measure_whole
 
 from sweep.stopping.recorded import RecordedRun, load_bank
 from sweep.stopping.rules import DropOff, summarize
-from sweep.stopping.simulate import Noise, correlated, simulate_run
 
 BANK = Path(__file__).resolve().parent / "curves.npz"
 ALPHAS = (0.01, 0.05, 0.2)

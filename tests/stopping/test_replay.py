@@ -4,16 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from curves import save_bank
 from optuna.pruners import PatientPruner, ThresholdPruner
+from simulate import Noise, simulate_run, true_means
 
 from sweep.errors import SweepError
 from sweep.settings.dimensions import add_older
 from sweep.stopping.outcome import judge_stops, trace_best
 from sweep.stopping.policy import StopPolicy
-from sweep.stopping.recorded import RecordedRun, load_bank, save_bank
+from sweep.stopping.recorded import RecordedRun, load_bank
 from sweep.stopping.replay import SHARES, look_at_run, replay_runs, stop_by_policy, stop_by_pruner, stop_by_wilcoxon
 from sweep.stopping.rules import DropOff
-from sweep.stopping.simulate import Noise, simulate_run, true_means
 
 PROGRESS = np.arange(0, 1001, 100)
 NOISE = Noise(shared=0.8, look=0.02, wander=0.18)
@@ -32,7 +33,7 @@ def record(shape: str, *, size: float = 0.1, seed: int = 0, examples: int = 1000
         warmup_end=0.1,
         scheduler="linear",
         examples=examples,
-        params={"data_format": "query-document", "learning_rate": 1e-4},
+        params={"data_format": "query-document", "learning_rate": 1e-4, "weight_decay": 0.0},
     )
 
 

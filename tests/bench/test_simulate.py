@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from sweep.stopping.simulate import SHAPES, Noise, correlated, simulate_run, true_means
+from simulate import SHAPES, Noise, correlated, simulate_run, true_means
 
 PROGRESS = np.linspace(0.0, 1.0, 11)
 
