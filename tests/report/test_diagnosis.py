@@ -15,10 +15,11 @@ from scripted import run as run_scripted
 from sweep import open_study
 from sweep.cli import main
 from sweep.report.diagnosis import Finding, diagnose
-from sweep.report.diagnosis.cause import OVERALL
+from sweep.report.diagnosis.advice import find_best_runs
+from sweep.report.diagnosis.cause import OVERALL, Effect, Evidence, Question
 from sweep.report.diagnosis.causes import CAUSES
 from sweep.report.diagnosis.causes.overfitting import measure_rise
-from sweep.report.diagnosis.findings import decide, diagnose_runs
+from sweep.report.diagnosis.findings import AXES, decide, diagnose_runs
 from sweep.report.diagnosis.runs import COMMON, Reached, RunOutcome
 from sweep.settings.dimensions import Params
 from sweep.settings.ranges import FloatRange
@@ -113,6 +114,54 @@ def test_an_effect_in_one_format_alone_is_named_as_an_interaction() -> None:
     assert "An interaction: supported for title-content, cannot tell for query-document." in sentence
 
 
+def test_where_formats_differ_there_is_no_advice_for_the_whole_and_none_against_the_best_run() -> None:
+    found = by_cause(diagnose_runs(TWO_BY_TWO, space=QUICKSTART))
+    assert found[TOO_HIGH, OVERALL].next_steps.startswith("None for the whole, because formats differ")
+    advice = found[TOO_HIGH, "title-content"].next_steps
+    assert "With title-content pairs keep learning_rate at 5e-05 (at batch 64) or less." in advice
+    assert "trial 3 (the best, query-document, 0.00056) lies above" in advice
+    assert "Lower space.learning_rate.high" not in advice
+    assert found[FORMAT, OVERALL].next_steps.startswith("Train on query-document pairs; where")
+
+
+def test_an_end_of_a_range_is_moved_where_the_best_runs_stay_within() -> None:
+    space = SpaceSpec(data_format="title-content")
+    runs = [outcome(0, "title-content", 5e-5, held=0.8), outcome(1, "title-content", 5e-4, held=0.6, fall=0.05)]
+    advice = by_cause(diagnose_runs(runs, space=space))[TOO_HIGH, OVERALL].next_steps
+    assert advice.startswith("Lower space.learning_rate.high towards 5e-05 (at batch 64): all of the best")
+
+
+def test_no_end_is_moved_past_a_run_that_cannot_be_told_from_the_best() -> None:
+    space = SpaceSpec(data_format="title-content")
+    runs = [outcome(0, "title-content", 5e-5, held=0.8), outcome(1, "title-content", 5e-4, held=0.7, fall=0.09)]
+    advice = by_cause(diagnose_runs(runs, space=space))[TOO_HIGH, OVERALL].next_steps
+    assert advice.startswith("Leave space.learning_rate.high where it is, or move it no further than trial 1 (one of")
+
+
+def test_a_run_that_never_beat_the_untrained_model_is_none_of_the_best() -> None:
+    below = outcome(0, "title-content", 5e-5, held=0.8)
+    below = replace(below, reached=tuple(replace(one, peak_progress=0) for one in below.reached))
+    above = outcome(1, "title-content", 5e-5, held=0.79)
+    assert find_best_runs([below, above]) == [above]
+    assert find_best_runs([below]) == []
+
+
+@pytest.mark.parametrize(
+    ("cause", "held", "advice"),
+    [
+        ("FORMAT", 0.9, "keep the other format too, for the sake of trial 9 (the best, title-content"),
+        ("NEGATIVES", 0.9, "leave space.batch_size, of which the best runs use the upper end"),
+        ("OVERFITTING", 0.9, "Train on more or other pairs, or on fewer examples"),
+    ],
+)
+def test_advice_spares_the_best_run(cause: str, held: float, advice: str) -> None:
+    best = outcome(9, "title-content", 1e-4, held=held, batch_size=64)
+    evidence = Evidence(runs=[best], space=QUICKSTART, margin=0.01, axes=AXES)
+    entry = next(one for one in CAUSES if one.name == globals()[cause])
+    question = Question(scope=OVERALL, rows=np.array([0]))
+    assert advice in entry.advise(question, Effect(seen=0.1, interval=(0.05, 0.2)), evidence)
+
+
 def test_every_cause_gets_a_finding_and_rate_warm_up_and_scale_one_in_each_format() -> None:
     findings = diagnose_runs(TWO_BY_TWO, space=QUICKSTART)
     scopes = {cause.name: [one.scope for one in findings if one.cause == cause.name] for cause in CAUSES}
@@ -171,7 +220,8 @@ def test_a_scale_that_is_too_low_supports_the_cause_as_well() -> None:
     assert scale.effect is not None
     assert scale.effect < -0.05
     assert scale.sentence.startswith("A low loss scale makes runs fall")
-    assert scale.next_steps == "Keep space.scale near 100."
+    # the peaks of the runs that fell are the best there are, and they had 20
+    assert "Leave space.scale.low where it is, or move it no further than trial 0 (the best" in scale.next_steps
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sweep.report.diagnosis.advice import refuse_overall
 from sweep.report.diagnosis.axes import SEARCHED
 from sweep.report.diagnosis.cause import OVERALL, Answer, Cause, Effect, Evidence, Question
 from sweep.report.diagnosis.causes import CAUSES
@@ -141,8 +142,13 @@ def _plan_next(cause: Cause, question: Question, answer: Answer, effect: Effect 
 
 
 def _name_interaction(finding: Finding, findings: Sequence[Finding]) -> Finding:
-    """The finding on a cause overall with the formats in which it acts, where it acts in some alone."""
+    """The finding on a cause overall with the formats in which it acts, and without advice where they differ."""
     if finding.scope != OVERALL:
         return finding
     within = {other.scope: other.verdict for other in findings if other.cause == finding.cause and other != finding}
-    return replace(finding, sentence=finding.sentence + say_interaction(within))
+    refusal = refuse_overall(within) if finding.verdict == "supported" else ""
+    return replace(
+        finding,
+        sentence=finding.sentence + say_interaction(within),
+        next_steps=refusal or finding.next_steps,
+    )

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sweep.report.diagnosis.advice import find_best_runs
 from sweep.report.diagnosis.axes import Axis
 from sweep.report.diagnosis.cause import OVERALL, Cause, Effect, Evidence, Question, choose_points
 from sweep.report.diagnosis.surface import Contrast, FloatArray, Term
@@ -55,8 +56,14 @@ def _pair(evidence: Evidence) -> tuple[int, int] | None:
     return (sizes[0], sizes[-1]) if len(sizes) > 1 and is_recorded else None
 
 
-def _advise(_question: Question, _effect: Effect, _evidence: Evidence) -> str:
-    return "Remove near-equal positives from the collection, or lower space.batch_size: a smaller batch holds fewer."
+def _advise(_question: Question, _effect: Effect, evidence: Evidence) -> str:
+    """A smaller batch holds fewer; but not smaller than those of the best runs."""
+    largest = max((run.params.batch_size for run in find_best_runs(evidence.runs)), default=0)
+    remove = "Remove near-equal positives from the collection"
+    if largest >= evidence.space.batch_sizes[-1]:
+        return f"{remove}; leave space.batch_size, of which the best runs use the upper end."
+    kept = f", down to {largest}, which the best runs use" if largest else ""
+    return f"{remove}, or lower space.batch_size{kept}: a smaller batch holds fewer."
 
 
 FALSE_NEGATIVES = Cause(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
+from sweep.report.diagnosis.advice import End, advise_end
 from sweep.report.diagnosis.axes import RATE
 from sweep.report.diagnosis.cause import (
     AT_END,
@@ -20,13 +20,10 @@ from sweep.report.diagnosis.cause import (
     Question,
     ask_scopes,
 )
-from sweep.report.diagnosis.phrasing import name_scope
 from sweep.report.diagnosis.starts import round_within
 from sweep.report.diagnosis.surface import FloatArray, Term, curve
 from sweep.settings.ranges import ends
 from sweep.settings.study_file import SpaceSpec
-
-End = Literal["high", "low"]
 
 
 def find_middle_rate(rates: FloatArray, space: SpaceSpec) -> float:
@@ -58,9 +55,18 @@ def _pair(evidence: Evidence, *, end: End) -> tuple[float, float] | None:
     return (round_within(math.sqrt(low * high), low, high), high if end == "high" else low) if high > low else None
 
 
-def _advise(question: Question, _effect: Effect, _evidence: Evidence, *, end: End) -> str:
-    what = f"space.learning_rate.{end}{name_scope(question.scope)}: towards {question.better:.2g} (at batch 64)"
-    return f"Lower {what} nothing was lost." if end == "high" else f"Raise {what} runs end higher."
+def _advise(question: Question, _effect: Effect, evidence: Evidence, *, end: End) -> str:
+    """The range of the study file holds rates as they were proposed; what was compared are those at batch 64."""
+    outer = max if end == "high" else min
+    return advise_end(
+        question,
+        evidence,
+        setting="learning_rate",
+        end=end,
+        towards=question.better,
+        read=lambda run: outer(run.rate, run.params.learning_rate),
+        unit=" (at batch 64)",
+    )
 
 
 TOO_HIGH = Cause(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sweep.report.diagnosis.advice import End, advise_end
 from sweep.report.diagnosis.axes import SCALE
 from sweep.report.diagnosis.cause import LEAST_RATIO, Cause, Effect, Evidence, Pick, Question, ask_scopes
-from sweep.report.diagnosis.phrasing import name_scope
 from sweep.report.diagnosis.surface import FloatArray, Term, line
 from sweep.settings.ranges import ends
 
@@ -31,9 +31,10 @@ def _pair(evidence: Evidence) -> tuple[float, float] | None:
     return (low, high) if high > low else None
 
 
-def _advise(question: Question, effect: Effect, _evidence: Evidence) -> str:
-    better = question.worse if effect.seen < 0 else question.better
-    return f"Keep space.scale{name_scope(question.scope)} near {better:.3g}."
+def _advise(question: Question, effect: Effect, evidence: Evidence) -> str:
+    towards = question.worse if effect.seen < 0 else question.better
+    end: End = "low" if effect.seen < 0 else "high"
+    return advise_end(question, evidence, setting="scale", end=end, towards=towards, read=SCALE.read)
 
 
 LOSS_SCALE = Cause(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
+from sweep.progress import WHOLE
+from sweep.report.diagnosis.advice import find_best_runs
 from sweep.report.diagnosis.cause import OVERALL, Answer, Cause, Effect, Evidence, Question, Start
 from sweep.report.diagnosis.runs import RunOutcome
 from sweep.report.diagnosis.starts import keep_new, settings_of_run, spread_values
@@ -89,8 +91,11 @@ def _say(question: Question, answer: Answer, effect: Effect) -> str:
     return f"Runs overfit: {what}." if answer == "supported" else f"Runs overfit? {answer.capitalize()}: {what}."
 
 
-def _advise(_question: Question, _effect: Effect, _evidence: Evidence) -> str:
-    return "Train on more or other pairs, or on fewer examples: the peak's model is kept as it is."
+def _advise(_question: Question, _effect: Effect, evidence: Evidence) -> str:
+    """Fewer examples only where the best runs peaked before their end."""
+    is_late = any(run.end.peak_progress >= WHOLE for run in find_best_runs(evidence.runs))
+    fewer = "" if is_late else ", or on fewer examples"
+    return f"Train on more or other pairs{fewer}: the peak's model is kept as it is."
 
 
 def _propose(question: Question, evidence: Evidence) -> list[Start]:

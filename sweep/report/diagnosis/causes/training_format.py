@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sweep.report.diagnosis.advice import find_best_runs, name_run
 from sweep.report.diagnosis.axes import RATE
 from sweep.report.diagnosis.cause import (
     AT_END,
@@ -58,7 +59,12 @@ def _pair(evidence: Evidence) -> tuple[str, str] | None:
     return (RETRIEVAL_FORMAT, others[0]) if RETRIEVAL_FORMAT in evidence.space.data_format and others else None
 
 
-def _advise(_question: Question, _effect: Effect, _evidence: Evidence) -> str:
+def _advise(_question: Question, _effect: Effect, evidence: Evidence) -> str:
+    best = find_best_runs(evidence.runs)
+    others = [run for run in best if run.params.data_format != RETRIEVAL_FORMAT]
+    if others:
+        kept = name_run(others[0], best, read=RATE.read)
+        return f"Train on {RETRIEVAL_FORMAT} pairs as well, and keep the other format too, for the sake of {kept}."
     return f"Train on {RETRIEVAL_FORMAT} pairs; where there are none, make queries for the documents."
 
 

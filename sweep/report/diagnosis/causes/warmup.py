@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sweep.progress import WHOLE
+from sweep.report.diagnosis.advice import advise_end
 from sweep.report.diagnosis.axes import WARMUP
 from sweep.report.diagnosis.cause import Cause, Effect, Evidence, Pick, Question, ask_scopes
-from sweep.report.diagnosis.phrasing import name_scope
 from sweep.report.diagnosis.surface import FloatArray, IntArray, Term, line
 from sweep.settings.ranges import ends
 
@@ -48,8 +48,8 @@ def _remark(evidence: Evidence, rows: IntArray) -> str:
     return f" Of {len(fallen)} runs that fell, {near} had their peak within 5 % of the budget from its end."
 
 
-def _advise(question: Question, _effect: Effect, _evidence: Evidence) -> str:
-    return f"Raise space.warmup_ratio.low{name_scope(question.scope)} towards {question.better:.2g}."
+def _advise(question: Question, _effect: Effect, evidence: Evidence) -> str:
+    return advise_end(question, evidence, setting="warmup_ratio", end="low", towards=question.better, read=WARMUP.read)
 
 
 SHORT_WARMUP = Cause(
