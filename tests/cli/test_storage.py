@@ -1,0 +1,199 @@
+"""Every command on a study whose database lies beside its file, and on one that ``--storage`` finds on a server."""
+
+from __future__ import annotations
+
+import cProfile
+import http.client
+import itertools
+import json
+import os
+import pstats
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from postgres import PostgresServer
+from processes import DEADLINE_S, end_group
+
+import sweep
+from sweep import open_study
+from sweep.cli import main
+from sweep.coordinator.run import run_study
+from sweep.launch import InlineLauncher
+from sweep.plan import plan_study
+from sweep.run_folder import RunFolder
+from sweep.signals import StopSignal
+from sweep.storage.location import STORAGE_VARIABLE, locate_study
+from sweep.testing import write_toy_study
+
+NUMBERS = itertools.count()
+SECRET = "s3cr3t"
+START = [
+    {"learning_rate": 6e-4, "data_format": "query-document", "batch_size": 4},
+    {"learning_rate": 6e-4, "data_format": "title-content", "batch_size": 4},
+]
+SAYS = {
+    ("run", "STUDY"): "toy-.*: 2 of 2 trials, finished",
+    ("run", "STUDY", "--log", "json"): "^$",
+    ("status", "STUDY"): "toy-.*: 2 of 2 trials, finished",
+    ("status", "STUDY", "--json"): '"state": "finished"',
+    ("check", "STUDY", "--no-measure"): "toy.toml holds",
+    ("diagnose", "STUDY"): "why runs fell",
+    ("diagnose", "STUDY", "--next"): "why runs fell",
+    ("diagnose", "STUDY", "--json"): '"verdicts": ',
+    ("report", "STUDY"): "The report lies at .*report.html",
+    ("replay", "STUDY", "--orders", "2", "--queries", "20"): "2 whole runs",
+    ("replay", "STUDY", "--orders", "2", "--json"): '"runs": 2',
+    ("fork", "STUDY", "NEW"): "takes over 2 trials",
+}
+"""What each command says; the dashboard, which does not end by itself, has a test of its own."""
+
+
+class Silent:
+    def show(self, event: object) -> None: ...
+    def refresh(self, sweep: object) -> None: ...
+
+
+def write_study(folder: Path, name: str, **tables: Any) -> Path:
+    file = write_toy_study(folder, **tables)
+    file.write_text(file.read_text().replace('name = "toy"', f'name = "{name}"'))
+    return file
+
+
+@pytest.fixture(scope="module", params=["SQLite", "PostgreSQL"])
+def words(request: pytest.FixtureRequest) -> list[str]:
+    """The words that name the database."""
+    return ["--storage", request.getfixturevalue("postgres").url] if request.param == "PostgreSQL" else []
+
+
+@pytest.fixture(scope="module")
+def study(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a finished scripted study of two whole trials, one of which falls."""
+    tables = {"budget": {"trials": 2}, "space": {"start": START}, "stopping": {"drop_off": False}}
+    file = write_study(tmp_path_factory.mktemp("study"), f"toy-{next(NUMBERS)}", script={"noise": 0.05}, **tables)
+    plan = plan_study(locate_study(file, storage=words[1] if words else None))
+    with StopSignal() as stop:
+        run_study(plan, watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+    assert RunFolder.beside(file).database.exists() != bool(words)
+    return file
+
+
+@pytest.mark.parametrize("command", SAYS, ids=" ".join)
+def test_a_command_finds_the_study_where_it_is(
+    command: tuple[str, ...], study: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = study.with_name("new.toml")
+    new.write_text(study.read_text().replace('name = "toy', f'name = "new-{next(NUMBERS)}-of-toy'))
+    named = [{"STUDY": str(study), "NEW": str(new)}.get(word, word) for word in command]
+    assert main([*named, *words]) == 0
+    said = capsys.readouterr()
+    assert re.search(SAYS[command], said.out), said.out
+    assert said.err == ""
+    assert RunFolder.beside(study).database.exists() != bool(words)
+
+
+def test_every_command_is_tried_on_both_databases(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    listed = re.findall(r"^    (\w+)\s", capsys.readouterr().out, re.MULTILINE)
+    assert set(listed) == {command[0] for command in SAYS} | {"dashboard"}
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a command in a process group of its own."""
+    started = []
+
+    def start(*command: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(Path(sweep.__file__).resolve().parents[1])}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweep", *command],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        end_group(process.pid)
+        process.communicate()
+
+
+def test_the_dashboard_serves_the_study_where_it_is(
+    study: Path, words: list[str], start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = start("dashboard", str(study), "--port", "0", *words)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+    assert found is not None, line
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=DEADLINE_S)
+    connection.request("GET", "/api/studies")
+    (listed,) = json.loads(connection.getresponse().read())["study_summaries"]
+    connection.close()
+    assert listed["study_name"].startswith("toy-")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE_S) == 0
+
+
+def test_the_ways_on_name_the_database_that_the_command_was_told(
+    study: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", str(study), *words]) == 0
+    way = re.search(r"^Look closer: +\S+ dashboard (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert way is not None
+    assert [word.strip("'") for word in way[1].split()] == [str(study), *words]
+
+
+def test_a_run_opens_its_study_once_at_its_end_and_diagnoses_it_once(
+    words: list[str], tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").symlink_to(tiny_model)
+    file = write_study(
+        tmp_path,
+        f"run-{next(NUMBERS)}",
+        evaluation={"max_documents": 60, "max_queries": 40, "grid": [0.5, 1.0]},
+        budget={"trials": 1, "examples": 80},
+        space={"batch_size": 4},
+    )
+    with cProfile.Profile() as profile:
+        assert main(["run", str(file), "--plain", *words]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 trials, finished" in said
+    assert "Test NDCG@10, judged once" in said
+    assert RunFolder.beside(file).report.is_file()
+    calls = {(Path(path).name, name): count[1] for (path, _, name), count in pstats.Stats(profile).stats.items()}
+    assert calls["study.py", "read_study"] == 1
+    assert sum(count for (_, name), count in calls.items() if name == "open_read_only") == 1
+    assert sum(count for (_, name), count in calls.items() if name == "diagnose") == 1
+    with open_study(file, storage=words[1] if words else None) as study:
+        (found,) = study.reader.storage.get_all_studies()
+    note = "".join(str(text) for name, text in found.system_attrs.items() if "note_str" in name)
+    assert "**Use " in note
+    assert "this may change" not in note
+
+
+def test_a_password_in_the_environment_is_used_and_shown_by_no_command(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(STORAGE_VARIABLE, postgres.url.replace("postgres@", f"postgres:{SECRET}@"))
+    file = write_study(tmp_path, f"secret-{next(NUMBERS)}", script={}, budget={"trials": 1})
+    assert main(["status", str(file)]) == 2
+    with StopSignal() as stop:
+        plan = plan_study(locate_study(file))
+        run_study(plan, watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+    assert main(["run", str(file)]) == 0
+    assert main(["status", str(file), "--json"]) == 0
+    said = capsys.readouterr()
+    assert "there is no study here yet" in said.err
+    assert SECRET not in said.out + said.err + RunFolder.beside(file).report.read_text(encoding="utf-8")
