@@ -11,6 +11,7 @@ from sweep.data import (
     FORMATS,
     Collection,
     Columns,
+    Format,
     JudgedSet,
     Split,
     count_distinct,
@@ -22,10 +23,13 @@ from sweep.data import (
 from sweep.errors import StudyFileError, SweepError
 from sweep.progress import PlannedEvaluation, count_steps, plan_evaluations
 from sweep.run_folder import RunFolder
+from sweep.settings.dimensions import DIMENSIONS
+from sweep.settings.entries import check_entry
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.location import StudyLocation
 from sweep.training.locate import locate_base_model
+from sweep.training.losses import LOSSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +116,12 @@ def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPl
             raise SweepError(f"--trials must be at least 1, got {trials}")
         spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
     SearchSpace(spec.space).check(path)
-    for name in spec.space.data_format:
-        if name not in FORMATS:
-            raise StudyFileError(
-                path, f"unknown data format {name!r}; known: {', '.join(sorted(FORMATS))}", key="space.data_format"
-            )
+    formats = _check_formats(path, spec)
+    _check_loss(path, spec, formats)
     folder = location.run_folder.path.parent
     base_model, revision = locate_base_model(spec.model.base, folder)
     collection = load_collection(spec.data, folder=folder)
-    columns = {name: make_columns(collection, name, document=spec.data.document) for name in spec.space.data_format}
+    columns = {name: make_columns(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(
         location=location,
         spec=spec,
@@ -132,6 +133,32 @@ def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPl
     plan.judged("dev")
     _check_batches(plan)
     return plan
+
+
+def _check_formats(file: Path, spec: StudySpec) -> dict[str, Format]:
+    """The data formats of the space with their options; refuses names and options that there are not."""
+    keys = dict.fromkeys(spec.formats, "formats") | dict.fromkeys(spec.space.data_format, "space.data_format")
+    formats = {
+        name: check_entry(
+            FORMATS, name, spec.formats.get(name, {}), kind="data format", file=file, key=key, table=f"formats.{name}"
+        )
+        for name, key in keys.items()
+    }
+    return {name: formats[name] for name in spec.space.data_format}
+
+
+def _check_loss(file: Path, spec: StudySpec, formats: Mapping[str, Format]) -> None:
+    """Refuses a loss that there is not, options that are not its own, and formats that it cannot be taken over."""
+    name, options = spec.loss.name, spec.loss.options
+    for dimension in DIMENSIONS:
+        if dimension.name in options:
+            raise StudyFileError(
+                file, f"is searched: set space.{dimension.name} instead", key=f"loss.options.{dimension.name}"
+            )
+    loss = check_entry(LOSSES, name, options, kind="loss", file=file, key="loss.name", table="loss.options")
+    for name, data_format in formats.items():
+        if mismatch := loss.find_mismatch(data_format.roles):
+            raise StudyFileError(file, f"{loss.name} {mismatch} as in data format {name}", key="loss.name")
 
 
 def _check_batches(plan: StudyPlan) -> None:

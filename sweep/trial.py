@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sweep.data import Columns, load_collection, make_columns, plan_held_out, plan_judged, plan_order
+from sweep.data import choose_format, load_collection, make_columns, plan_held_out, plan_judged, plan_order
 from sweep.data.collection import Collection, Split
 from sweep.data.negatives import measure_false_negatives
 from sweep.messages import (
@@ -42,6 +42,7 @@ from sweep.training.devices import (
 )
 from sweep.training.fit import Course, FitPlan, Next, fit
 from sweep.training.judge import Judge
+from sweep.training.losses import choose_loss
 from sweep.training.models import load_base_model, load_model, save_model
 
 _log = logging.getLogger(__name__)
@@ -122,7 +123,10 @@ class _TrialRun:
         with naming_exhaustion(task.device, task.micro_batch or params.batch_size):
             self.model = load_model(folder.base_model, device=task.device)
             chosen = task.micro_batch or choose_micro_batch(
-                self.model, params.batch_size, memory_share=task.memory_share
+                self.model,
+                params.batch_size,
+                columns=len(choose_format(task.spec, params.data_format).roles),
+                memory_share=task.memory_share,
             )
         self.micro_batch = min(chosen, params.batch_size)
         collection = load_collection(task.spec.data, folder=task.folder)
@@ -146,20 +150,16 @@ class _TrialRun:
         return found
 
     def _plan(self, collection: Collection) -> FitPlan:
-        task = self.task
-        columns: Columns = make_columns(collection, task.params.data_format, document=task.spec.data.document)
-        order = plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=task.spec.seed)
-        self.false_negatives = measure_false_negatives(columns, order)
-        folder = RunFolder(task.run_folder)
-        return FitPlan(
-            params=task.params,
-            columns=columns,
-            order=order,
+        folder = RunFolder(self.task.run_folder)
+        plan = _plan_fit(
+            self.task,
+            collection,
             micro_batch=self.micro_batch,
-            seed=task.spec.seed,
-            work_folder=folder.trial(task.trial) / "work",
-            checkpoint=lambda step: folder.checkpoint(task.trial, step),
+            work_folder=folder.trial(self.task.trial) / "work",
+            checkpoint=lambda step: folder.checkpoint(self.task.trial, step),
         )
+        self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles)
+        return plan
 
     def _on_step(self, step: int, take_course: Callable[[], Course]) -> Next:
         decision = Next.GO_ON
@@ -213,6 +213,29 @@ class _TrialRun:
             remove(folder)
 
 
+def _plan_fit(
+    task: Assignment,
+    collection: Collection,
+    *,
+    micro_batch: int,
+    work_folder: Path,
+    checkpoint: Callable[[int], Path],
+) -> FitPlan:
+    data_format = choose_format(task.spec, task.params.data_format)
+    columns = make_columns(collection, data_format, document=task.spec.data.document)
+    return FitPlan(
+        params=task.params,
+        columns=columns,
+        roles=data_format.roles,
+        loss=choose_loss(task.spec.loss, task.params),
+        order=plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=task.spec.seed),
+        micro_batch=micro_batch,
+        seed=task.spec.seed,
+        work_folder=work_folder,
+        checkpoint=checkpoint,
+    )
+
+
 def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # noqa: ARG001 - every job has a channel
     """Pairs trained and texts encoded per second on this device, measured on a few batches of the study's own texts.
 
@@ -231,7 +254,6 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
     judge = _judge(task, collection, "dev", model=model)
     texts = len(judge.judged.document_ids) + len(judge.judged.query_ids)
     speed = texts / judge.judge(model).seconds
-    columns = make_columns(collection, task.params.data_format, document=task.spec.data.document)
     folder = RunFolder(task.run_folder).path
     started: list[float] = []
 
@@ -239,12 +261,11 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
         started.append(time.perf_counter())
         return Next.GO_ON
 
-    plan = FitPlan(
-        params=task.params,
-        columns=columns,
-        order=plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=task.spec.seed),
-        micro_batch=choose_micro_batch(model, task.params.batch_size),
-        seed=task.spec.seed,
+    columns = len(choose_format(task.spec, task.params.data_format).roles)
+    plan = _plan_fit(
+        task,
+        collection,
+        micro_batch=choose_micro_batch(model, task.params.batch_size, columns=columns),
         work_folder=folder / "work",
         checkpoint=lambda step: folder / f"step-{step}",
     )
@@ -265,16 +286,19 @@ def _judge(
         max_queries=evaluation.max_queries,
         seed=task.spec.data.split.seed,
     )
-    formats = {"own": params.data_format, "retrieval": RETRIEVAL_FORMAT} if params else {}
+    loss = choose_loss(task.spec.loss, params) if params else None
+    names = {"own": params.data_format, "retrieval": RETRIEVAL_FORMAT} if params else {}
+    formats = {place: choose_format(task.spec, name) for place, name in names.items()}
     held_out = {
-        name: plan_held_out(collection, known, judgements=judged.qrels, document=document)
-        for name, known in formats.items()
+        place: plan_held_out(collection, known, judgements=judged.qrels, document=document)
+        for place, known in formats.items()
+        if loss is not None and loss.find_mismatch(known.roles) is None
     }
     return Judge(
         model,  # type: ignore[arg-type]
         collection,
         judged=judged,
         document=document,
-        held_out={name: pairs for name, pairs in held_out.items() if pairs is not None},
-        **({"scale": params.scale} if params else {}),
+        held_out={place: rows for place, rows in held_out.items() if rows is not None},
+        loss=loss,
     )

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from hard_negatives import HardNegatives
 
+from sweep.data import FORMATS
+from sweep.data.formats.format import Role
 from sweep.errors import StudyFileError, SweepError
 from sweep.plan import plan_study
 from sweep.progress import PlannedEvaluation
 from sweep.run_folder import RunFolder
 from sweep.storage.location import locate_study
 from sweep.testing import QUERIES, write_toy_study
+from sweep.training.losses import LOSSES
+from sweep.training.losses.loss import ONE, Loss
 
 
 def test_a_plan_says_what_a_run_would_do_and_writes_nothing(tmp_path: Path) -> None:
@@ -73,6 +80,64 @@ def test_a_batch_may_not_be_above_the_distinct_texts_of_a_format(tmp_path: Path,
         StudyFileError, match=r"space\.batch_size: 512 is above the \d+ distinct texts of data format q"
     ):
         plan_study(locate_study(file))
+
+
+@pytest.fixture
+def hard_negatives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, HardNegatives.name, HardNegatives)
+
+
+@pytest.mark.usefixtures("hard_negatives")
+def test_a_format_is_found_by_its_name_and_has_the_options_of_its_table(tmp_path: Path) -> None:
+    file = write_toy_study(
+        tmp_path, script={}, space={"data_format": "hard-negatives"}, formats={"hard-negatives": {"count": 2}}
+    )
+    columns = plan_study(locate_study(file)).columns["hard-negatives"]
+    assert list(columns) == ["anchor", "positive", "negative_1", "negative_2"]
+
+
+MISTAKES = {
+    "option out of range": (
+        {"formats": {"hard-negatives": {"count": 0}}},
+        r"formats\.hard-negatives\.count: input should be greater than or equal to 1, got 0",
+    ),
+    "unknown option": (
+        {"formats": {"hard-negatives": {"cuont": 2}}},
+        r"formats\.hard-negatives\.cuont: unknown key; did you mean count\?",
+    ),
+    "options of an unknown format": (
+        {"formats": {"triples": {}}},
+        r"formats: unknown data format 'triples'; known: hard-negatives, query-document, title-content",
+    ),
+    "unknown loss": ({"loss": {"name": "mse"}}, r"loss\.name: unknown loss 'mse'; known: .*multiple-negatives-ranking"),
+    "unknown option of the loss": (
+        {"loss": {"options": {"scael": 3.0}}},
+        r"loss\.options\.scael: unknown key; did you mean scale\?",
+    ),
+    "option that is searched": (
+        {"loss": {"options": {"scale": 3.0}}},
+        r"loss\.options\.scale: is searched: set space\.scale instead",
+    ),
+    "format that the loss does not take": (
+        {"loss": {"name": "pairs-alone"}, "space": {"data_format": "hard-negatives"}},
+        r"loss\.name: pairs-alone takes 0 columns of the role negative, not 1 as in data format hard-negatives",
+    ),
+}
+
+
+@pytest.mark.usefixtures("hard_negatives")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_format_or_loss_that_does_not_stand_is_refused_with_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    class PairsAlone(Loss):
+        name = "pairs-alone"
+        takes: ClassVar[Mapping[Role, range]] = {"anchor": ONE, "positive": ONE}
+
+    monkeypatch.setitem(LOSSES, PairsAlone.name, PairsAlone)
+    tables, problem = MISTAKES[mistake]
+    with pytest.raises(StudyFileError, match=problem):
+        plan_study(locate_study(write_toy_study(tmp_path, script={}, **tables)))
 
 
 def test_a_relative_study_file_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import torch
+from hard_negatives import HardNegatives
 from safetensors.torch import load_file
 
-from sweep.data import load_collection, plan_judged
+from sweep.data import FORMATS, load_collection, plan_judged
 from sweep.messages import Assignment, JudgeTask, Report, StudyTask, Verdict
 from sweep.progress import plan_evaluations
 from sweep.run_folder import RunFolder
@@ -197,6 +198,18 @@ class TestReports:
         channel = ScriptedChannel()
         run_trial(assignment(data_format=data_format, steps=4), channel)
         assert [report.step for report in channel.reports] == [1, 2, 3, 4]  # several grid points fall on one step
+
+    def test_a_format_with_a_third_column_is_trained_on_and_validated_with_it(self, assignment, monkeypatch):
+        monkeypatch.setitem(FORMATS, HardNegatives.name, HardNegatives)
+        found = []
+        for data_format in ("query-document", HardNegatives.name):
+            channel = ScriptedChannel()
+            run_trial(assignment(data_format=data_format, steps=4, trial=len(found)), channel)
+            found.append(channel.reports[0])
+        pairs, triples = (report.evaluation.validation_losses for report in found)
+        assert pairs["own"] == pairs["retrieval"]
+        assert triples["own"] > triples["retrieval"] + 0.1  # twice as many documents to choose from
+        assert found[1].loss > found[0].loss + 0.1
 
 
 class TestPeak:

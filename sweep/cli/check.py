@@ -83,7 +83,7 @@ def _describe_data(plan: StudyPlan) -> Iterator[str]:
             f" ({judged.judged_documents} judged, {others} sampled)"
         )
     for name, columns in plan.columns.items():
-        pairs = len(columns["anchor"])
+        pairs = len(next(iter(columns.values())))
         yield f"          {name}: {pairs:,} pairs, each seen {plan.spec.budget.examples / pairs:.2f} times a trial"
     shared = count_shared_documents(collection)
     if shared:

@@ -27,6 +27,8 @@ SETTLED = (
     "data",
     "evaluation",
     "budget.examples",
+    "formats",
+    "loss",
     *CHOICES,
     "space.learning_rate_rule",
 )

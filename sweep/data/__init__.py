@@ -16,12 +16,13 @@ from sweep.data.collection import (
     open_for_pairs,
     plan_judged,
 )
-from sweep.data.formats import FORMATS, Columns, Format, make_columns
+from sweep.data.formats import FORMATS, choose_format, make_columns
+from sweep.data.formats.format import Columns, Format
 from sweep.data.order import IntArray, count_distinct, plan_order
 from sweep.data.readers.beir import read_beir, write_beir
 from sweep.data.sources import READERS, load_collection
 from sweep.data.split import split_by_document
-from sweep.data.validation import HeldOutPairs, plan_held_out
+from sweep.data.validation import HeldOutRows, plan_held_out
 
 __all__ = [
     "FORMATS",
@@ -32,13 +33,14 @@ __all__ = [
     "Document",
     "DocumentView",
     "Format",
-    "HeldOutPairs",
+    "HeldOutRows",
     "IntArray",
     "JudgedSet",
     "Qrels",
     "RawCollection",
     "Split",
     "cache_folder",
+    "choose_format",
     "count_distinct",
     "count_shared_documents",
     "load_collection",

@@ -1,7 +1,7 @@
 """False negatives within a batch: how many anchors are pushed away from a text that is nearly their own positive.
 
-The loss takes every other positive of a batch for a wrong answer. No text stands twice in a planned batch, but texts
-that say the same in nearly the same words do.
+The loss takes every other document of a batch, positive or negative, for a wrong answer. No text stands twice in a
+planned batch, but texts that say the same in nearly the same words do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.data.formats import Columns
+from sweep.data.formats.format import Columns, Roles, columns_of
 from sweep.data.order import IntArray
 
 NEAR = 0.8
@@ -29,15 +29,16 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|\w+")
 """A word; a kana or an ideograph is one, for nothing stands between the words of such scripts."""
 
 
-def measure_false_negatives(columns: Columns, order: IntArray) -> float:
-    """The share of anchors whose batch holds another positive that is equal or near-equal to their own.
+def measure_false_negatives(columns: Columns, order: IntArray, *, roles: Roles) -> float:
+    """The share of anchors whose batch holds another document that is equal or near-equal to their own positive.
 
     Texts are compared by their sets of words, without case and punctuation. 20,000 anchors of 30 to 40 words
     took 0.7 to 2.7 s (batches of 16 to 2048, 2 shared cores).
 
     Args:
-        columns: Training columns of N rows, with ``positive`` among them.
+        columns: Training columns of N rows.
         order: (S, B) row indices in [0, N), as `sweep.data.plan_order` plans them.
+        roles: Role of each column; one of them is positive.
 
     Returns:
         The share, in [0, 1]; 0 where nothing is planned.
@@ -46,9 +47,14 @@ def measure_false_negatives(columns: Columns, order: IntArray) -> float:
         return 0.0
     batches = order[: max(1, MOST_ANCHORS // order.shape[1])]
     rows, places = np.unique(batches, return_inverse=True)
-    words = [frozenset(_WORD.findall(columns["positive"][row].casefold())) for row in rows.tolist()]
+    documents = columns_of(roles, "positive", "negative")
+    words = [frozenset(_WORD.findall(columns[column][row].casefold())) for column in documents for row in rows.tolist()]
     signatures = _sign(words)
-    found = sum(_count_near(batch, words, signatures) for batch in places.reshape(batches.shape))
+    behind = len(rows) * np.arange(len(documents))[:, None]  # the texts of each column stand behind those before it
+    found = sum(
+        _count_near((batch + behind).ravel(), words, signatures, counted=len(batch))
+        for batch in places.reshape(batches.shape)
+    )
     return found / batches.size
 
 
@@ -69,8 +75,8 @@ def _sign(words: Sequence[frozenset[str]]) -> IntArray:
     return keys
 
 
-def _count_near(batch: IntArray, words: Sequence[frozenset[str]], signatures: IntArray) -> int:
-    """How many of a batch's (B,) texts have a near-equal other one in it."""
+def _count_near(batch: IntArray, words: Sequence[frozenset[str]], signatures: IntArray, *, counted: int) -> int:
+    """How many of the first texts of a batch have a near-equal other one in it."""
     near = np.zeros(len(batch), dtype=bool)
     for band in range(_BANDS):
         for group in _groups(signatures[batch, band]):
@@ -82,7 +88,7 @@ def _count_near(batch: IntArray, words: Sequence[frozenset[str]], signatures: In
                     if other != place and _is_near(own, words[batch[other]]):
                         near[place] = near[other] = True
                         break
-    return int(near.sum())
+    return int(near[:counted].sum())
 
 
 def _groups(keys: IntArray) -> Iterator[NDArray[np.intp]]:

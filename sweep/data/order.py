@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.data.formats import Columns
+from sweep.data.formats.format import Columns
 from sweep.errors import CollectionError
 
 IntArray = NDArray[np.int64]

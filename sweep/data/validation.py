@@ -1,39 +1,49 @@
-"""Held-out pairs: what the validation loss of a data format is measured on."""
+"""Held-out rows: what the validation loss of a data format is measured on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
 
 from sweep.data.collection import Collection, DocumentView, Qrels, open_for_pairs
-from sweep.data.formats import FORMATS, make_columns
+from sweep.data.formats import make_columns
+from sweep.data.formats.format import PROMPTS, Columns, Format, Roles, columns_of
 from sweep.data.order import count_distinct, plan_order
 from sweep.errors import CollectionError
 
 BATCH_SIZE = 64
-"""Pairs that a validation loss is taken over at once: the same for every trial, since the loss rises with it."""
+"""Rows that a validation loss is taken over at once: the same for every trial, since the loss rises with it."""
 
 BATCHES = 8
 
 
 @dataclass(frozen=True)
-class HeldOutPairs:
-    """Pairs of one data format that no trial trains on.
+class HeldOutRows:
+    """Rows of one data format whose pairs no trial trains on.
 
     Attributes:
-        anchors: (S, B) texts, in S batches of B, no text twice in a batch.
-        positives: (S, B) their positives.
+        texts: (S, B) texts of each column, in the order in which a loss takes the columns; no text twice in a batch.
+        roles: Role of each column.
     """
 
-    anchors: tuple[tuple[str, ...], ...]
-    positives: tuple[tuple[str, ...], ...]
+    texts: Mapping[str, tuple[tuple[str, ...], ...]]
+    roles: Roles
+
+    def texts_with(self, prompt: Literal["query", "document"]) -> Iterator[str]:
+        """The texts of the columns that have the prompt of queries, or of documents."""
+        for column, batches in self.texts.items():
+            if PROMPTS[self.roles[column]] == prompt:
+                yield from chain.from_iterable(batches)
 
 
 def plan_held_out(
-    collection: Collection, data_format: str, *, judgements: Qrels, document: DocumentView
-) -> HeldOutPairs | None:
+    collection: Collection, data_format: Format, *, judgements: Qrels, document: DocumentView
+) -> HeldOutRows | None:
     """What a data format makes of judgements that are held out, without the pairs that it also trains on.
 
-    The same pairs in the same batches for every trial: eight batches of 64, smaller ones where there are fewer distinct
+    The same rows in the same batches for every trial: eight batches of 64, smaller ones where there are fewer distinct
     texts. Where the judgements are those that models are judged on, an evaluation encodes hardly a text more.
 
     Args:
@@ -43,16 +53,16 @@ def plan_held_out(
         document: What of a document is embedded.
 
     Returns:
-        The pairs; None where there is not even a batch of two.
+        The rows; None where there is not even a batch of two.
     """
     try:
         columns = make_columns(open_for_pairs(collection, judgements), data_format, document=document)
     except CollectionError:  # they make no pair of this format
         return None
-    training = FORMATS[data_format](collection, document)
-    trained = set(zip(training["anchor"], training["positive"], strict=True))
-    pairs = [pair for pair in zip(columns["anchor"], columns["positive"], strict=True) if pair not in trained]
-    held_out = {"anchor": [anchor for anchor, _ in pairs], "positive": [positive for _, positive in pairs]}
+    pair = columns_of(data_format.roles, "anchor", "positive")
+    trained = set(_rows(data_format.make(collection, document), *pair))
+    kept = [row for row, found in enumerate(_rows(columns, *pair)) if found not in trained]
+    held_out = {column: [texts[row] for row in kept] for column, texts in columns.items()}
     batch_size = min(BATCH_SIZE, count_distinct(held_out))
     if batch_size < 2:
         return None
@@ -60,7 +70,9 @@ def plan_held_out(
         order = plan_order(held_out, batch_size=batch_size, steps=BATCHES, seed=0).tolist()
     except CollectionError:  # its texts cross so that no full batch can be cut
         return None
-    return HeldOutPairs(
-        anchors=tuple(tuple(held_out["anchor"][row] for row in batch) for batch in order),
-        positives=tuple(tuple(held_out["positive"][row] for row in batch) for batch in order),
-    )
+    texts = {column: tuple(tuple(texts[row] for row in batch) for batch in order) for column, texts in held_out.items()}
+    return HeldOutRows(texts, data_format.roles)
+
+
+def _rows(columns: Columns, *names: str) -> Iterator[tuple[str, ...]]:
+    return zip(*(columns[name] for name in names), strict=True)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import ClassVar, TypeVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError
+
+from sweep.errors import StudyFileError
+from sweep.settings.ranges import Table
+from sweep.settings.study_file import study_file_error
 
 
-class Entry(BaseModel):
+class Entry(Table):
     """The base of a kind of entry, such as a data format; an instance is an entry with its options chosen.
 
     Attributes:
         name: The entry's name in study files; a class without one is no entry.
     """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
 
@@ -33,3 +37,35 @@ def load_entries(package: str, kind: type[AnyEntry]) -> dict[str, type[AnyEntry]
     modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(path)]
     classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
     return {entry.name: entry for entry in classes if issubclass(entry, kind) and "name" in vars(entry)}
+
+
+def check_entry(
+    entries: Mapping[str, type[AnyEntry]],
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    kind: str,
+    file: Path,
+    key: str,
+    table: str,
+) -> AnyEntry:
+    """The entry that a study file names, with its options.
+
+    Args:
+        entries: Every entry that it could name.
+        name: What it names.
+        options: What it sets of the entry.
+        kind: Such as "data format", for messages.
+        file: The study file, for messages.
+        key: Where the name stands in it.
+        table: Where the options stand in it.
+
+    Raises:
+        StudyFileError: If there is no such entry, or an option is unknown or does not stand.
+    """
+    if name not in entries:
+        raise StudyFileError(file, f"unknown {kind} {name!r}; known: {', '.join(sorted(entries))}", key=key)
+    try:
+        return entries[name].model_validate(options)
+    except ValidationError as error:
+        raise study_file_error(file, error, table=entries[name], under=table) from error

@@ -218,6 +218,13 @@ class CheckpointsSpec(Table):
     )
 
 
+class LossSpec(Table):
+    """The loss that every trial is trained with."""
+
+    name: str = Field(default="multiple-negatives-ranking", description="Its name.")
+    options: dict[str, Any] = Field(default={}, description="Its options, but for those that [space] sets.")
+
+
 class StudySpec(Table):
     """A whole study file."""
 
@@ -228,6 +235,8 @@ class StudySpec(Table):
     evaluation: EvaluationSpec = Field(default=EvaluationSpec(), description="The judging.")
     budget: BudgetSpec = Field(description="The budget.")
     space: SpaceSpec = Field(default=SpaceSpec(), description="The search space.")
+    formats: dict[str, dict[str, Any]] = Field(default={}, description="Options of data formats, a table each.")
+    loss: LossSpec = Field(default=LossSpec(), description="The loss.")
     stopping: StoppingSpec = Field(default=StoppingSpec(), description="The stopping.")
     workers: WorkersSpec = Field(default=WorkersSpec(), description="The workers.")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="The checkpoints.")
@@ -276,11 +285,20 @@ def load_study(file: Path | str) -> StudySpec:
     try:
         return StudySpec.model_validate(tables)
     except ValidationError as error:
-        raise _study_file_error(path, error) from error
+        raise study_file_error(path, error) from error
 
 
-def _study_file_error(file: Path, error: ValidationError) -> StudyFileError:
-    """What pydantic found, as one line: an unknown key before all else, since it is often why another is missing."""
+def study_file_error(
+    file: Path, error: ValidationError, *, table: type[BaseModel] = StudySpec, under: str = ""
+) -> StudyFileError:
+    """What pydantic found, as one line: an unknown key before all else, since it is often why another is missing.
+
+    Args:
+        file: The study file.
+        error: What pydantic found in a table.
+        table: The table.
+        under: Key of the table in the file.
+    """
     problems = error.errors(include_url=False)
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
     is_unknown = first["type"] == "extra_forbidden"
@@ -288,9 +306,9 @@ def _study_file_error(file: Path, error: ValidationError) -> StudyFileError:
     location = [part for part in tables if part not in FORMS]
     if is_unknown or last not in (*FORMS, ""):  # an unknown key is the user's word, which may be that of a kind
         location.append(last)
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in (under, *location)).strip(".")
     if is_unknown:
-        return StudyFileError(file, f"unknown key{_nearest_key(location)}", key=key)
+        return StudyFileError(file, f"unknown key{_nearest_key(table, location)}", key=key)
     if first["type"] == "missing":
         return StudyFileError(file, "is missing", key=key)
     problem = first["msg"].removeprefix("Value error, ")
@@ -301,9 +319,9 @@ def _study_file_error(file: Path, error: ValidationError) -> StudyFileError:
     return StudyFileError(file, problem, key=key or None)
 
 
-def _nearest_key(location: list[Any]) -> str:
+def _nearest_key(table: type[BaseModel], location: list[Any]) -> str:
     """`; did you mean ...?`, or the keys that are known where the key was found."""
-    known = _known_keys(StudySpec, [part for part in location[:-1] if isinstance(part, str)])
+    known = _known_keys(table, [part for part in location[:-1] if isinstance(part, str)])
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
 

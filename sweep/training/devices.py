@@ -77,8 +77,8 @@ def autocast(device_type: str) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def choose_micro_batch(model: SentenceTransformer, batch_size: int, *, memory_share: float = 1.0) -> int:
-    """Pairs that go through the model at once, a power of two, at most ``batch_size``.
+def choose_micro_batch(model: SentenceTransformer, batch_size: int, *, columns: int, memory_share: float = 1.0) -> int:
+    """Rows that go through the model at once, a power of two, at most ``batch_size``.
 
     On CUDA it follows from the free memory and an estimate of the activations of one text of full length, 34 * s * h
     bytes a layer in 16 bits (Korthikanti et al., arXiv 2205.05198, eq. 2, without the attention matrices that fused
@@ -86,7 +86,8 @@ def choose_micro_batch(model: SentenceTransformer, batch_size: int, *, memory_sh
 
     Args:
         model: The model, on its device.
-        batch_size: Pairs of an optimizer step.
+        batch_size: Rows of an optimizer step.
+        columns: Texts of a row.
         memory_share: Share of the device's memory that may be planned with, where trials share it.
     """
     if model.device.type != "cuda":
@@ -100,5 +101,10 @@ def choose_micro_batch(model: SentenceTransformer, batch_size: int, *, memory_sh
     text_bytes = 34 * (model.max_seq_length or 512) * hidden * layers
     if not computes_bf16("cuda"):
         text_bytes *= 2
-    fitting = max(1, int((free_bytes - states) * MEMORY_SHARE) // (2 * text_bytes))  # 2 texts a pair
-    return min(batch_size, 1 << (fitting.bit_length() - 1))
+    return min(batch_size, fit_rows(free_bytes - states, columns * text_bytes))
+
+
+def fit_rows(free_bytes: int, row_bytes: int) -> int:
+    """Rows that fit into a device's free memory by the estimate of one row: a power of two, at least 1."""
+    fitting = max(1, int(free_bytes * MEMORY_SHARE) // row_bytes)
+    return 1 << (fitting.bit_length() - 1)

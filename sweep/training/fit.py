@@ -23,18 +23,16 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.base.sampler import DefaultBatchSampler
-from sentence_transformers.sentence_transformer.losses import (
-    CachedMultipleNegativesRankingLoss,
-    MultipleNegativesRankingLoss,
-)
 from transformers import PrinterCallback, TrainerCallback
 
 from sweep.data import Columns
+from sweep.data.formats.format import PROMPTS, Roles, columns_of
 from sweep.progress import count_warmup_steps
 from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import publish
 from sweep.training.devices import computes_bf16, naming_exhaustion
 from sweep.training.judge import role_prompts
+from sweep.training.losses.loss import Loss
 
 IntArray = NDArray[np.int64]
 
@@ -45,9 +43,6 @@ SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
     "cosine-with-floor": ("cosine_with_min_lr", {"min_lr_rate": 0.1}),
 }
 """The trainer's name and settings of each scheduler; the floor is a tenth of the peak rate."""
-
-COLUMN_ROLES = {"anchor": "query", "positive": "document"}
-"""Whose prompt a column's texts are trained with, where the model has one: the one that they are judged with."""
 
 _WEIGHTS = "model.safetensors"
 _COURSE = "course.json"
@@ -67,9 +62,11 @@ class FitPlan:
 
     Attributes:
         params: Learning rate, warm-up, batch, scale and scheduler.
-        columns: N rows of training texts by column.
+        columns: N rows of training texts by column, in the order in which the loss takes them.
+        roles: Role of each column.
+        loss: What is lowered.
         order: (steps, batch) rows of each optimizer step.
-        micro_batch: Pairs that go through the model at once.
+        micro_batch: Rows that go through the model at once.
         seed: Seed of dropout.
         work_folder: Where checkpoints are written before they are whole.
         checkpoint: Final path of the checkpoint after a step.
@@ -77,11 +74,18 @@ class FitPlan:
 
     params: Params
     columns: Columns
+    roles: Roles
+    loss: Loss
     order: IntArray
     micro_batch: int
     seed: int
     work_folder: Path
     checkpoint: Callable[[int], Path]
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a batch goes through the model in parts."""
+        return self.micro_batch < self.params.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +128,7 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
         model=model,
         args=_training_arguments(model, plan),
         train_dataset=Dataset.from_dict(dict(plan.columns)),
-        loss=_loss(model, plan),
+        loss=plan.loss.build(model, micro_batch=plan.micro_batch if plan.is_cut else None),
         plan=plan,
     )
     trainer.add_callback(_StepCallback(trainer, plan, on_step))
@@ -142,7 +146,7 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
     params = plan.params
     scheduler, scheduler_settings = SCHEDULES[params.scheduler]
     by_role = role_prompts(model)
-    prompts = {column: by_role[role] for column, role in COLUMN_ROLES.items() if role in by_role}
+    prompts = {column: by_role[PROMPTS[role]] for column, role in plan.roles.items() if PROMPTS[role] in by_role}
     return SentenceTransformerTrainingArguments(
         output_dir=str(plan.work_folder),
         max_steps=len(plan.order),
@@ -165,25 +169,19 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
     )
 
 
-def _loss(model: SentenceTransformer, plan: FitPlan) -> torch.nn.Module:
-    scale = plan.params.scale
-    if plan.micro_batch < plan.params.batch_size:
-        return CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=plan.micro_batch)
-    return MultipleNegativesRankingLoss(model, scale=scale)
-
-
 class _PlannedBatches(DefaultBatchSampler):
     """The planned order as the trainer's batch sampler.
 
-    Where a batch is cut into micro-batches, its rows are sorted by the length of their documents, so that a
-    micro-batch carries little padding; the loss of a batch does not depend on the order of its rows.
+    Where a batch is cut into micro-batches, its rows are sorted by the length of their longest document, so that
+    a micro-batch carries little padding; the loss of a batch does not depend on the order of its rows.
     """
 
     def __init__(self, dataset: Dataset, plan: FitPlan) -> None:
         super().__init__(dataset, batch_size=plan.params.batch_size, drop_last=True)
         self._order = plan.order
-        if plan.micro_batch < plan.params.batch_size:
-            lengths = np.array([len(text) for text in plan.columns["positive"]])
+        if plan.is_cut:
+            documents = [plan.columns[column] for column in columns_of(plan.roles, "positive", "negative")]
+            lengths = np.array([max(map(len, row)) for row in zip(*documents, strict=True)])
             by_length = np.argsort(-lengths[plan.order], axis=1, kind="stable")
             self._order = np.take_along_axis(plan.order, by_length, axis=1)
 

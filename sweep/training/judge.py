@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from sweep.data import Collection, HeldOutPairs, JudgedSet
+from sweep.data import Collection, HeldOutRows, JudgedSet
+from sweep.data.formats.format import PROMPTS
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import mrr_at_k, ndcg_at_k, recall_at_k
 from sweep.measures.ranking import rank_top_k
 from sweep.messages import Cosines, Evaluation
-from sweep.metrics import in_batch_loss
 from sweep.training.devices import autocast
+from sweep.training.losses.loss import Loss
 
 DEPTH = 10
 RECALL_DEPTH = 100
@@ -92,9 +93,9 @@ class Judge:
         collection: Where the texts are.
         judged: The queries, documents and grades; the documents descend by id, so that ties are broken as by trec_eval.
         document: What of a document is embedded.
-        held_out: Pairs, by any name, that a validation loss is taken over. Of their texts only those that are not
+        held_out: Rows, by any name, that a validation loss is taken over. Of their texts only those that are not
             judged anyway are encoded besides.
-        scale: What the cosines are multiplied by in the validation loss.
+        loss: The loss that is taken over them; without one there is none.
     """
 
     def __init__(
@@ -104,20 +105,18 @@ class Judge:
         *,
         judged: JudgedSet,
         document: Any = "text",
-        held_out: Mapping[str, HeldOutPairs] | None = None,
-        scale: float = 20.0,
+        held_out: Mapping[str, HeldOutRows] | None = None,
+        loss: Loss | None = None,
     ) -> None:
         self.judged = judged
         self._held_out = held_out or {}
-        self._scale = scale
+        self._loss = loss
         prompts = role_prompts(model)
         documents = [collection.documents[name].embedded(document) for name in judged.document_ids]
         queries = [collection.queries[name] for name in judged.query_ids]
-        pairs = self._held_out.values()
-        self._document_rows = _rows_of(
-            documents, (text for pair in pairs for batch in pair.positives for text in batch)
-        )
-        self._query_rows = _rows_of(queries, (text for pair in pairs for batch in pair.anchors for text in batch))
+        held = self._held_out.values()
+        self._document_rows = _rows_of(documents, (text for rows in held for text in rows.texts_with("document")))
+        self._query_rows = _rows_of(queries, (text for rows in held for text in rows.texts_with("query")))
         documents += [text for text, row in self._document_rows.items() if row >= len(documents)]
         queries += [text for text, row in self._query_rows.items() if row >= len(queries)]
         self._documents = TokenizedTexts(model, documents, prompt=prompts.get("document"))
@@ -138,14 +137,6 @@ class Judge:
             seconds = time.perf_counter() - start
             return Evaluation(per_query=per_query, positives=nothing, negatives=nothing, seconds=seconds)
         ranked, positives, negatives = self._rank(queries, documents)
-        losses = {
-            name: in_batch_loss(
-                all_queries[_look_up(pairs.anchors, self._query_rows)],
-                all_documents[_look_up(pairs.positives, self._document_rows)],
-                scale=self._scale,
-            )
-            for name, pairs in self._held_out.items()
-        }
         return Evaluation(
             per_query=ndcg_at_k(ranked, self._judged, k=DEPTH).astype(np.float32),
             positives=_summarize(positives),
@@ -155,9 +146,23 @@ class Judge:
             mrr_10=float(mrr_at_k(ranked, self._judged, DEPTH).mean()),
             alignment=alignment(positives),
             uniformity=uniformity(documents[:: -(-len(documents) // MAX_UNIFORM)]),
-            validation_losses=losses,
+            validation_losses=self._validation_losses(query=all_queries, document=all_documents),
             seconds=time.perf_counter() - start,
         )
+
+    def _validation_losses(self, **encoded: _Float32) -> dict[str, float]:
+        """The loss on each of the held-out sets, from all embeddings by the prompt that their texts have."""
+        if self._loss is None:
+            return {}
+        rows = {"query": self._query_rows, "document": self._document_rows}
+        losses = {}
+        for name, held in self._held_out.items():
+            prompts = [PROMPTS[held.roles[column]] for column in held.texts]
+            columns = zip(prompts, held.texts.values(), strict=True)
+            losses[name] = self._loss.validation_loss(
+                [encoded[prompt][_look_up(batches, rows[prompt])] for prompt, batches in columns]
+            )
+        return losses
 
     def _rank(self, queries: _Float32, documents: _Float32) -> tuple[NDArray[np.float64], _Float32, _Float32]:
         """(Q, 100) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries."""

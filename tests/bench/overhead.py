@@ -35,7 +35,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sweep.data import load_collection, make_columns, plan_judged, plan_order
+from sweep.data import choose_format, load_collection, make_columns, plan_judged, plan_order
 from sweep.launch import Died, LocalLauncher, Slot
 from sweep.messages import Assignment, Channel, Done, Failure, Job, Report, Started, Verdict
 from sweep.progress import count_steps, count_warmup_steps, plan_evaluations
@@ -123,7 +123,7 @@ def prepare(task: Assignment, channel: Channel) -> dict[str, str]:  # noqa: ARG0
     save_model(model, RunFolder(task.run_folder).base_model)
     spec, view = task.spec, task.spec.data.document
     collection = load_collection(spec.data, folder=task.folder)
-    columns = make_columns(collection, task.params.data_format, document=view)
+    columns = make_columns(collection, choose_format(spec, task.params.data_format), document=view)
     order = plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=spec.seed).ravel().tolist()
     judged = plan_judged(
         collection,

@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hard_negatives import HardNegatives
 from scripted import check_finished, open_study, rewrite, run
 
+from sweep.data import FORMATS
 from sweep.errors import StudyChangedError
 from sweep.testing import write_toy_collection, write_toy_study
 
@@ -59,6 +61,13 @@ REFUSED = {
     "rule": ("[space]", '[space]\nlearning_rate_rule = "sqrt"', "space.learning_rate_rule", "none", "sqrt"),
     "log": ("log = true", "log = false", "space.learning_rate.log", True, False),
 }
+
+
+def test_the_options_of_a_format_may_not_change(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, HardNegatives.name, HardNegatives)
+    rewrite(file, "[evaluation]", "[formats.hard-negatives]\ncount = 2\n[evaluation]")
+    with pytest.raises(StudyChangedError, match=r"formats\.hard-negatives was None when .* now: "):
+        run(file)
 
 
 @pytest.mark.parametrize("change", REFUSED)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sweep.data import Collection, Document, make_columns, open_for_pairs, plan_held_out
+from sweep.data import FORMATS, Collection, Document, make_columns, open_for_pairs, plan_held_out
 
 NUMBERS = range(200)
 LIBRARY = Collection(
@@ -27,33 +27,35 @@ def flat(batches):
 
 @pytest.mark.parametrize("data_format", ["title-content", "query-document"])
 def test_held_out_pairs_are_of_the_dev_split_and_none_that_is_trained_on(data_format):
-    pairs = plan_held_out(LIBRARY, data_format, judgements=DEV, document="text")
-    assert set(flat(pairs.positives)) <= {f"text {n}" for n in range(120, 190)}
-    trained = make_columns(LIBRARY, data_format, document="text")
-    held_out = set(zip(flat(pairs.anchors), flat(pairs.positives), strict=True))
+    pairs = plan_held_out(LIBRARY, FORMATS[data_format](), judgements=DEV, document="text")
+    assert set(flat(pairs.texts["positive"])) <= {f"text {n}" for n in range(120, 190)}
+    trained = make_columns(LIBRARY, FORMATS[data_format](), document="text")
+    held_out = set(zip(flat(pairs.texts["anchor"]), flat(pairs.texts["positive"]), strict=True))
     assert held_out.isdisjoint(zip(trained["anchor"], trained["positive"], strict=True))
-    assert len(pairs.anchors) == 8
-    for batch in pairs.anchors:
+    assert len(pairs.texts["anchor"]) == 8
+    for batch in pairs.texts["anchor"]:
         assert len(batch) == len(set(batch)) == 64
 
 
 def test_held_out_pairs_are_the_same_each_time():
-    first, second = (plan_held_out(LIBRARY, "title-content", judgements=DEV, document="text") for _ in range(2))
+    first, second = (
+        plan_held_out(LIBRARY, FORMATS["title-content"](), judgements=DEV, document="text") for _ in range(2)
+    )
     assert first == second
 
 
 def test_a_small_split_gives_smaller_batches_and_a_single_pair_none():
     few = {name: DEV[name] for name in list(DEV)[:5]}
-    pairs = plan_held_out(LIBRARY, "query-document", judgements=few, document="text")
-    assert {len(batch) for batch in pairs.anchors} == {5}
+    pairs = plan_held_out(LIBRARY, FORMATS["query-document"](), judgements=few, document="text")
+    assert {len(batch) for batch in pairs.texts["anchor"]} == {5}
     one = {"q120": DEV["q120"]}
-    assert plan_held_out(LIBRARY, "query-document", judgements=one, document="text") is None
+    assert plan_held_out(LIBRARY, FORMATS["query-document"](), judgements=one, document="text") is None
 
 
 def test_where_all_pairs_of_the_dev_split_are_trained_on_none_is_held_out():
     everything_open = replace(LIBRARY, held_out=frozenset())  # as where the authors of a collection made its splits
-    assert plan_held_out(everything_open, "title-content", judgements=DEV, document="text") is None
-    assert plan_held_out(everything_open, "query-document", judgements=DEV, document="text") is not None
+    assert plan_held_out(everything_open, FORMATS["title-content"](), judgements=DEV, document="text") is None
+    assert plan_held_out(everything_open, FORMATS["query-document"](), judgements=DEV, document="text") is not None
 
 
 def test_a_collection_opened_for_the_pairs_of_judgements_holds_their_documents_alone():

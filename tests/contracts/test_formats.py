@@ -1,0 +1,80 @@
+"""The contract of every data format: columns of the train split alone, with its roles, every time alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hard_negatives import HardNegatives
+from pydantic import ValidationError
+
+from sweep.data import FORMATS, SPLITS, Collection, Document, load_collection, make_columns
+from sweep.data.formats.format import ROLES, Format, columns_of
+from sweep.errors import CollectionError
+from sweep.settings.study_file import DataSpec
+
+EVERY = [*(kind() for kind in FORMATS.values()), HardNegatives(count=2)]
+EMPTY = Collection("empty", {"d": Document("", "text")}, {}, {split: {} for split in SPLITS}, frozenset())
+
+every_format = pytest.mark.parametrize("data_format", EVERY, ids=lambda one: one.name)
+
+
+@pytest.fixture(scope="module")
+def toy(toy_collection) -> Collection:
+    return load_collection(DataSpec(collection=f"beir:{toy_collection}"), folder=toy_collection)
+
+
+@every_format
+def test_it_makes_the_columns_that_it_has_roles_for_in_the_order_of_losses(toy, data_format: Format):
+    columns = make_columns(toy, data_format, document="text")
+    assert list(columns) == list(columns_of(data_format.roles, *ROLES))
+    assert list(columns_of(data_format.roles, "anchor", "positive")) == list(columns)[:2]
+    (length,) = {len(texts) for texts in columns.values()}
+    assert length > 50
+    assert all(type(text) is str and text.strip() for texts in columns.values() for text in texts)
+
+
+@every_format
+@pytest.mark.parametrize("view", ["text", "title-and-text"])
+def test_no_text_of_dev_or_test_is_in_them(toy, data_format: Format, view):
+    columns = make_columns(toy, data_format, document=view)
+    made = {text for texts in columns.values() for text in texts}
+    judged = {query: grades for split in ("dev", "test") for query, grades in toy.qrels[split].items()}
+    assert not made & {toy.queries[query] for query in judged}
+    documents = [toy.documents[document] for grades in judged.values() for document in grades]
+    assert not made & {text for one in documents for text in (one.title, one.text, one.embedded(view))}
+
+
+@every_format
+def test_neither_the_judgements_of_dev_and_test_nor_the_order_of_the_collection_change_them(toy, data_format: Format):
+    backwards = replace(
+        toy,
+        documents=dict(reversed(toy.documents.items())),
+        queries=dict(reversed(toy.queries.items())),
+        qrels={"train": dict(reversed(toy.qrels["train"].items())), "dev": {}, "test": {}},
+    )
+    first, second = (make_columns(one, data_format, document="text") for one in (toy, backwards))
+    assert first == second
+
+
+@every_format
+def test_a_collection_without_what_it_needs_is_refused_with_it(data_format: Format):
+    assert data_format.needs
+    problem = f"empty: the train split yields no pair for format '{data_format.name}', which needs "
+    with pytest.raises(CollectionError, match=problem + data_format.needs[0].text):
+        make_columns(EMPTY, data_format, document="text")
+
+
+@every_format
+def test_an_option_that_it_does_not_have_is_refused(data_format: Format):
+    with pytest.raises(ValidationError, match="no_such_option"):
+        type(data_format).model_validate({"no_such_option": 1})
+
+
+def test_columns_without_a_role_are_a_mistake_of_the_format(toy):
+    class Torn(HardNegatives):
+        def make(self, collection, document):
+            return {**super().make(collection, document), "score": ["1"]}
+
+    with pytest.raises(ValueError, match=r"format 'hard-negatives' must make the columns .*, got .*score"):
+        make_columns(toy, Torn(), document="text")
