@@ -138,6 +138,12 @@ def test_no_end_is_moved_past_a_run_that_cannot_be_told_from_the_best() -> None:
     assert advice.startswith("Leave space.learning_rate.high where it is, or move it no further than trial 1 (one of")
 
 
+def test_advice_within_a_format_spares_the_best_runs_of_that_format_as_well() -> None:
+    runs = [*TWO_BY_TWO[:2], outcome(2, "title-content", 5.6e-4, held=0.8, fall=0.09), TWO_BY_TWO[3]]
+    advice = by_cause(diagnose_runs(runs, space=QUICKSTART))[TOO_HIGH, "title-content"].next_steps
+    assert advice.startswith("Leave space.learning_rate.high where it is, or move it no further than trial 2")
+
+
 def test_a_run_that_never_beat_the_untrained_model_is_none_of_the_best() -> None:
     below = outcome(0, "title-content", 5e-5, held=0.8)
     below = replace(below, reached=tuple(replace(one, peak_progress=0) for one in below.reached))

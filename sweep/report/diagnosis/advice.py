@@ -57,8 +57,9 @@ def advise_end(
     beyond = sorted((run for run in best if sign * (read(run) - towards) > 0), key=lambda run: -sign * read(run))
     if not beyond:
         return f"{verb} {key} towards {target}: all of the best runs lie within."
-    kept = name_run(beyond[0], best, read=read)
-    if question.scope == OVERALL:
+    own = [run for run in beyond if question.scope in (OVERALL, run.params.data_format)]
+    kept = name_run((own or beyond)[0], best, read=read)
+    if own:
         return f"Leave {key} where it is, or move it no further than {kept}; at {target} {limit} nothing was lost."
     return (
         f"With {question.scope} pairs keep {setting} at {target} {limit}. The study file has one range for all formats,"
