@@ -56,6 +56,24 @@ def test_the_gain_of_now_is_that_over_the_last_quarter_of_the_spent_rate() -> No
     assert outlook.settled
 
 
+def test_the_gain_of_now_is_taken_over_three_measurements_at_least_however_far_apart_they_are() -> None:
+    progress = np.array([0.0, 0.1, 0.2, 0.3, 0.6, 0.9])
+    per_query = np.repeat([[0.6], [0.5], [0.4], [0.46], [0.5], [0.53]], 4, axis=1)
+    outlook = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    # a quarter before 0.9 lies behind 0.6, one measurement back; three back is 0.2, where it stood at 0.4
+    assert outlook.expected == pytest.approx(0.53 + 0.13 / 0.7 * 0.1)
+
+
+def test_noise_raises_the_gain_of_now_and_half_of_it_may_wander() -> None:
+    spent = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    outlook = Forecast().judge(spent, np.full(6, 0.5), 0.0001 * np.eye(6), spent, 0.0)
+    # a flat curve, whose difference over the last 0.3 has a standard error of sqrt(0.0002) = 0.014142; at the level of
+    # 95 % that is 0.023262, so the gain over the half that is left may be 0.023262 / 0.3 * 0.5 = 0.038769; and half of
+    # the noise, 0.011631, wanders with the square root of 0.5 / 0.3: 0.015016
+    assert outlook.expected == pytest.approx(0.5)
+    assert outlook.highest == pytest.approx(0.5 + 0.038769 + 0.015016, abs=1e-6)
+
+
 def test_the_fastest_gain_so_far_may_come_again() -> None:
     progress = np.array([0.0, 0.05, 0.2, 0.3, 0.4, 0.5])
     per_query = np.repeat([[0.5], [0.52], [0.53], [0.53], [0.52], [0.51]], 4, axis=1)
