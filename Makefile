@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report diagnose dashboard test test-gpu check chaos pictures bench bench-diagnosis bench-engine bench-peers bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
+.PHONY: help sweep status report diagnose dashboard test test-gpu check chaos mutants pictures bench bench-diagnosis bench-engine bench-peers bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ pictures: setup-dev ## Make the README's pictures out of the finished study STUD
 
 chaos: setup-dev ## Kill, stop, lock and starve running sweeps; see that nothing is lost (ARGS="--kills 1000")
 	@.venv/bin/python tests/chaos/run.py $(ARGS)
+
+mutants: setup-dev ## Put faults into a copy of the code, one at a time; see that a test fails on each (ARGS="--only forecast")
+	@.venv/bin/python tests/mutants/mutation.py $(ARGS)
 
 bench-engine: setup-dev ## Measure a large study with many slots, on SQLite and PostgreSQL
 	@.venv/bin/python tests/bench/engine.py $(ARGS)
