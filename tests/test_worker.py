@@ -101,6 +101,29 @@ def test_a_job_that_raises_sends_its_traceback_home_and_prints_it(
 
 
 @pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize(
+    ("text", "disk_failed"),
+    [
+        ("I/O error: No space left on device (os error 28)", True),  # as safetensors and tokenizers word it
+        ("Read-only file system (os error 30)", True),
+        ("Permission denied (os error 13)", False),
+        ("step 28 failed", False),
+    ],
+)
+def test_a_disk_that_fails_a_library_in_rust_is_known_by_its_words(line: Line, text: str, disk_failed: bool) -> None:
+    run_job(make_job("fail", text), line.channel, warm=True)
+    assert [line.end.recv()[1] for _ in range(2)][1].disk_failed is disk_failed
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.usefixtures("jobs")
+@pytest.mark.parametrize("body", ["fill_the_disk", "fill_the_disk_in_passing"])
+def test_a_full_disk_is_known_beneath_other_errors(line: Line, body: str) -> None:
+    run_job(make_job(body, "/dev/full"), line.channel, warm=True)
+    assert [line.end.recv()[1] for _ in range(2)][1].disk_failed
+
+
+@pytest.mark.usefixtures("jobs")
 def test_a_log_takes_the_words_of_one_process_after_the_other(tmp_path: Path) -> None:
     launcher = LocalLauncher(("sweep.testing",))
     log = tmp_path / "logs" / "trial.log"

@@ -166,3 +166,11 @@ def fill_the_disk_of_its_log(task: str, channel: Channel) -> None:
 def fill_the_disk(task: str, channel: Channel) -> None:  # noqa: ARG001
     with open(task, "w") as full:
         full.write("more than fits")
+
+
+def fill_the_disk_in_passing(task: str, channel: Channel) -> None:
+    """Fails for a reason of its own while it makes up for a full disk."""
+    try:
+        fill_the_disk(task, channel)
+    except OSError:
+        raise RuntimeError("and nothing else to write to")  # noqa: B904 - an error that names no cause

@@ -510,3 +510,14 @@ def test_a_process_that_is_slow_to_go_keeps_no_other_job_waiting(
     assert run(local, make_job("echo", 3)) == Done(3)
     marker.unlink()
     assert [message.payload for message in listen(local)] == [Done("done, but for my thread")]
+
+
+def test_a_process_that_does_not_go_after_its_last_word_is_killed_and_its_word_counts(
+    local: LocalLauncher, make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.launch.local.EXIT_S", 0.2)
+    marker = tmp_path / "still there"
+    marker.touch()
+    local.start(make_job("go_slowly", str(marker)))
+    assert wait_until(lambda: any(isinstance(one.payload, Done) for one in local.wait(0.2)), within_s=20)
+    assert marker.exists()

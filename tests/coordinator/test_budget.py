@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ledgers import begin_study
 from scripted import open_study, rewrite, run
+from trial_records import make_running, make_trial
 
-from sweep.coordinator.budget import SPENT, Spent, describe_end, find_end
+import sweep
+from sweep.coordinator.budget import SPENT, Meter, Spent, describe_end, find_end
+from sweep.coordinator.ledger import Ledger
+from sweep.launch import Slot
+from sweep.run_folder import RunFolder
 from sweep.settings.study_file import BudgetSpec
 from sweep.status import describe_study
-from sweep.storage.records import count_saved
+from sweep.storage.location import SqliteLocation, Waiting, hold_study
+from sweep.storage.records import StudyRecord, count_saved
 from sweep.testing import write_toy_study
 
 BUDGET = BudgetSpec(trials=4, examples=100, wall_clock_h=1.0, device_hours=2.0, target=0.8)
@@ -38,6 +46,58 @@ def test_a_budget_of_trials_alone_is_ended_by_nothing_else() -> None:
     assert find_end(BudgetSpec(trials=4, examples=1), Spent(trials=3, wall_clock_s=1e9, device_s=1e9, best=1.0)) is None
 
 
+NOTHING = StudyRecord(name="toy", attributes={}, trials=(), baseline=0.5)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """The writer of a study that has begun."""
+    with hold_study(SqliteLocation(RunFolder(tmp_path), "delete"), waiting=Waiting()) as held:
+        ledger = Ledger(held.storage, "toy")
+        begin_study(ledger)
+        yield ledger
+
+
+def hours(seconds: float) -> float:
+    return seconds / 3600.0
+
+
+def test_device_hours_are_those_of_devices_however_many_trials_share_one(ledger: Ledger) -> None:
+    meter = Meter(ledger, BudgetSpec(trials=4, examples=100, device_hours=hours(10.0)), now=100.0)
+    first, second = (Slot(f"cuda:0/{share}", "a card", "cuda", place="cuda:0") for share in (1, 2))
+    other = Slot("cuda:1", "a card", "cuda", place="cuda:1")
+    for now, slots in [(102.0, [first, second]), (104.0, [first, other]), (106.0, []), (109.9, [first])]:
+        meter.tick(now, [make_running(0, slot=slot) for slot in slots])
+        assert not meter.ends_early(NOTHING, [])
+    meter.tick(110.1, [make_running(0, slot=first), make_running(1)])  # one waits for a place
+    assert meter.ends_early(NOTHING, [])
+    assert meter.ended_by == "device_hours"
+    assert not meter.ends_early(NOTHING, [])  # it did before
+
+
+def test_time_in_which_the_machine_slept_is_not_spent_and_a_later_run_goes_on_counting(ledger: Ledger) -> None:
+    budget = BudgetSpec(trials=4, examples=100, wall_clock_h=hours(10.0))
+    meter = Meter(ledger, budget, now=0.0)
+    for now in (1.0, 4000.0, 4002.0):  # 1 s, then an hour of which 5 s count, and 2 s
+        meter.tick(now, [])
+    assert not meter.ends_early(NOTHING, [])
+    meter.save(4002.0)
+    later = Meter(ledger, budget, now=9000.0)
+    later.tick(9001.9, [])
+    assert not later.ends_early(NOTHING, [])
+    later.tick(9002.1, [])
+    assert later.ends_early(NOTHING, [])
+    assert later.describe_end() == "the 0.00277778 h of wall-clock time are spent"
+
+
+def test_a_target_counts_from_the_moment_a_running_trial_reaches_it(ledger: Ledger) -> None:
+    meter = Meter(ledger, BudgetSpec(trials=4, examples=100, target=0.75), now=0.0)
+    record = StudyRecord(name="toy", attributes={}, trials=(make_trial(0, 0.7),), baseline=0.5)
+    assert not meter.ends_early(record, [make_running(1, 0.625)])
+    assert meter.ends_early(record, [make_running(1, 0.625), make_running(2, 0.75)])
+    assert meter.ended_by == "target"
+
+
 def test_a_target_that_is_reached_ends_the_study_with_what_every_trial_has(tmp_path: Path) -> None:
     start = (
         '[[space.start]]\nlearning_rate = 6e-4\nwarmup_ratio = 0.0\nbatch_size = 8\ndata_format = "query-document"\n'
@@ -55,7 +115,7 @@ def test_a_target_that_is_reached_ends_the_study_with_what_every_trial_has(tmp_p
     assert trial.stop.text.startswith("study ended: the target of 0.6 is reached: 0.6")
     assert recorder.texts("budget") == [f"the target of 0.6 is reached: {trial.peak.ndcg:.4f}"]
     assert count_saved(record.trials) == (0, 0.0)  # it was not its own curve that stopped it
-    study = open_study(file)
+    study = sweep.open_study(file)
     assert study.state == "finished"
     assert describe_study(study)["budget"] == {"trials": 6, "finished": 1, "ended_by": "target"}
     before = open_study(file)[2]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from scripted import Recorder, open_study, run
+from trial_records import make_trial
 
-from sweep.coordinator.checkpoint_pruning import GIB, Keeper, check_disk, folder_bytes, plan_kept
+from sweep.coordinator.checkpoint_pruning import GIB, Keeper, check_disk, folder_bytes, plan_kept, rank_models
 from sweep.coordinator.events import tell_to
 from sweep.errors import DeviceError
 from sweep.run_folder import RunFolder
@@ -30,6 +31,21 @@ from sweep.testing import write_toy_study
 )
 def test_the_best_models_are_kept_as_far_as_there_is_room(keep: int, room: int | None, expected: set[int]) -> None:
     assert plan_kept([5, 3, 8], {5: 10, 3: 10, 8: 10}, keep=keep, room=room) == expected
+
+
+def test_models_rank_by_their_peaks_behind_the_studys_best_and_diverged_ones_not_at_all() -> None:
+    trials = [
+        make_trial(0, 0.6),
+        make_trial(1, 0.7, state="pruned", kind="drop-off"),
+        make_trial(2, 0.9, state="pruned", kind="diverged"),
+        make_trial(3, 0.65),
+        make_trial(4, 0.8, state="fail"),
+        make_trial(5, 0.7, state="pruned", kind="forecast"),
+        make_trial(6, state="pruned", kind="diverged"),
+    ]
+    assert [trial.number for trial in rank_models(trials, trials[3])] == [3, 1, 5, 0]
+    assert [trial.number for trial in rank_models(trials[:2], trials[3])] == [3, 1, 0]
+    assert [trial.number for trial in rank_models(trials[:2], None)] == [1, 0]
 
 
 def test_where_no_trial_has_a_model_none_is_kept() -> None:

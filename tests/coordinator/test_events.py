@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 from scripted import Recorder, run
+from trial_records import make_running, make_trial
 
-from sweep.coordinator.events import Event, EventLog, format_event
+from sweep.coordinator.events import Event, EventLog, estimate_seconds_left, format_event
+from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.storage.location import locate_study
+from sweep.storage.records import StudyRecord
 from sweep.testing import write_toy_study
 
 
@@ -37,6 +41,40 @@ def test_the_coordinators_log_holds_every_event_of_a_run_in_order(tmp_path: Path
     assert {"prepare", "start", "evaluate", "end", "delete", "budget", "judge"} <= {event["event"] for event in events}
     assert {event["attempt"] for event in events if event["event"] == "start"} == {1}
     assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_time_left_follows_the_pace_and_the_usual_length_of_trials_and_the_slots(tmp_path: Path) -> None:
+    plan = plan_study(locate_study(write_toy_study(tmp_path, script={}, budget={"trials": 6})))
+    record = StudyRecord(
+        name="toy",
+        attributes={},
+        trials=(
+            make_trial(0, *[0.6] * 10, step_s=1.0),
+            make_trial(1, *[0.6] * 4, step_s=2.0, kind="drop-off", state="pruned"),
+            make_trial(2, *[0.6] * 2, step_s=1.0, state="running", value=None),
+            make_trial(3, state="running", value=None),
+        ),
+        baseline=0.5,
+    )
+    running = [make_running(2, *[0.6] * 2)]
+    # 20 s for 1.6 trials' worth of steps: 12.5 s for a whole one. Those that ended went 0.7 of the way. 3 are to begin,
+    # which takes 2.1 trials' worth, and the one that runs has 0.5 to go
+    assert estimate_seconds_left(plan, record, running, 2) == pytest.approx(12.5 * 2.6 / 2)
+    assert estimate_seconds_left(plan, record, running, 1) == pytest.approx(12.5 * 2.6)
+    assert estimate_seconds_left(plan, record, running, 8) == pytest.approx(12.5 * 2.6 / 4)  # no more than trials
+    beyond = [*running, make_running(3, *[0.6] * 9)]  # it has gone further than is usual: nothing is left of it
+    assert estimate_seconds_left(plan, record, beyond, 1) == pytest.approx(12.5 * (2 * 0.7 + 0.5))
+
+
+def test_before_a_trial_has_ended_the_time_left_is_that_of_whole_ones_and_before_a_measurement_unknown(
+    tmp_path: Path,
+) -> None:
+    plan = plan_study(locate_study(write_toy_study(tmp_path, script={}, budget={"trials": 3})))
+    trial = make_trial(0, 0.6, 0.6, state="running", value=None)
+    record = StudyRecord(name="toy", attributes={}, trials=(trial,), baseline=0.5)
+    assert estimate_seconds_left(plan, record, [make_running(0, 0.6, 0.6)], 1) == pytest.approx(10.0 * 2.8)
+    unmeasured = StudyRecord(name="toy", attributes={}, trials=(), baseline=0.5)
+    assert estimate_seconds_left(plan, unmeasured, [make_running(0)], 1) is None
 
 
 def test_a_log_that_has_grown_is_put_aside_and_no_event_is_lost(tmp_path: Path) -> None:

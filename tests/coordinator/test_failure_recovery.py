@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from processes import end_group, living, start_script, wait_until
 from runs import RUN, Start, check_gone, read_until, workers
 from scripted import JOBS, check_finished, open_study, points, run, set_script
 
-from sweep.coordinator.failure_recovery import MAX_AWAKE_S, Clock, FailureStreak
+from sweep.coordinator.failure_recovery import Clock, FailureStreak, find_stalled
 from sweep.launch import LocalLauncher
 from sweep.storage.records import TrialRecord
 from sweep.testing import write_toy_study
@@ -64,9 +65,18 @@ def test_steps_are_a_sign_of_life_between_reports(tmp_path: Path) -> None:
 
 def test_time_in_which_the_coordinator_itself_was_stopped_is_no_silence_of_its_trials() -> None:
     clock = Clock(100.0)
-    assert clock.tick(101.0) == 1.0
-    assert clock.tick(4000.0) == 1.0 + MAX_AWAKE_S
-    assert clock.tick(4000.5) == 1.5 + MAX_AWAKE_S
+    assert clock.tick(104.5) == 4.5  # a look that took so long is time in which a trial could have spoken
+    assert clock.tick(4000.0) == 9.5  # of an hour, five seconds count
+    assert clock.tick(4000.5) == 10.0
+    assert clock.tick(3000.0) == 10.0  # a clock that was set back
+
+
+def test_a_trial_is_stalled_once_it_has_been_silent_so_long_and_is_killed_once() -> None:
+    trial = SimpleNamespace(heard=10.0, killed_for=None)
+    assert find_stalled(trial, now=39.9, stall_s=30.0) is None  # type: ignore[arg-type]
+    assert find_stalled(trial, now=40.0, stall_s=30.0) == "reported nothing for 30 s"  # type: ignore[arg-type]
+    trial.killed_for = "reported nothing for 30 s"
+    assert find_stalled(trial, now=90.0, stall_s=30.0) is None  # type: ignore[arg-type]
 
 
 # ---- causes

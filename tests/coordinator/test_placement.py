@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from scripted import Recorder, check_finished
 
-from sweep.coordinator.placement import check_room, find_need, fits
+from sweep.coordinator.placement import Placement, check_room, find_need, fits
 from sweep.coordinator.run import run_study
 from sweep.errors import DeviceError
 from sweep.launch import LocalLauncher, Slot
@@ -109,6 +109,27 @@ def test_a_device_is_given_to_the_next_trial_when_its_memory_has_returned(tmp_pa
     assert set(launcher.asked) == {"GPU-0"}
     assert len(launcher.asked) >= 5
     assert recorder.texts("warning") == []
+
+
+class FixedUse(EightDevices):
+    """Eight devices of which so much memory is in use as is set."""
+
+    used = 1.0
+
+    def used_gib(self, slot: Slot) -> float:  # noqa: ARG002
+        return self.used
+
+
+def test_a_quarter_of_a_gib_may_stay_in_use_on_a_device_that_is_free_again() -> None:
+    launcher, told = FixedUse(), []
+    slot = Slot("cuda:0", "a card", "cuda", place="cuda:0", uuid="GPU-0", memory_gib=80.0)
+    placement = Placement([slot], launcher=launcher, limits=None, micro_batch=None, warn=told.append)  # type: ignore[arg-type]
+    placement.take(slot, [])
+    placement.leave(slot)
+    for used, free in [(9.0, []), (1.26, []), (1.25, [slot]), (9.0, [slot])]:  # once free, it is no longer asked for
+        launcher.used = used
+        assert placement.find_free([]) == free
+    assert told == []
 
 
 @pytest.mark.parametrize(

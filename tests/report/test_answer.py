@@ -61,6 +61,14 @@ def test_an_interval_that_holds_zero_is_said_to_tell_nothing_apart(study: Study)
     assert "against the default" not in cautions
 
 
+def test_a_chosen_model_that_is_worse_beyond_doubt_is_told_apart_too(study: Study) -> None:
+    tests = {**study.tests, UNTRAINED: study.tests[1] + 0.1}
+    answer = find_answer(change(study, tests=tests))
+    untrained = answer.comparisons[0]
+    assert (untrained.gain, untrained.is_told_apart) == (pytest.approx(-0.1), True)
+    assert "against the untrained model" not in " ".join(answer.cautions)
+
+
 def test_where_no_trial_beats_the_untrained_model_that_is_the_answer(study: Study) -> None:
     record = dataclasses.replace(study.record, baseline=0.95)
     answer = find_answer(change(study, record=record))

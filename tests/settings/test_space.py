@@ -103,6 +103,7 @@ def test_a_start_point_may_lie_on_the_edge_of_its_range(value: float) -> None:
     ("start", "said"),
     [
         ({"learning_rate": 1e-3}, r"learning_rate: 0\.001 lies outside space\.learning_rate \(5e-06 to 0\.0006\)"),
+        ({"learning_rate": 1e-6}, r"learning_rate: 1e-06 lies outside space\.learning_rate \(5e-06 to 0\.0006\)"),
         ({"warmup_ratio": 0.5}, r"warmup_ratio: 0\.5 lies outside space\.warmup_ratio \(0 to 0\.3\)"),
         ({"batch_size": 128}, r"batch_size: 128 lies outside space\.batch_size \(16, 32, 64\)"),
         ({"batch_size": 48}, r"batch_size: 48 lies outside space\.batch_size \(16, 32, 64\)"),
@@ -145,6 +146,9 @@ def test_a_largest_rate_below_every_point_is_refused() -> None:
     [
         (FloatDistribution(0.0, 1.0), 1.0, True),
         (FloatDistribution(0.0, 1.0), 1.5, False),
+        (FloatDistribution(0.0, 1.0), 0.0, True),
+        (FloatDistribution(0.0, 1.0), -0.5, False),
+        (IntDistribution(2, 4), 1, False),
         (IntDistribution(2, 4), 4, True),
         (IntDistribution(2, 4), 3.5, False),
         (CategoricalDistribution(("a", "b")), "b", True),
