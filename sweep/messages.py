@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.measures.score import Score
 from sweep.progress import PlannedEvaluation
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import StudySpec
@@ -49,7 +50,7 @@ class Assignment(StudyTask):
         steps: Optimizer steps of the whole trial.
         evaluations: When the trial is evaluated.
         micro_batch: Pairs that go through the model at once; None lets the worker choose by its memory.
-        peak: Best NDCG@10 that is committed for this trial after at least one optimizer step.
+        peak: Best value that is committed for this trial after at least one optimizer step.
         attempt: Which process of the trial this is, from 1.
         threads: Threads that the trial may compute with on a CPU; None lets torch choose.
         memory_share: Share of the device's memory that the trial may plan with.
@@ -119,12 +120,13 @@ class Evaluation:
     """One measurement of a model.
 
     Attributes:
-        per_query: (Q,) NDCG@10 of each judged query, in the order of the judged set; NaN where embeddings were not
-            finite.
+        per_query: (Q,) value of each judged query by the study's metric, in the order of the judged set; NaN where
+            embeddings were not finite.
         positives: Cosines of queries with their relevant documents.
         negatives: Cosines of queries with all other documents.
         seconds: Wall-clock seconds that the evaluation took.
-        recall_10: Mean recall of the first 10 documents.
+        ndcg_10: Mean NDCG of the first 10 documents, whatever the metric is; so are the other three.
+        recall_10: Mean recall of the first 10.
         recall_100: Mean recall of the first 100.
         mrr_10: Mean reciprocal rank of the first relevant document among the first 10.
         alignment: Mean squared distance of queries to their relevant documents.
@@ -137,6 +139,7 @@ class Evaluation:
     positives: Cosines
     negatives: Cosines
     seconds: float
+    ndcg_10: float = math.nan
     recall_10: float = math.nan
     recall_100: float = math.nan
     mrr_10: float = math.nan
@@ -146,8 +149,8 @@ class Evaluation:
 
     @property
     def ndcg(self) -> float:
-        """Mean NDCG@10 over queries; NaN if any is NaN."""
-        return float(np.mean(self.per_query, dtype=np.float64))
+        """Mean of the study's metric over queries; NaN if any is NaN."""
+        return Score(self.per_query).mean
 
 
 @dataclass(frozen=True, kw_only=True)

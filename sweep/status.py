@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
+from sweep.measures.score import Score
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
 from sweep.study import Study
@@ -22,6 +21,7 @@ def describe_study(study: Study) -> dict[str, Any]:
     return {
         "version": STATUS_VERSION,
         "study": record.name,
+        "metric": record.measure.key,
         "state": study.state,
         "budget": {
             "trials": study.budget,
@@ -85,7 +85,7 @@ def _describe_best(study: Study) -> dict[str, Any] | None:
 
 def _test_value(study: Study, number: int) -> float | None:
     values = study.tests.get(number)
-    return None if values is None else _finite(float(np.mean(values, dtype=np.float64)))
+    return None if values is None else _finite(Score(values).mean)
 
 
 def _finite(value: float | None) -> float | None:

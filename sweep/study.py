@@ -6,7 +6,7 @@
 
     study = open_study("studies/quickstart.toml")
     study.trials().sort_values("peak")
-    study.evaluations().pivot(index="progress", columns="trial", values="ndcg")
+    study.evaluations().pivot(index="progress", columns="trial", values="value")
 
 Neither torch nor pandas is loaded before it is needed: what only looks where a study stands is to be quick.
 """
@@ -99,7 +99,7 @@ class Study:
         location: Where the study is.
         record: Its trials, as plain values.
         holder: The coordinator that runs it now, or None.
-        tests: (Q,) NDCG per query on the test split of each model that was judged there, by trial.
+        tests: (Q,) value of each query on the test split of each model that was judged there, by trial.
         reader: Its database.
     """
 
@@ -180,7 +180,7 @@ class Study:
 
     @cached_property
     def per_query(self) -> Mapping[int, tuple[Sequence[int], NDArray[np.float32]]]:
-        """Progress (T,) and NDCG@10 of each query (T, Q) of every measured trial; the untrained model's under -1."""
+        """Progress (T,) and values of each query (T, Q) of every measured trial; the untrained model's under -1."""
         known = {UNTRAINED: 1, **{trial.number: len(trial.rows) for trial in self.record.trials if trial.rows}}
         with self.reader.reading() as reader:
             found = {number: (*reader.evaluations.per_query(number), rows) for number, rows in known.items()}
@@ -194,7 +194,7 @@ class Study:
     def trials(self) -> pd.DataFrame:
         """One row a trial, by number: its settings, how it went and how it ended.
 
-        ``peak``, ``last`` and ``retention`` (last over the highest, the untrained model's included) are NDCG@10 on the
+        ``peak``, ``last`` and ``retention`` (last over the highest, the untrained model's included) are values on the
         dev split, by which trials were chosen. ``warmup_end`` is a share of the trial, ``progress`` counts thousandths
         of it. ``ended_by`` is ``budget`` where it went to its end, ``error``, or the rule that stopped it;
         ``stop_numbers`` is a dict with the numbers behind that. What does not exist is missing (NaN or NA).
@@ -215,9 +215,10 @@ class Study:
         """One row an evaluation of a trial on the dev split, by trial and progress (in thousandths).
 
         ``validation_loss`` is that of the trial's own data format, ``validation_loss_retrieval`` that of query-document
-        pairs. The two histograms are tuples of counts in the bins of `sweep.measures.geometry.COSINE_BINS`, or None.
-        ``seconds`` and ``evaluation_seconds`` count from the trial's beginning. The untrained model's figures
-        stand in `untrained`.
+        pairs. ``value`` is the study's metric; ``ndcg`` (at 10), the recalls and ``mrr_10`` are there whatever that is.
+        The two histograms are tuples of counts in the bins of `sweep.measures.geometry.COSINE_BINS`, or None.
+        ``seconds`` and ``evaluation_seconds`` count from the trial's beginning. The untrained model's figures stand in
+        `untrained`.
         """
         import pandas as pd
 
@@ -242,6 +243,7 @@ class Study:
         points, per_query = self.per_query[trial.number]
         return RecordedRun(
             name=f"{self.name}-{trial.number}",
+            metric=self.record.measure.key,
             group=self.name,
             progress=np.array([0, *points]),
             per_query=np.concatenate([untrained, per_query]),

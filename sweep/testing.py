@@ -136,7 +136,7 @@ def write_toy_study(
 
 
 def scripted_ndcg(params: Params, progress: int) -> float:
-    """Mean NDCG@10 of a scripted trial: pairs of query and document rise, title and content fall at a high rate."""
+    """Value of a scripted trial: pairs of query and document rise, title and content fall at a high rate."""
     share = progress / WHOLE
     heat = float(np.clip((np.log10(params.effective_learning_rate) + 5.3) / 2.1, 0.0, 1.0))
     if params.data_format == "query-document":
@@ -278,7 +278,7 @@ def _scripted_evaluation(task: Assignment, script: Mapping[str, Any], progress: 
 
 
 def _evaluation(mean: float, seed: int, *, noise: float = 0.02, share: float = 0.0) -> Evaluation:
-    """A measurement of a scripted model: losses fall with the share of its training, whatever its NDCG does."""
+    """A measurement of a scripted model: losses fall with the share of its training, whatever its value does."""
     spread = np.random.default_rng(seed).normal(0.0, noise, QUERIES)
     values = mean + spread - spread.mean()
     return Evaluation(
@@ -286,6 +286,7 @@ def _evaluation(mean: float, seed: int, *, noise: float = 0.02, share: float = 0
         positives=_cosines(0.3 + 0.5 * mean if np.isfinite(mean) else 0.5),
         negatives=_cosines(0.1 + 0.3 * share),
         seconds=0.001,
+        ndcg_10=float(np.mean(values)),
         recall_10=min(1.0, mean + 0.1),
         recall_100=min(1.0, mean + 0.2),
         mrr_10=max(0.0, mean - 0.05),

@@ -301,4 +301,5 @@ def _judge(
         document=document,
         held_out={place: rows for place, rows in held_out.items() if rows is not None},
         loss=loss,
+        measure=evaluation.measure,
     )

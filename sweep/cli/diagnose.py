@@ -27,6 +27,7 @@ def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
         described = {
             "version": DIAGNOSIS_VERSION,
             "study": study.name,
+            "metric": study.record.measure.key,
             "verdicts": [asdict(finding) for finding in findings],
         }
         print(json.dumps(described, allow_nan=False, indent=2))
@@ -44,7 +45,8 @@ def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
             if finding.verdict == "supported":
                 print(f"  {finding.next_steps}")
     print()
-    print("An effect is NDCG@10 that is lost; for overfitting, the rise of the validation loss (its logarithm).")
+    metric = study.record.measure.label
+    print(f"An effect is {metric} that is lost; for overfitting, the rise of the validation loss (its logarithm).")
     if with_next:
         _print_next(findings)
     elif any(finding.verdict == "cannot tell" for finding in findings):

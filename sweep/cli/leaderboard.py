@@ -30,7 +30,8 @@ def print_leaderboard(study: Study) -> None:
     seconds = sum(trial.rows[-1].seconds for trial in record.trials if trial.rows)
     judging = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
     print()
-    print("Peaks are dev (selected); at is the share of the trial's examples; * is the best model.")
+    peaks = f"Peaks are {record.measure.label} on dev (selected)"
+    print(f"{peaks}; at is the share of the trial's examples; * is the best model.")
     if seconds:
         print(
             f"Stopping saved {saved:,} training examples ({fraction:.0%})."
@@ -58,9 +59,9 @@ def _headline(study: Study) -> list[str]:
         gain = Score(chosen).minus(Score(untrained))
         low, high = gain.interval()
         lines.append(
-            f"Test NDCG@10, judged once: untrained {Score(untrained).mean:.4f}, best (trial {best.number})"
-            f" {Score(chosen).mean:.4f}; {gain.mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-            f" ({len(chosen)} queries)"
+            f"Test {record.measure.label}, judged once: untrained {Score(untrained).mean:.4f},"
+            f" best (trial {best.number}) {Score(chosen).mean:.4f}; {gain.mean:+.4f}, 95 % interval {low:+.4f} to"
+            f" {high:+.4f} ({len(chosen)} queries)"
         )
     elif study.state == "finished":
         lines.append("There is no figure on a test split: the dev figures were selected and are optimistic.")

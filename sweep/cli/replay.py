@@ -11,6 +11,7 @@ import numpy as np
 
 from sweep.cli.leaderboard import print_table
 from sweep.errors import SweepError
+from sweep.measures.measures import find_measure
 from sweep.report.replayed import write_replay
 from sweep.stopping.recorded import RecordedRun, load_bank
 from sweep.stopping.replay import SHARES, Replayed, replay_runs
@@ -39,7 +40,7 @@ def print_replay(
         rule: Margin, alpha and grace of our rules.
         queries: Judge on so many of the queries alone, held against all of them.
         orders: Orders of the runs that the figures are means over.
-        figure: Where the best NDCG@10 found against the budget is drawn, as HTML.
+        figure: Where the best value found against the budget is drawn, as HTML.
         as_json: Whether to print for a machine.
 
     Raises:
@@ -51,14 +52,17 @@ def print_replay(
         raise SweepError(f"--queries must be at least 2, got {queries}")
     runs, cut = load_runs(source)
     replayed = replay_runs(runs, rule, queries=queries, orders=orders)
+    measure = find_measure(runs[0].metric)
     if figure is not None:
-        write_replay(Path(figure), replayed, title=f"{_find_file(source).name}: best NDCG@10 found")
+        title = f"{_find_file(source).name}: best {measure.label} found"
+        write_replay(Path(figure), replayed, title=title, metric=measure.label)
     if as_json:
-        print(json.dumps({"version": 1, "runs": len(runs), "rules": [describe_replayed(found) for found in replayed]}))
+        described = [describe_replayed(found) for found in replayed]
+        print(json.dumps({"version": 1, "metric": measure.key, "runs": len(runs), "rules": described}))
         return
     print_table(HEADINGS, [_row(found) for found in replayed])
     left_out = f" {cut} runs were stopped while they were recorded, and are left out." if cut else ""
-    print(f"\n{len(runs)} whole runs; means over {orders} orders in which they come.{left_out}")
+    print(f"\n{len(runs)} whole runs on {measure.label}; means over {orders} orders in which they come.{left_out}")
     print(f"fallen: ends more than {rule.margin:g} below its peak.")
     print("wrong: was stopped, and would later have beaten its peak by more than that.")
     if figure is not None:
@@ -69,7 +73,7 @@ def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
     """The whole runs of a study or of a bank, and how many were left out because they were stopped.
 
     Raises:
-        SweepError: If the source cannot be read, or holds no whole run.
+        SweepError: If the source cannot be read, holds no whole run, or runs on several metrics.
     """
     if isinstance(source, Path):
         runs, cut = load_bank(source), 0
@@ -81,6 +85,9 @@ def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
         raise SweepError(
             f"{_find_file(source)}: holds no run that went to its end; record some with `drop_off = false`"
         )
+    metrics = sorted({run.metric for run in runs})
+    if len(metrics) > 1:
+        raise SweepError(f"{_find_file(source)}: its runs cannot be compared: they are on {' and '.join(metrics)}")
     return runs, cut
 
 

@@ -24,8 +24,9 @@ STATE_S = 25.0
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-=+*#@"
-COLUMNS = {"trial": 0, "done": 0, "NDCG@10": 0, "curve": 60, "verdict": 80, "what": 120, "device": 150}
-"""What is shown of a running trial, and the columns that a terminal has to have for it."""
+COLUMNS = {"trial": 0, "done": 0, "value": 0, "curve": 60, "verdict": 80, "what": 120, "device": 150}
+"""What is shown of a running trial, and the columns that a terminal has to have for it; the value's heading is its
+metric."""
 
 STYLES = {"end": "bold", "warning": "yellow", "retry": "yellow", "pause": "yellow"}
 
@@ -151,7 +152,7 @@ def list_state(sweep: SweepView, width: int, bars: str = BARS) -> list[str]:
     """The state of a sweep as lines for a terminal of a width: the fewer columns, the less of each trial is shown."""
     rows = [_cells(trial, sweep, bars) for trial in sweep.running]
     shown = [heading for heading, least in COLUMNS.items() if width >= least]
-    table = [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows] if rows else []
+    table = [dict(zip(COLUMNS, COLUMNS, strict=True)) | {"value": sweep.metric}, *rows] if rows else []
     widths = {heading: max(cell_len(row[heading]) for row in table) for heading in shown} if table else {}
     lines = ["  ".join(set_cell_size(row[heading], widths[heading]) for heading in shown).rstrip() for row in table]
     return [*_wrap(describe_sweep(sweep), width - 1), *lines]
@@ -166,7 +167,7 @@ def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
     return {
         "trial": str(trial.trial),
         "done": f"{trial.progress / WHOLE:.0%}",
-        "NDCG@10": f"{now:.4f}" if math.isfinite(now) else "not finite",
+        "value": f"{now:.4f}" if math.isfinite(now) else "not finite",
         "curve": sparkline(trial.curve, bars),
         "verdict": trial.verdict,
         "what": " ".join(one.short(trial.params) for one in SHOWN if _is_shown(one, sweep)),

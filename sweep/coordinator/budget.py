@@ -31,7 +31,7 @@ class Spent:
         trials: Trials that are done and count.
         wall_clock_s: Seconds that its runs have taken.
         device_s: Seconds that trials have held devices, summed over devices.
-        best: Highest NDCG@10 on the dev split that a trial has reached, or None before the first.
+        best: Highest value on the dev split that a trial has reached, or None before the first.
     """
 
     trials: int

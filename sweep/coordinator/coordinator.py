@@ -6,8 +6,6 @@ import gc
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from sweep.coordinator.budget import EndedBy, Meter
 from sweep.coordinator.checkpoint_pruning import Keeper
 from sweep.coordinator.events import SweepView, Watcher, describe_params, make_view, tell_to
@@ -21,6 +19,7 @@ from sweep.coordinator.running import RunningTrial, begin_trial, make_assignment
 from sweep.coordinator.trial_completion import Endings
 from sweep.errors import StorageError, StudyEndedError
 from sweep.launch import Died, Launcher, Message, Slot
+from sweep.measures.score import Score
 from sweep.messages import Done, Failure, Job, Report, Started, TrialResult
 from sweep.plan import StudyPlan
 from sweep.signals import InterruptedRunError, StopSignal
@@ -95,8 +94,8 @@ class Coordinator:
 
     @property
     def baseline(self) -> float:
-        """NDCG@10 of the untrained model."""
-        return float(np.mean(self._baseline, dtype=np.float64))
+        """Value of the untrained model."""
+        return Score(self._baseline).mean
 
     def run(self) -> EndedBy:
         """Runs until the budget is spent.

@@ -65,7 +65,7 @@ class RunningView:
         slot: Where it runs.
         params: Its settings.
         progress: How far it has been measured, in thousandths.
-        curve: (progress, NDCG@10) so far, the untrained point first.
+        curve: (progress, value) so far, the untrained point first.
         verdict: What was decided at its last evaluation, in words.
     """
 
@@ -83,9 +83,10 @@ class SweepView:
 
     Attributes:
         name: The study's name.
+        metric: What its values are, for a person.
         finished: Trials that are done and count.
         trials: Trials of the budget.
-        baseline: NDCG@10 of the untrained model.
+        baseline: Value of the untrained model.
         best: The best finished trial.
         running: The trials that run now.
         space: What the study searches.
@@ -96,6 +97,7 @@ class SweepView:
     """
 
     name: str
+    metric: str
     finished: int
     trials: int
     baseline: float | None
@@ -203,6 +205,7 @@ def make_view(
     saved, fraction = count_saved(record.trials)
     return SweepView(
         name=plan.spec.name,
+        metric=plan.spec.evaluation.measure.label,
         finished=record.counted,
         trials=plan.spec.budget.trials,
         baseline=baseline,

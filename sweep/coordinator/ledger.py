@@ -37,8 +37,6 @@ from sweep.storage.runs import RunTable
 from sweep.storage.study_storage import StudyStorage
 from sweep.storage.transaction import write_together
 
-METRIC_NAME = "NDCG@10"
-
 R = TypeVar("R")
 
 
@@ -141,19 +139,19 @@ class Ledger:
         """Values of every trial by their names in the Optuna study."""
         return {trial.number: dict(trial.params) for trial in self._study.get_trials(deepcopy=False)}
 
-    def begin_study(self, attributes: Mapping[str, Any], baseline: Evaluation) -> None:
+    def begin_study(self, attributes: Mapping[str, Any], baseline: Evaluation, *, metric: str) -> None:
         """Writes down what a study began with; a crash in between leaves a study without its last attribute."""
         if self.table.judgement(UNTRAINED, "dev") is None:
             self.table.add_judgement(UNTRAINED, "dev", baseline)
-        self.name_metric()
+        self.name_metric(metric)
         for name, value in attributes.items():
             self.set_attribute(name, value)
 
-    def name_metric(self) -> None:
-        """Names the study's value; the dashboard shows the name."""
+    def name_metric(self, metric: str) -> None:
+        """Names the study's value for a person; the dashboard shows the name."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            self._study.set_metric_names([METRIC_NAME])
+            self._study.set_metric_names([metric])
 
     def has_begun(self) -> bool:
         """Whether the study's beginning was written down whole."""
@@ -216,9 +214,9 @@ class Ledger:
         for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             rows = self.table.rows(frozen.number)
             committed = {0: baseline} | {row.progress: row.ndcg for row in rows}
-            for progress, ndcg in committed.items():
+            for progress, value in committed.items():
                 if progress not in frozen.intermediate_values:
-                    self._storage.set_trial_intermediate_value(frozen._trial_id, progress, ndcg)
+                    self._storage.set_trial_intermediate_value(frozen._trial_id, progress, value)
             last = committed[max(committed)]
             self._open[frozen.number] = _Open(frozen._trial_id, dict(frozen.user_attrs), last, rows)
         return self.record()

@@ -32,7 +32,8 @@ class Reports:
     """
 
     def __init__(self, plan: StudyPlan, ledger: Ledger, *, limits: DeviceLimits, keeper: Keeper, tell: Tell) -> None:
-        self._policy = make_policy(plan.spec.stopping)
+        self._measure = plan.spec.evaluation.measure
+        self._policy = make_policy(plan.spec.stopping, self._measure.label)
         self._ledger = ledger
         self._limits = limits
         self._keeper = keeper
@@ -96,9 +97,10 @@ class Reports:
         trial.stop, trial.verdict = decide(trial, self._policy, incumbent=incumbent)
 
     def _tell_of(self, trial: RunningTrial, report: Report) -> None:
-        ndcg = report.evaluation.ndcg
-        text = f"{report.progress / WHOLE:.1%}  NDCG@10 {ndcg:.4f}  {trial.verdict}"
-        numbers = {"progress": report.progress, "ndcg": ndcg, "step": report.step, "attempt": trial.attempt}
+        value = report.evaluation.ndcg
+        text = f"{report.progress / WHOLE:.1%}  {self._measure.label} {value:.4f}  {trial.verdict}"
+        numbers = {"progress": report.progress, "metric": self._measure.key, "value": value, "step": report.step}
+        numbers["attempt"] = trial.attempt
         self._tell("evaluate", text, trial.number, **numbers)
 
 

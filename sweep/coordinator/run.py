@@ -255,7 +255,8 @@ class _StudyRun:
             began = describe_beginning(
                 self.plan.spec, revision=prepared.revision, collection_hash=prepared.collection_hash
             )
-            ledger.begin_study({"parameters": prepared.parameters, **began}, prepared.baseline)
+            metric = self.plan.spec.evaluation.measure.label
+            ledger.begin_study({"parameters": prepared.parameters, **began}, prepared.baseline, metric=metric)
         return ledger
 
     def _prepare(self, slot: Slot) -> PreparedStudy:
@@ -263,11 +264,13 @@ class _StudyRun:
         plan = self.plan
         task = StudyTask(spec=plan.spec, folder=plan.folder, run_folder=plan.run_folder.path, device=slot.device)
         prepared: PreparedStudy = self._run_job("prepare_study", task, slot)
+        measure = plan.spec.evaluation.measure
         self._tell(
             "prepare",
-            f"base model of {prepared.parameters / 1e6:.1f} M parameters, untrained NDCG@10"
+            f"base model of {prepared.parameters / 1e6:.1f} M parameters, untrained {measure.label}"
             f" {prepared.baseline.ndcg:.4f} on dev ({prepared.baseline.seconds:.1f} s an evaluation)",
-            ndcg=prepared.baseline.ndcg,
+            metric=measure.key,
+            value=prepared.baseline.ndcg,
             parameters=prepared.parameters,
         )
         return prepared

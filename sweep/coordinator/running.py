@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.launch import Slot
+from sweep.measures.score import Score
 from sweep.messages import Assignment, Report
 from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
@@ -27,7 +28,7 @@ class RunningTrial:
         steps: Its optimizer steps.
         evaluations: When it is evaluated.
         progress: Progress of each committed measurement in thousandths, the untrained point first.
-        per_query: NDCG per query of each.
+        per_query: (Q,) value of each query at each.
         slot: Where it runs now, or None while it waits for a place.
         micro_batch: What its micro-batch is held to.
         seconds_before: Seconds that earlier processes spent on it up to its last committed measurement.
@@ -40,7 +41,7 @@ class RunningTrial:
         killed_for: Why its process was killed by the coordinator, where it was.
         verdict: What was decided at its last measurement, in words.
         stop: Why it is being stopped.
-        curve: (progress, NDCG@10) of each committed measurement.
+        curve: (progress, value) of each committed measurement.
         peak: Its best finite measurement after at least one optimizer step, the earliest of equals.
     """
 
@@ -92,16 +93,16 @@ class RunningTrial:
         self.micro_batch = report.micro_batch
 
     def add_point(self, progress: int, per_query: NDArray[np.float32]) -> None:
-        """Takes a committed measurement in: its progress in thousandths and (Q,) NDCG per query."""
+        """Takes a committed measurement in: its progress in thousandths and (Q,) value of each query."""
         self.progress.append(progress)
         self.per_query.append(per_query)
         self._note_point(progress, per_query)
 
     def _note_point(self, progress: int, per_query: NDArray[np.float32]) -> None:
-        ndcg = float(np.mean(per_query, dtype=np.float64))
-        self.curve.append((progress, ndcg))
-        if progress and math.isfinite(ndcg) and (self.peak is None or ndcg > self.peak.ndcg):
-            self.peak = Peak(progress, ndcg)
+        value = Score(per_query).mean
+        self.curve.append((progress, value))
+        if progress and math.isfinite(value) and (self.peak is None or value > self.peak.ndcg):
+            self.peak = Peak(progress, value)
 
     def interrupt(self, checkpoint_step: int) -> None:
         """Counts the death of its process; one that got further than the one before starts the count anew."""
@@ -120,7 +121,7 @@ def begin_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArr
         plan: The study.
         number: The trial's number.
         params: Its settings.
-        baseline: (Q,) NDCG per query of the untrained model, its first point.
+        baseline: (Q,) value of each query of the untrained model, its first point.
     """
     return RunningTrial(
         number=number,
@@ -146,8 +147,8 @@ def revive_trial(
         plan: The study.
         record: What is known of the trial.
         params: Its settings.
-        baseline: (Q,) NDCG per query of the untrained model.
-        measured: Its committed progress points (T,) and NDCG per query (T, Q).
+        baseline: (Q,) value of each query of the untrained model.
+        measured: Its committed progress points (T,) and values of each query (T, Q).
     """
     trial = begin_trial(plan, record.number, params=params, baseline=baseline)
     points, per_query = measured

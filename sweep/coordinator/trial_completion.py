@@ -46,6 +46,7 @@ class Endings:
 
     def __init__(self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, keeper: Keeper, tell: Tell) -> None:
         self._plan = plan
+        self._metric = plan.spec.evaluation.measure.label
         self._ledger = ledger
         self._proposer = proposer
         self._keeper = keeper
@@ -71,15 +72,17 @@ class Endings:
         """Ends a trial that went to its end or was stopped."""
         best = self.record.best
         conclusion = conclude(trial.stop, trial.peak, best.value if best else None)
-        ndcg = [value for _, value in trial.curve if math.isfinite(value)]
+        highest = max(value for _, value in trial.curve if math.isfinite(value))
         self._ledger.end_trial(
             trial.number,
             value=conclusion.value,
             pruned=conclusion.pruned,
-            remark=write_remark(trial, reason=trial.stop.text if trial.stop else "It went to the end of its budget."),
+            remark=write_remark(
+                trial, self._metric, reason=trial.stop.text if trial.stop else "It went to the end of its budget."
+            ),
             peak=trial.peak.ndcg if trial.peak else None,
             peak_progress=trial.peak.progress if trial.peak else None,
-            retention=trial.curve[-1][1] / max(ndcg) if max(ndcg) > 0 else None,
+            retention=trial.curve[-1][1] / highest if highest > 0 else None,
             **describe_stop(trial.stop),
         )
         self._failures.clear()
@@ -103,7 +106,7 @@ class Endings:
             trial.number,
             value=None,
             pruned=False,
-            remark=write_remark(trial, error=cause, log=lines),
+            remark=write_remark(trial, self._metric, error=cause, log=lines),
             error=cause,
             last_log_lines=lines,
         )
@@ -178,19 +181,22 @@ def conclude(stop: Stop | None, peak: Peak | None, best_peak: float | None) -> C
     return Conclusion(peak.ndcg, pruned=False)
 
 
-def write_remark(trial: RunningTrial, *, reason: str = "", error: str = "", log: Sequence[str] = ()) -> str:
+def write_remark(
+    trial: RunningTrial, metric: str, *, reason: str = "", error: str = "", log: Sequence[str] = ()
+) -> str:
     """A trial's end as Markdown: the reason as plain text, the peak, and the settings as they were used.
 
     Args:
         trial: The trial.
+        metric: What its values are, for a person.
         reason: Why it ended, in our words.
         error: Why it failed; that can hold anything, so it is shown as code.
         log: The last lines of its log, shown as code too.
     """
     peak = f"{trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "none"
     rows = {
-        "peak NDCG@10": peak,
-        "last NDCG@10": f"{trial.curve[-1][1]:.4f} at {trial.progress[-1] / WHOLE:.1%}",
+        f"peak {metric}": peak,
+        f"last {metric}": f"{trial.curve[-1][1]:.4f} at {trial.progress[-1] / WHOLE:.1%}",
         **{one.label: one.say(trial.params) for one in SHOWN},
         "end of warm-up": f"{trial.warmup_end:.1%}",
         "micro-batch": trial.micro_batch or "unknown",
@@ -212,5 +218,5 @@ def write_study_remark(record: StudyRecord, spec: StudySpec) -> str:
     untrained = "" if record.baseline is None else f"; the untrained model has {record.baseline:.4f}"
     ended = f"{record.counted} of {spec.budget.trials} trials have ended"
     state = f"{ended}{untrained}. The report and the diagnosis come at its end."
-    heading = "### Leaderboard (peaks on dev, selected)"
+    heading = f"### Leaderboard ({record.measure.label}: peaks on dev, selected)"
     return "\n\n".join([f"## {quote(record.name)}", state, heading, write_leaderboard(record, spec.space)])

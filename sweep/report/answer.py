@@ -18,7 +18,7 @@ class Comparison:
 
     Attributes:
         other: What the other one is.
-        ndcg: Its mean NDCG@10.
+        ndcg: Its mean.
         gain: By how much the chosen one is better, in the mean over queries.
         low: Lower end of the 95 % interval of the paired difference.
         high: Its upper end.
@@ -43,7 +43,8 @@ class Answer:
     Attributes:
         headline: The answer in a sentence.
         trial: The trial to use, or None where there is none.
-        test: Its mean NDCG@10 on the test split, or None where that has not been judged.
+        metric: What its figures are, for a person.
+        test: Its mean on the test split, or None where that has not been judged.
         queries: Queries of the test split.
         comparisons: Against the untrained model, and against the default where that is another trial.
         cautions: What keeps the figures from being taken at their face value.
@@ -53,6 +54,7 @@ class Answer:
 
     headline: str
     trial: TrialRecord | None
+    metric: str
     test: float | None
     queries: int
     comparisons: tuple[Comparison, ...]
@@ -70,6 +72,7 @@ def find_answer(study: Study) -> Answer:
     return Answer(
         headline=_headline(study, best),
         trial=best,
+        metric=study.record.measure.label,
         test=None if chosen is None else Score(chosen).mean,
         queries=0 if chosen is None else len(chosen),
         comparisons=comparisons,
@@ -84,7 +87,7 @@ def _headline(study: Study, best: TrialRecord | None) -> str:
     if best is None or best.peak is None:
         return _without_best(study)
     if all(row.ndcg == 0 for trial in record.trials for row in trial.rows):
-        return "There is nothing to choose by: NDCG@10 was 0 at every measurement of every trial."
+        return f"There is nothing to choose by: {record.measure.label} was 0 at every measurement of every trial."
     if record.baseline is not None and best.peak.ndcg <= record.baseline:
         return "Use the untrained model: no trial beats it."
     return f"Use trial {best.number}."

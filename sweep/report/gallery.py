@@ -22,14 +22,14 @@ from sweep.study import Study
 
 def draw_all(study: Study) -> list[Chart]:
     """Every figure of a study; one that has nothing to show says why."""
-    trials = tabulate_trials(study)
-    record = study.record
+    trials, record = tabulate_trials(study), study.record
+    metric, formats = record.measure.label, {t.number: t.params.data_format for t in record.trials if t.params}
     return [
         draw_main(study),
-        draw_rates(trials),
+        draw_rates(trials, metric=metric),
         draw_batches(trials),
         draw_cosines(tabulate_cosines(study), tabulate_histograms(study)),
-        draw_losses(tabulate_losses(study), {t.number: t.params.data_format for t in record.trials if t.params}),
+        draw_losses(tabulate_losses(study), formats, metric=metric),
         draw_importances(tabulate_importances(study)),
         draw_slots(tabulate_slots(study)),
         draw_budget(tabulate_budget(study)),
@@ -44,4 +44,5 @@ def draw_main(study: Study) -> Chart:
         tabulate_warmups(study),
         best=best.number if best else None,
         baseline=study.record.baseline,
+        metric=study.record.measure.label,
     )

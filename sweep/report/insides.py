@@ -49,8 +49,8 @@ def draw_cosines(cosines: pd.DataFrame, histograms: pd.DataFrame) -> Chart:
     )
 
 
-def draw_losses(losses: pd.DataFrame, data_formats: dict[int, str]) -> Chart:
-    """NDCG@10 above the losses, over progress, of both runs."""
+def draw_losses(losses: pd.DataFrame, data_formats: dict[int, str], *, metric: str) -> Chart:
+    """Values above the losses, over progress, of both runs."""
     panels = []
     formats = sorted({*data_formats.values()})
     for run, rows in losses.groupby("run", sort=False):
@@ -58,12 +58,12 @@ def draw_losses(losses: pd.DataFrame, data_formats: dict[int, str]) -> Chart:
         data_format = data_formats[number]
         colour = colour_of(data_format, formats)
         title = f"{RUNS[str(run)]}: trial {number}, {data_format}"
-        panels.append(_draw_losses_of(rows, title, data_format=data_format, colour=colour))
+        panels.append(_draw_losses_of(rows, title, metric=metric, data_format=data_format, colour=colour))
     return Chart(
         key="losses",
-        title="Losses against NDCG@10",
+        title=f"Losses against {metric}",
         sentence=(
-            "Above NDCG@10, below the losses of the same run. Look for losses that fall on while NDCG@10 falls too:"
+            f"Above {metric}, below the losses of the same run. Look for losses that fall on while {metric} falls too:"
             " that run learns its training task at the cost of retrieval, and no loss would have told. A validation"
             " loss that rises is plain overfitting."
         ),
@@ -98,9 +98,9 @@ def _draw_histograms(rows: pd.DataFrame, title: str) -> Panel:
     return Panel(title=title, traces=traces, layout=layout)
 
 
-def _draw_losses_of(rows: pd.DataFrame, title: str, *, data_format: str, colour: str) -> Panel:
+def _draw_losses_of(rows: pd.DataFrame, title: str, *, metric: str, data_format: str, colour: str) -> Panel:
     x = rows["progress"] / 10
-    above = make_line(x, rows["ndcg"], colour, name=f"NDCG@10, {data_format}", width=2.5, mode="lines+markers")
+    above = make_line(x, rows["value"], colour, name=f"{metric}, {data_format}", width=2.5, mode="lines+markers")
     traces: list[Trace] = [above]
     for name, line_colour in LOSS_COLOURS.items():
         if rows[name].notna().any():
@@ -109,7 +109,7 @@ def _draw_losses_of(rows: pd.DataFrame, title: str, *, data_format: str, colour:
                 x, rows[name], line_colour, name=LOSS_NAMES[name], width=2, dash=dash, mode="lines+markers"
             )
             traces.append({**line, "yaxis": "y2"})
-    layout = make_layout("share of the trial's examples, %", "NDCG@10")
+    layout = make_layout("share of the trial's examples, %", metric)
     layout["height"] = 440
     layout["yaxis"] |= {"domain": [0.56, 1.0]}
     layout["yaxis2"] = {**layout["yaxis"], "domain": [0.0, 0.46], "title": {"text": "loss"}, "rangemode": "tozero"}

@@ -30,8 +30,10 @@ ORIGIN_RATE = 5e-5
 """The learning rate at batch 64 from which the square-root line is drawn."""
 
 
-def draw_curves(curves: pd.DataFrame, warmups: pd.DataFrame, *, best: int | None, baseline: float | None) -> Chart:
-    """NDCG@10 over progress, with peaks, ends of warm-up and stops."""
+def draw_curves(
+    curves: pd.DataFrame, warmups: pd.DataFrame, *, best: int | None, baseline: float | None, metric: str
+) -> Chart:
+    """Values over progress, with peaks, ends of warm-up and stops."""
     formats = sorted(curves["data_format"].dropna().unique())
     traces: list[Trace] = []
     if baseline is not None:
@@ -43,7 +45,7 @@ def draw_curves(curves: pd.DataFrame, warmups: pd.DataFrame, *, best: int | None
     if len(chosen):
         colour = colour_of(chosen["data_format"].iloc[0], formats)
         traces.append(
-            make_line(chosen["progress"] / 10, chosen["ndcg"], colour, name="best trial", width=4, hoverinfo="skip")
+            make_line(chosen["progress"] / 10, chosen["value"], colour, name="best trial", width=4, hoverinfo="skip")
         )
     for name in formats:
         colour = colour_of(name, formats)
@@ -55,7 +57,7 @@ def draw_curves(curves: pd.DataFrame, warmups: pd.DataFrame, *, best: int | None
             _marks(rows[rows["is_peak"]], colour, name="peak", symbol="circle-open", size=11),
             _marks(rows[rows["is_stop"]], colour, name="stopped", symbol="x", size=10),
         ]
-    layout = make_layout("share of the trial's examples, %", "NDCG@10 on dev")
+    layout = make_layout("share of the trial's examples, %", f"{metric} on dev")
     signs = [
         *sign_formats(formats, "line"),
         Sign(text="untrained", colour=MUTED, shape="dash"),
@@ -65,7 +67,7 @@ def draw_curves(curves: pd.DataFrame, warmups: pd.DataFrame, *, best: int | None
     ]
     return Chart(
         key="curves",
-        title="NDCG@10 while the runs train",
+        title=f"{metric} while the runs train",
         sentence=(
             "Each line is a run, the thick one the best. Look for rings (peaks) far left of a line's end: such a run"
             " was best early and then fell. A fall that begins at the tick (the end of the warm-up) points at the rate."
@@ -76,12 +78,12 @@ def draw_curves(curves: pd.DataFrame, warmups: pd.DataFrame, *, best: int | None
     )
 
 
-def draw_rates(trials: pd.DataFrame) -> Chart:
+def draw_rates(trials: pd.DataFrame, *, metric: str) -> Chart:
     """Peak and retention over the learning rate, split by format."""
     rows = trials[trials["peak"].notna() & trials["effective_learning_rate"].notna()]
     formats = sorted(rows["data_format"].unique())
     panels = []
-    for column, title in (("peak", "peak NDCG@10"), ("retention", "retention (last / highest)")):
+    for column, title in (("peak", f"peak {metric}"), ("retention", "retention (last / highest)")):
         layout = make_layout("effective learning rate (log)", title)
         layout["xaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1, "minor": {"dtick": "D1"}}
         if column == "retention" and len(rows):
@@ -150,12 +152,14 @@ def draw_batches(trials: pd.DataFrame) -> Chart:
 
 def _marks(rows: pd.DataFrame, colour: str, *, name: str, symbol: str, size: float) -> Trace:
     """Points of curves, each with its trial in the hover."""
-    text = [f"trial {row.trial}, {plain(name)}<br>{row.progress / 10:g} %: {row.ndcg:.4f}" for row in rows.itertuples()]
+    text = [
+        f"trial {row.trial}, {plain(name)}<br>{row.progress / 10:g} %: {row.value:.4f}" for row in rows.itertuples()
+    ]
     return {
         "type": "scatter",
         "mode": "markers",
         "x": listed(rows["progress"] / 10),
-        "y": listed(rows["ndcg"]),
+        "y": listed(rows["value"]),
         "name": plain(name),
         "text": text,
         "hoverinfo": "text",
@@ -203,7 +207,7 @@ def _with_gaps(rows: pd.DataFrame) -> tuple[list[Any], list[Any]]:
     y: list[Any] = []
     for _, curve in rows.groupby("trial"):
         x += [*listed(curve["progress"] / 10), None]
-        y += [*listed(curve["ndcg"]), None]
+        y += [*listed(curve["value"]), None]
     return x, y
 
 

@@ -1,4 +1,4 @@
-"""The figure of a replay: the best NDCG@10 found against the budget spent, by rule."""
+"""The figure of a replay: the best value found against the budget spent, by rule."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sweep.stopping.replay import SHARES, Replayed
 COLOURS = ("#D55E00", "#E69F00", "#F0E442", "#888888", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#A6761D")
 
 
-def write_replay(file: Path, replayed: Sequence[Replayed], *, title: str) -> None:
+def write_replay(file: Path, replayed: Sequence[Replayed], *, title: str, metric: str) -> None:
     """Writes the figure as one HTML file that needs no network.
 
     Raises:
         SweepError: If it cannot be written.
     """
-    figure = make_figure(draw_replay(replayed, title=title), title=title)
+    figure = make_figure(draw_replay(replayed, title=title, metric=metric), title=title)
     try:
         file.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
     except OSError as error:
@@ -30,7 +30,7 @@ def write_replay(file: Path, replayed: Sequence[Replayed], *, title: str) -> Non
         ) from error
 
 
-def draw_replay(replayed: Sequence[Replayed], *, title: str) -> Panel:
+def draw_replay(replayed: Sequence[Replayed], *, title: str, metric: str) -> Panel:
     """One line a rule, the mean over the orders; in its hover text the 95 % interval of that mean."""
     traces = []
     for found, colour in zip(replayed, COLOURS, strict=True):
@@ -52,7 +52,7 @@ def draw_replay(replayed: Sequence[Replayed], *, title: str) -> Panel:
     axis = {"color": INK, "gridcolor": GRID}
     layout = {
         "xaxis": {**axis, "title": {"text": "training pairs spent, % of those of all runs"}},
-        "yaxis": {**axis, "title": {"text": "best NDCG@10 found"}},
+        "yaxis": {**axis, "title": {"text": f"best {metric} found"}},
         "font": {"color": INK},
     }
     return Panel(title=title, traces=traces, layout=layout)

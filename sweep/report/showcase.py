@@ -41,13 +41,16 @@ def write_note(study: Study, findings: Sequence[Finding]) -> str:
             f"- against {one.other} ({one.ndcg:.4f}): {one.gain:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}"
             for one in answer.comparisons
         ]
-        parts.append("\n".join([f"NDCG@10 on the test split {answer.test:.4f} ({answer.queries} queries)", *lines]))
+        parts.append(
+            "\n".join([f"{answer.metric} on the test split {answer.test:.4f} ({answer.queries} queries)", *lines])
+        )
     parts.append(f"Stopping saved {answer.saved_examples:,} training examples ({answer.saved_fraction:.0%}).")
     if answer.cautions:
         parts.append("\n".join(f"- {text}" for text in answer.cautions))
     if findings:
         parts += ["### Why runs fell", _write_findings(findings)]
-    parts += ["### Leaderboard (peaks on dev, selected)", write_leaderboard(study.record, study.spec.space)]
+    leaderboard = write_leaderboard(study.record, study.spec.space)
+    parts += [f"### Leaderboard ({answer.metric}: peaks on dev, selected)", leaderboard]
     return "\n\n".join(parts)
 
 
@@ -59,7 +62,11 @@ def _write_findings(findings: Sequence[Finding]) -> str:
 def choose_figures(study: Study) -> list[tuple[str, str, Panel]]:
     """The figures for the dashboard, by their names in it: few and small, since every reader loads them."""
     trials = tabulate_trials(study)
-    curves, rates, batches = draw_main(study), draw_rates(trials), draw_batches(trials)
+    curves, rates, batches = (
+        draw_main(study),
+        draw_rates(trials, metric=study.record.measure.label),
+        draw_batches(trials),
+    )
     found = [("sweep-curves", curves.title, _slim(panel)) for panel in curves.panels]
     found += [
         (f"sweep-rate-{place}", f"{panel.title} over learning rate", panel) for place, panel in enumerate(rates.panels)

@@ -42,13 +42,13 @@ def tabulate_trials(study: Study) -> pd.DataFrame:
 
 
 def tabulate_curves(study: Study) -> pd.DataFrame:
-    """NDCG@10 of every measured trial over progress, the untrained point first, with its peak and its stop marked."""
-    rows = study.evaluations()[["trial", "progress", "ndcg"]]
+    """Value of every measured trial over progress, the untrained point first, with its peak and its stop marked."""
+    rows = study.evaluations()[["trial", "progress", "value"]]
     trials = study.trials().set_index("trial")
     baseline = study.record.baseline
     if baseline is not None:
         measured = rows["trial"].unique()
-        rows = pd.concat([pd.DataFrame({"trial": measured, "progress": 0, "ndcg": baseline}), rows])
+        rows = pd.concat([pd.DataFrame({"trial": measured, "progress": 0, "value": baseline}), rows])
     rows = rows.sort_values(["trial", "progress"], ignore_index=True)
     peak = rows["trial"].map(trials["peak_progress"])
     is_stopped = rows["trial"].map(trials["stop_reason"].notna())
@@ -65,12 +65,12 @@ def tabulate_warmups(study: Study) -> pd.DataFrame:
     trials = study.trials().set_index("trial")
     for number, curve in tabulate_curves(study).groupby("trial"):
         end = float(trials.loc[number, "warmup_end"]) * 1000
-        ndcg = float(np.interp(end, curve["progress"], curve["ndcg"]))
-        if 0 < end <= curve["progress"].max() and np.isfinite(ndcg):
+        value = float(np.interp(end, curve["progress"], curve["value"]))
+        if 0 < end <= curve["progress"].max() and np.isfinite(value):
             rows.append(
-                {"trial": number, "data_format": trials.loc[number, "data_format"], "progress": end, "ndcg": ndcg}
+                {"trial": number, "data_format": trials.loc[number, "data_format"], "progress": end, "value": value}
             )
-    return pd.DataFrame(rows, columns=["trial", "data_format", "progress", "ndcg"])
+    return pd.DataFrame(rows, columns=["trial", "data_format", "progress", "value"])
 
 
 def choose_pair(study: Study) -> dict[str, int]:
@@ -110,8 +110,8 @@ def tabulate_histograms(study: Study) -> pd.DataFrame:
 
 
 def tabulate_losses(study: Study) -> pd.DataFrame:
-    """NDCG@10, training loss and both validation losses over the progress of the chosen pair of runs."""
-    return _of_pair(study, ["ndcg", *LOSSES])
+    """Value, training loss and both validation losses over the progress of the chosen pair of runs."""
+    return _of_pair(study, ["value", *LOSSES])
 
 
 def tabulate_importances(study: Study) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from sweep.errors import StudyFileError
+from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.progress import DEFAULT_GRID, MIN_STEPS, WHOLE, count_steps
 from sweep.settings.dimensions import SpaceSettings, StartSpec
 from sweep.settings.ranges import FORMS, RANGE_OR_FIXED, Table, as_tuple, form_of
@@ -78,7 +79,9 @@ class DataSpec(Table):
 class EvaluationSpec(Table):
     """What a model is judged on, and when."""
 
-    metric: Literal["ndcg@10"] = Field(default="ndcg@10", description="The metric of the study.")
+    metric: str = Field(
+        default=DEFAULT_METRIC, description="ndcg@K, recall@K, mrr@K or map@K: what a study's values are."
+    )
     max_documents: int | None = Field(
         default=None, ge=1, description="Documents to rank: judged ones first, then a seeded sample."
     )
@@ -88,6 +91,11 @@ class EvaluationSpec(Table):
         description="Progress in (0, 1] at which trials are evaluated, ascending, to the thousandth.",
     )
 
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, metric: str) -> str:
+        return find_measure(metric).key
+
     @field_validator("grid")
     @classmethod
     def _grid_ascends(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
@@ -95,6 +103,11 @@ class EvaluationSpec(Table):
         if not points or points != sorted(set(points)) or points[0] < 1 or points[-1] != WHOLE:
             raise ValueError(f"must ascend within (0, 1] by at least 0.001 and end with 1.0, got {list(grid)}")
         return grid
+
+    @property
+    def measure(self) -> Measure:
+        """The measure that the metric names."""
+        return find_measure(self.metric)
 
     @property
     def grid_points(self) -> tuple[int, ...]:
@@ -114,7 +127,7 @@ class BudgetSpec(Table):
         default=None, gt=0.0, description="Hours that trials may hold devices, summed over devices; then it ends early."
     )
     target: float | None = Field(
-        default=None, gt=0.0, le=1.0, description="NDCG@10 on the dev split at which the study ends early."
+        default=None, gt=0.0, le=1.0, description="Value of the metric on the dev split at which the study ends early."
     )
 
 
@@ -135,7 +148,7 @@ class SpaceSpec(SpaceSettings):
 class DropOffSpec(Table):
     """When a run that falls from its own peak is stopped."""
 
-    margin: float = Field(default=0.01, ge=0.0, lt=1.0, description="Fall, or gain, in NDCG that does not matter.")
+    margin: float = Field(default=0.01, ge=0.0, lt=1.0, description="Fall, or gain, that does not matter.")
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="Chance of stopping a run that has not fallen.")
     grace: float = Field(default=0.02, ge=0.0, le=1.0, description="Progress after the warm-up without a stop.")
     forecast: bool = Field(

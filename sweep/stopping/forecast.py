@@ -3,7 +3,7 @@
 A fall need not be proved where a run has no way left to a new peak; and a proved fall is no reason to stop a run that
 has one: runs at a high rate were seen to fall by 0.05 after their warm-up, far beyond the noise, and to rise far above
 their old peak as the rate came down. What a run can still gain is bounded by how fast it gains and by how much training
-is left, and training is measured by the learning rate that is spent: a run's NDCG@10 moves in proportion to it, and
+is left, and training is measured by the learning rate that is spent: a run's value moves in proportion to it, and
 wanders with its square root. So a run is taken to gain over the rate that is left as fast as it gains now, with the
 noise of that over queries, or as fast as it ever did, whichever is more.
 
@@ -44,9 +44,9 @@ class Outlook:
     """The numbers behind a forecast.
 
     Attributes:
-        peak: Highest mean NDCG so far.
+        peak: Highest mean so far.
         peak_progress: Progress in [0, 1] at which it was measured.
-        now: Mean NDCG of the last measurement.
+        now: Mean of the last measurement.
         expected: Where the gain of now leads to at the end of the run.
         highest: What the run will reach at most, at the forecast's level.
         needed: What it would have to reach: the peak and the margin.
@@ -84,7 +84,7 @@ class Forecast(CurveRule):
 
         Args:
             progress: (T,) progress in [0, 1], ascending.
-            per_query: (T, Q) NDCG@10 of each query at each measurement, the untrained model's first; what is not finite
+            per_query: (T, Q) value of each query at each measurement, the untrained model's first; what is not finite
                 counts as 0.
             not_before: Progress at which the trial's warm-up ends; the grace follows it.
             scheduler: Course of the learning rate after the warm-up: linear, cosine, constant or cosine-with-floor.
@@ -128,7 +128,7 @@ class Forecast(CurveRule):
 
         Args:
             progress: (T,) progress in [0, 1], ascending.
-            means: (T,) mean NDCG of each measurement.
+            means: (T,) mean of each measurement.
             covariance: (T, T) covariance of the means.
             spent: (T,) share of the run's whole learning rate that is spent at each, in [0, 1].
             not_before: Progress at which the warm-up ends.

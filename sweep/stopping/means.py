@@ -3,7 +3,7 @@
 What two looks have in common is not seen in the means, so what was found in recorded runs is assumed: a run's noise
 wanders, each look adding to it as much as the one before. Its size follows from the second differences of the curve,
 in which a steady rise or fall cancels; their median is taken, so that a sudden fall is not mistaken for noise. That is
-little to go by: such a verdict comes later than one on the NDCG of each query.
+little to go by: such a verdict comes later than one on the value of each query.
 """
 
 from __future__ import annotations

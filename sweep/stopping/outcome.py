@@ -79,7 +79,7 @@ def judge_stops(runs: Sequence[RecordedRun], stops: Stops, *, whole: Sequence[Re
 
 
 def trace_best(runs: Sequence[RecordedRun], stops: Stops) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The best NDCG@10 found against the budget spent, one run after the other.
+    """The best value found against the budget spent, one run after the other.
 
     Returns:
         (N,) training pairs used after each measurement of each run, and (N,) the highest peak until then.

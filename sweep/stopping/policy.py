@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.measures.measures import DEFAULT_METRIC, find_measure
 from sweep.progress import WHOLE
 from sweep.settings.study_file import DropOffSpec, StoppingSpec
 from sweep.stopping.forecast import Forecast, Outlook, spent_rate
@@ -28,7 +29,7 @@ class Look:
     Attributes:
         progress: Progress of that measurement in thousandths.
         is_finite: Whether its embeddings were finite.
-        peak: The run's highest mean NDCG after at least one optimizer step.
+        peak: The run's highest mean after at least one optimizer step.
         fall: The numbers behind whether it has fallen.
         outlook: The numbers behind whether it has a way back.
     """
@@ -62,19 +63,19 @@ def take_look(
     Args:
         rule: Margin, alpha and grace.
         progress: (T,) thousandths, ascending, the untrained model's first.
-        per_query: (T, Q) NDCG of each query.
+        per_query: (T, Q) value of each query.
         warmup_end: Progress in [0, 1] at which the learning rate has risen.
         scheduler: Course of the learning rate after that.
     """
     own = {"margin": rule.margin, "alpha": rule.alpha, "grace": rule.grace}
     points = np.asarray(progress) / WHOLE
-    means, covariance, queries = summarize(points, per_query)
+    means, covariance, freedom = summarize(points, per_query)
     spent = spent_rate(points, warmup_end, scheduler)
     return Look(
         progress=int(progress[-1]),
         is_finite=bool(np.isfinite(per_query[-1]).all()),
-        peak=float(np.mean(per_query[1:], axis=1, dtype=np.float64).max(initial=-math.inf)),
-        fall=DropOff(**own).judge(points, means, covariance, queries - 1, warmup_end),
+        peak=float(means[1:].max(initial=-math.inf)),
+        fall=DropOff(**own).judge(points, means, covariance, freedom, warmup_end),
         outlook=Forecast(**own).judge(points, means, covariance, spent, warmup_end),
     )
 
@@ -89,11 +90,13 @@ class StopPolicy(CurveRule):
             leads is not given up on a forecast alone, since a gain within the margin, which does not matter elsewhere,
             would be the study's own there.
         outclassed: Whether a run is stopped, too, that will not beat the best of the others.
+        metric: What the values are, for a person.
     """
 
     drop_off: bool = True
     forecast: bool = True
     outclassed: bool = False
+    metric: str = find_measure(DEFAULT_METRIC).label
 
     def decide(self, look: Look, *, incumbent: float | None) -> Stop | None:
         """Why a run is stopped at a look, or None where it goes on.
@@ -110,11 +113,12 @@ class StopPolicy(CurveRule):
         fall, outlook = look.fall, look.outlook
         leads = look.leads(incumbent)
         if self.drop_off and fall.fallen and (outlook.settled or not self.forecast):
-            return Stop("drop-off", _describe_fall(fall, self.margin), look.numbers)
+            return Stop("drop-off", _describe_fall(fall, self.margin, self.metric), look.numbers)
         if self.drop_off and self.forecast and outlook.settled and not leads:
-            return Stop("forecast", _describe_outlook(outlook), look.numbers)
+            return Stop("forecast", _describe_outlook(outlook, self.metric), look.numbers)
         if self.outclassed and incumbent is not None and not leads and outlook.can_stop and outlook.highest < incumbent:
-            return Stop("outclassed", _describe_outclassed(outlook, incumbent), look.numbers | {"incumbent": incumbent})
+            text = _describe_outclassed(outlook, incumbent, self.metric)
+            return Stop("outclassed", text, look.numbers | {"incumbent": incumbent})
         return None
 
     def describe(self, look: Look, *, stop: Stop | None) -> str:
@@ -127,11 +131,11 @@ class StopPolicy(CurveRule):
         return _describe_standing(look.fall) + ("; it may come back" if may_come_back else "")
 
 
-def make_policy(stopping: StoppingSpec) -> StopPolicy:
+def make_policy(stopping: StoppingSpec, metric: str = StopPolicy.metric) -> StopPolicy:
     """The policy that a study file asks for."""
     if isinstance(stopping.drop_off, DropOffSpec):
-        return StopPolicy(**stopping.drop_off.model_dump(), outclassed=stopping.outclassed)
-    return StopPolicy(drop_off=False, outclassed=stopping.outclassed)
+        return StopPolicy(**stopping.drop_off.model_dump(), outclassed=stopping.outclassed, metric=metric)
+    return StopPolicy(drop_off=False, outclassed=stopping.outclassed, metric=metric)
 
 
 def _describe_standing(fall: Fall) -> str:
@@ -142,24 +146,25 @@ def _describe_standing(fall: Fall) -> str:
     return f"{fall.peak - fall.now:.3f} below its peak, noise {fall.standard_error:.3f}"
 
 
-def _describe_fall(fall: Fall, margin: float) -> str:
+def _describe_fall(fall: Fall, margin: float, metric: str) -> str:
     against = "the peak" if fall.against == fall.peak_progress else "what it was"
     return (
-        f"drop-off: {fall.now:.4f} is {fall.difference:.4f} below {against} at {fall.against:.1%}, beyond the margin"
-        f" of {margin:g} by {fall.excess:.1f} standard errors of {fall.standard_error:.4f}; {fall.threshold:.1f} were"
-        " enough"
+        f"drop-off: {metric} {fall.now:.4f} is {fall.difference:.4f} below {against} at {fall.against:.1%}, beyond the"
+        f" margin of {margin:g} by {fall.excess:.1f} standard errors of {fall.standard_error:.4f};"
+        f" {fall.threshold:.1f} were enough"
     )
 
 
-def _describe_outlook(outlook: Outlook) -> str:
+def _describe_outlook(outlook: Outlook, metric: str) -> str:
     return (
-        f"forecast: from {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and {outlook.needed:.4f}"
-        f" would be needed to beat its peak of {outlook.peak:.4f} at {outlook.peak_progress:.1%} by the margin"
+        f"forecast: from {metric} {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and"
+        f" {outlook.needed:.4f} would be needed to beat its peak of {outlook.peak:.4f} at {outlook.peak_progress:.1%}"
+        " by the margin"
     )
 
 
-def _describe_outclassed(outlook: Outlook, incumbent: float) -> str:
+def _describe_outclassed(outlook: Outlook, incumbent: float, metric: str) -> str:
     return (
-        f"outclassed: from {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and the study's best run"
-        f" reached {incumbent:.4f}"
+        f"outclassed: from {metric} {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and the study's"
+        f" best run reached {incumbent:.4f}"
     )

@@ -1,4 +1,4 @@
-"""RecordedRun: a training run that went to its end, with the NDCG@10 of every query; and files of many of them."""
+"""RecordedRun: a training run that went to its end, with the value of every query; and files of many of them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.errors import SweepError
+from sweep.measures.measures import DEFAULT_METRIC
+from sweep.measures.score import Score
 from sweep.progress import WHOLE
 from sweep.settings.dimensions import add_older
 
-BANK_VERSION = 1
+BANK_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +30,12 @@ class RecordedRun:
         name: What tells it from the others: its study and its number.
         group: What runs of one judged set share: only their values can be compared with each other.
         progress: (T,) progress of each measurement in thousandths, ascending, the untrained model's first.
-        per_query: (T, Q) NDCG@10 of each query.
+        per_query: (T, Q) value of each query.
         warmup_end: Progress in [0, 1] at which the learning rate has risen.
         scheduler: Course of the learning rate after that.
         examples: Training pairs of the whole run.
         params: Its settings by name.
+        metric: What its values are; banks of version 1 do not say.
     """
 
     name: str
@@ -43,13 +46,12 @@ class RecordedRun:
     scheduler: str
     examples: int
     params: Mapping[str, Any]
+    metric: str = DEFAULT_METRIC
 
     @cached_property
     def means(self) -> NDArray[np.float64]:
-        """(T,) mean NDCG@10 of each measurement; what is not finite counts as 0."""
-        finite = np.where(np.isfinite(self.per_query), self.per_query, 0.0)
-        means: NDArray[np.float64] = finite.mean(axis=1, dtype=np.float64)
-        return means
+        """(T,) mean of each measurement; what is not finite counts as 0."""
+        return Score(np.where(np.isfinite(self.per_query), self.per_query, 0.0)).means
 
     @property
     def is_whole(self) -> bool:

@@ -25,6 +25,7 @@ from optuna.pruners import (
 )
 from optuna.trial import TrialState, create_trial
 
+from sweep.measures.score import Score
 from sweep.progress import WHOLE
 from sweep.stopping.outcome import Outcome, Stops, judge_stops, trace_best
 from sweep.stopping.policy import Look, StopPolicy, take_look
@@ -32,7 +33,7 @@ from sweep.stopping.recorded import RecordedRun
 from sweep.stopping.rules import CurveRule
 
 SHARES = tuple(np.round(np.linspace(0.02, 1.0, 50), 2).tolist())
-"""Shares of the budget of all runs at which the best NDCG@10 found is traced."""
+"""Shares of the budget of all runs at which the best value found is traced."""
 
 Rule = Callable[[Sequence[RecordedRun]], Stops]
 """What a rule is, as replay sees it: runs in their order in, their stops out."""
@@ -48,7 +49,7 @@ class Replayed:
     Attributes:
         rule: Its name.
         outcomes: What it did, for each of O orders.
-        best: (O, 50) highest NDCG@10 found at each of `SHARES` of the budget of all runs.
+        best: (O, 50) highest value found at each of `SHARES` of the budget of all runs.
     """
 
     rule: str
@@ -221,6 +222,6 @@ def stop_by_wilcoxon(runs: Sequence[RecordedRun], p_threshold: float = 0.1) -> S
 def _is_worse(run: RecordedRun, place: int, theirs: np.ndarray, pruner: WilcoxonPruner) -> bool:
     study = optuna.create_study(direction="maximize", pruner=pruner)
     values = dict(enumerate(theirs.tolist()))
-    study.add_trial(create_trial(value=float(theirs.mean()), intermediate_values=values))
+    study.add_trial(create_trial(value=Score(theirs).mean, intermediate_values=values))
     ours = dict(enumerate(run.per_query[place].tolist()))
     return pruner.prune(study, create_trial(state=TrialState.RUNNING, intermediate_values=ours))

@@ -1,4 +1,4 @@
-"""DropOff: whether a run has fallen from its own peak, judged by the NDCG of each query.
+"""DropOff: whether a run has fallen from its own peak, judged by the value of each query.
 
 A run is compared with itself alone. Each query is measured at every look, so the noise of every difference between two
 looks is known and a threshold need not be guessed. The question at a look is whether the run's true mean now is more
@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from sweep.measures.score import Score
+
 FloatArray = NDArray[np.floating]
 Float64Array = NDArray[np.float64]
 
 ROUNDING = 1e-9
-"""Difference of two mean NDCGs that is rounding and no fall: vectors are recorded in single precision."""
+"""Difference of two means that is rounding and no fall: vectors are recorded in single precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,11 @@ class Fall:
     The difference, its standard error and its interval are those of the comparison that says most against the run.
 
     Attributes:
-        peak: Highest mean NDCG so far.
+        peak: Highest mean so far.
         peak_progress: Progress in [0, 1] at which it was measured.
-        now: Mean NDCG of the last measurement.
+        now: Mean of the last measurement.
         against: Progress of the earlier measurement that the last one is compared with.
-        difference: Mean NDCG there less that of now.
+        difference: Mean there less that of now.
         standard_error: Of that paired difference over queries.
         interval: Of that difference, at the level of this look: all comparisons of all looks hold together.
         threshold: Standard errors by which the difference has to exceed the margin.
@@ -75,7 +77,7 @@ class CurveRule:
     """What the rules that judge a run by its own curve have in common.
 
     Attributes:
-        margin: Fall or gain in mean NDCG that does not matter, in [0, 1).
+        margin: Fall or gain in the mean that does not matter, in [0, 1).
         alpha: Chance of the rule's error, in (0, 0.5).
         grace: Progress after the warm-up during which measurements set the peak but cannot stop, in [0, 1].
     """
@@ -106,7 +108,7 @@ class DropOff(CurveRule):
 
         Args:
             progress: (T,) progress in [0, 1], ascending.
-            per_query: (T, Q) NDCG@10 of each query at each measurement, the untrained model's first. A value that is
+            per_query: (T, Q) value of each query at each measurement, the untrained model's first. A value that is
                 not finite counts as 0: a model whose embeddings are not finite retrieves nothing.
             not_before: Progress at which the trial's warm-up ends; the grace follows it.
 
@@ -117,29 +119,29 @@ class DropOff(CurveRule):
 
     def explain(self, progress: FloatArray, per_query: FloatArray, not_before: float = 0.0) -> Fall:
         """The numbers behind the verdict on the last measurement; the arguments are those of `fallen`."""
-        means, covariance, queries = summarize(progress, per_query)
-        return self.judge(np.asarray(progress, dtype=np.float64), means, covariance, queries - 1, not_before)
+        means, covariance, freedom = summarize(progress, per_query)
+        return self.judge(np.asarray(progress, dtype=np.float64), means, covariance, freedom, not_before)
 
     def first_stop(self, progress: FloatArray, per_query: FloatArray, not_before: float = 0.0) -> int | None:
         """The first measurement of a whole run that says stop, or None: what asking after each look would give."""
-        means, covariance, queries = summarize(progress, per_query)
+        means, covariance, freedom = summarize(progress, per_query)
         points = np.asarray(progress, dtype=np.float64)
         for last in range(1, len(means)):
             if means[:last].max() - means[last] <= self.margin:  # no difference exceeds the margin
                 continue
             part = covariance[: last + 1, : last + 1]
-            if self.judge(points[: last + 1], means[: last + 1], part, queries - 1, not_before).fallen:
+            if self.judge(points[: last + 1], means[: last + 1], part, freedom, not_before).fallen:
                 return last
         return None
 
     def judge(
-        self, progress: Float64Array, means: Float64Array, covariance: Float64Array, freedom: int, not_before: float
+        self, progress: Float64Array, means: Float64Array, covariance: Float64Array, freedom: float, not_before: float
     ) -> Fall:
         """The rule on what is left of the measurements: their means and the covariance of these.
 
         Args:
             progress: (T,) progress in [0, 1], ascending.
-            means: (T,) mean NDCG of each measurement.
+            means: (T,) mean of each measurement.
             covariance: (T, T) covariance of the means.
             freedom: Degrees of freedom that the covariance was estimated with, at least 0.
             not_before: Progress at which the warm-up ends.
@@ -184,8 +186,8 @@ class DropOff(CurveRule):
         return due[1] - due[0]
 
 
-def summarize(progress: FloatArray, per_query: FloatArray) -> tuple[Float64Array, Float64Array, int]:
-    """The means of the measurements (T,), the covariance of these (T, T), and the number of queries.
+def summarize(progress: FloatArray, per_query: FloatArray) -> tuple[Float64Array, Float64Array, float]:
+    """The means of the measurements (T,), the covariance of these (T, T), and its degrees of freedom.
 
     Raises:
         ValueError: If the shapes disagree, nothing was measured, or progress does not ascend.
@@ -195,11 +197,8 @@ def summarize(progress: FloatArray, per_query: FloatArray) -> tuple[Float64Array
         raise ValueError(f"per_query must be (T, Q) with T = {len(progress)}, got shape {values.shape}")
     if np.any(np.diff(progress) <= 0) or not np.isfinite(progress).all():
         raise ValueError("progress must ascend")
-    values = np.where(np.isfinite(values), values, 0.0)
-    queries = values.shape[1]
-    means = values.mean(axis=1)
-    rest = values - means[:, None]
-    return means, rest @ rest.T / (queries * max(1, queries - 1)), queries
+    score = Score(np.where(np.isfinite(values), values, 0.0))
+    return score.means, score.covariance, score.freedom
 
 
 def _standard_errors(covariance: Float64Array) -> Float64Array:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import sqlalchemy
 from sqlalchemy import select
 
-from sweep.storage.schema import EVALUATIONS, RUNS, has_columns
+from sweep.storage.schema import EVALUATIONS, RUNS, known_columns
 
 
 def copy_rows(source: sqlalchemy.Engine, target: sqlalchemy.Engine, numbers: Mapping[int, int]) -> None:
@@ -22,12 +22,10 @@ def copy_rows(source: sqlalchemy.Engine, target: sqlalchemy.Engine, numbers: Map
     """
     with source.connect() as reading, target.begin() as writing:
         for table in (EVALUATIONS, RUNS):
-            known = has_columns(source, table)
+            known = known_columns(source, table)
             if not known:  # a version that did not have the table
                 continue
-            query = select(*(column for column in table.columns if column.name in known)).where(
-                table.c.trial.in_(numbers)
-            )
+            query = select(*known).where(table.c.trial.in_(numbers))
             if table is EVALUATIONS:
                 query = query.where(table.c.split == "dev")
             rows = [{**row, "trial": numbers[row["trial"]]} for row in reading.execute(query).mappings()]

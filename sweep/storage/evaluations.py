@@ -1,4 +1,4 @@
-"""The table ``evaluations``: every measurement of every trial, with the NDCG of each query.
+"""The table ``evaluations``: every measurement of every trial, with the value of each query.
 
 It stands in the study's own database, beside Optuna's tables, which are left to Optuna.
 """
@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from sweep.messages import Cosines, Evaluation, Report
 from sweep.storage.repetition import repeat, repeated
-from sweep.storage.schema import EVALUATIONS, FIGURES, HISTOGRAMS, has_columns, open_schema
+from sweep.storage.schema import EVALUATIONS, FIGURES, HISTOGRAMS, known_columns, open_schema
 from sweep.storage.transaction import reading, writing
 
 UNTRAINED = -1
@@ -32,7 +32,7 @@ class EvaluationRow:
         trial: The trial's number.
         progress: Thousandths.
         step: Optimizer step.
-        ndcg: Mean NDCG@10; NaN where the model's embeddings were not finite.
+        ndcg: Mean of the study's metric; NaN where the model's embeddings were not finite.
         seconds: Seconds spent on the trial so far.
         evaluation_seconds: Seconds of those that went into evaluations.
         examples: Training pairs seen so far.
@@ -126,8 +126,9 @@ class EvaluationTable:
     @repeated
     def rows(self, trial: int | None = None) -> list[EvaluationRow]:
         """The dev measurements of one trial or of all, ordered by trial and progress."""
-        names = ("trial", "progress", "step", "ndcg", "seconds", "evaluation_seconds", "examples")
-        query = select(*(EVALUATIONS.c[name] for name in names)).where(EVALUATIONS.c.split == "dev")
+        names = ("trial", "progress", "step", "value", "seconds", "evaluation_seconds", "examples")
+        known = {column.name: column for column in known_columns(self._engine, EVALUATIONS)}
+        query = select(*(known[name] for name in names)).where(EVALUATIONS.c.split == "dev")
         query = query.where(EVALUATIONS.c.trial == trial if trial is not None else EVALUATIONS.c.trial >= 0)
         with reading(self._engine) as connection:
             found = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).all()
@@ -152,17 +153,16 @@ class EvaluationTable:
         The untrained model's stand under the trial ``UNTRAINED``. A figure that was not measured is None, and so is one
         that the version of the schema which holds it did not know; a histogram is a tuple of counts.
         """
-        known = has_columns(self._engine, EVALUATIONS)
-        columns = [column for column in EVALUATIONS.columns if column.name in known and column.name != "per_query"]
+        columns = [column for column in known_columns(self._engine, EVALUATIONS) if column.name != "per_query"]
         query = select(*columns).where(EVALUATIONS.c.split == split)
         with reading(self._engine) as connection:
             found = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).mappings().all()
-        missing = dict.fromkeys(column.name for column in EVALUATIONS.columns if column.name not in known)
+        missing = dict.fromkeys(column.name for column in EVALUATIONS.columns if column.name != "per_query")
         return [missing | dict(row) | {name: _counts(row.get(name)) for name in HISTOGRAMS} for row in found]
 
     @repeated
     def per_query(self, trial: int) -> tuple[list[int], NDArray[np.float32]]:
-        """A trial's progress points (T,) and NDCG per query (T, Q) on the dev split."""
+        """A trial's progress points (T,) and values of each query (T, Q) on the dev split."""
         query = select(EVALUATIONS.c.progress, EVALUATIONS.c.per_query).where(
             EVALUATIONS.c.trial == trial, EVALUATIONS.c.split == "dev"
         )
@@ -172,7 +172,7 @@ class EvaluationTable:
 
     @repeated
     def judgement(self, trial: int, split: str) -> NDArray[np.float32] | None:
-        """(Q,) NDCG per query of a judged model, or None where it has not been judged."""
+        """(Q,) value of each query of a judged model, or None where it has not been judged."""
         query = select(EVALUATIONS.c.per_query).where(
             EVALUATIONS.c.trial == trial, EVALUATIONS.c.split == split, EVALUATIONS.c.progress == 0
         )
@@ -205,7 +205,8 @@ def _columns(evaluation: Evaluation, **columns: object) -> dict[str, Any]:
     """A row of the table: an evaluation's own columns with others."""
     return {
         **columns,
-        "ndcg": _finite(evaluation.ndcg),
+        "value": _finite(evaluation.ndcg),
+        "ndcg": _finite(evaluation.ndcg_10),
         "per_query": evaluation.per_query.astype("<f4").tobytes(),
         **_cosine_columns("positive", evaluation.positives),
         **_cosine_columns("negative", evaluation.negatives),

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
 
 from sweep.errors import StorageError
+from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
@@ -43,7 +44,7 @@ TO_ITS_END = "budget"
 
 @dataclass(frozen=True)
 class Peak:
-    """The best evaluation of a run: its progress in thousandths and its NDCG@10."""
+    """The best evaluation of a run: its progress in thousandths and its value."""
 
     progress: int
     ndcg: float
@@ -111,7 +112,7 @@ class TrialRecord:
         return self.state in FINISHED and not self.is_excused
 
     def retention(self, baseline: float | None) -> float | None:
-        """Last NDCG@10 over the highest so far, the untrained model's included; None where it was never measured."""
+        """Last value over the highest so far, the untrained model's included; None where it was never measured."""
         if not self.rows or not math.isfinite(self.rows[-1].ndcg):
             return None
         highest = max(row.ndcg for row in self.rows if math.isfinite(row.ndcg))
@@ -127,13 +128,18 @@ class StudyRecord:
         name: Its name.
         attributes: The study's user attributes.
         trials: Its trials, by number.
-        baseline: NDCG@10 of the untrained model on the dev split, or None before it was measured.
+        baseline: Value of the untrained model on the dev split, or None before it was measured.
     """
 
     name: str
     attributes: Mapping[str, Any]
     trials: tuple[TrialRecord, ...]
     baseline: float | None
+
+    @functools.cached_property
+    def measure(self) -> Measure:
+        """What its values are: the metric that its file named when it began."""
+        return find_measure(self.attributes.get(SPEC, {}).get("evaluation", {}).get("metric", DEFAULT_METRIC))
 
     @functools.cached_property
     def counted(self) -> int:

@@ -5,6 +5,8 @@ They stand beside Optuna's tables, which are left to Optuna.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy
 from sqlalchemy import JSON, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text, select
 
@@ -40,6 +42,8 @@ EVALUATIONS = Table(
     *(Column(name, LargeBinary) for name in HISTOGRAMS),
     *(Column(name, Float) for name in ("validation_loss", "validation_loss_retrieval")),
     *(Column(name, Float) for name in ("learning_rate", "gradient_norm", "memory_gib")),
+    # since version 4: the study's metric; `ndcg` is NDCG@10, which was the only one before
+    Column("value", Float),
 )
 """Every measurement of every trial."""
 
@@ -61,7 +65,8 @@ _ADDED_COLUMNS = {
     2: (
         *(*FIGURES, *HISTOGRAMS),
         *("validation_loss", "validation_loss_retrieval", "learning_rate", "gradient_norm", "memory_gib"),
-    )
+    ),
+    4: ("value",),
 }
 """Columns of ``evaluations`` that each version of the schema added; what was measured before has none of them."""
 
@@ -94,12 +99,21 @@ def open_schema(engine: sqlalchemy.Engine, *, writable: bool) -> None:
     _refuse_newer(version)
 
 
-def has_columns(engine: sqlalchemy.Engine, table: Table) -> frozenset[str]:
+def has_columns(engine: sqlalchemy.Engine | sqlalchemy.Connection, table: Table) -> frozenset[str]:
     """Names of the columns that a table has in a database of this or an older version; none if it is not there."""
     inspector = sqlalchemy.inspect(engine)
     if not inspector.has_table(table.name):
         return frozenset()
     return frozenset(column["name"] for column in inspector.get_columns(table.name))
+
+
+def known_columns(engine: sqlalchemy.Engine, table: Table) -> list[sqlalchemy.ColumnElement[Any]]:
+    """The columns that a table has in a database of this or an older version, in which the value was the NDCG@10."""
+    there = has_columns(engine, table)
+    known: list[sqlalchemy.ColumnElement[Any]] = [column for column in table.columns if column.name in there]
+    if table is EVALUATIONS and there and "value" not in there:
+        known.append(EVALUATIONS.c.ndcg.label("value"))
+    return known
 
 
 def _make_or_upgrade(connection: sqlalchemy.Connection) -> None:
@@ -112,11 +126,13 @@ def _make_or_upgrade(connection: sqlalchemy.Connection) -> None:
         return
     _refuse_newer(version)
     for step in range(version + 1, SCHEMA_VERSION + 1):
-        for name in _ADDED_COLUMNS.get(step, ()):
+        for name in set(_ADDED_COLUMNS.get(step, ())) - has_columns(connection, EVALUATIONS):
             kind = EVALUATIONS.c[name].type.compile(connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {EVALUATIONS.name} ADD COLUMN {name} {kind}")
         for table in _ADDED_TABLES.get(step, ()):
             table.create(connection, checkfirst=True)
+        if "value" in _ADDED_COLUMNS.get(step, ()):
+            connection.execute(EVALUATIONS.update().values(value=EVALUATIONS.c.ndcg))
     if version < SCHEMA_VERSION:
         connection.execute(_schema.update().values(version=SCHEMA_VERSION))
 

@@ -1,4 +1,4 @@
-"""Judge: NDCG@10 of a model on a fixed set of queries and documents.
+"""Judge: a measure of a model on a fixed set of queries and documents.
 
 Texts are tokenized once, in batches of like length, so that an evaluation is little more than the model's own forward
 passes. Nothing here draws a random number, so an evaluation leaves a training run as it was.
@@ -18,14 +18,24 @@ from sentence_transformers import SentenceTransformer
 from sweep.data import Collection, HeldOutRows, JudgedSet
 from sweep.data.formats.format import PROMPTS
 from sweep.measures.geometry import alignment, count_cosines, uniformity
-from sweep.measures.measures import mrr_at_k, ndcg_at_k, recall_at_k
-from sweep.measures.ranking import rank_top_k
+from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
+from sweep.measures.ranking import FloatArray, rank_top_k
+from sweep.measures.score import Score
 from sweep.messages import Cosines, Evaluation
 from sweep.training.devices import autocast
 from sweep.training.losses.loss import Loss
 
-DEPTH = 10
-RECALL_DEPTH = 100
+SIDE_FIGURES = {
+    name: find_measure(key)
+    for name, key in {
+        "ndcg_10": "ndcg@10",
+        "recall_10": "recall@10",
+        "recall_100": "recall@100",
+        "mrr_10": "mrr@10",
+    }.items()
+}
+"""Measures whose means are recorded with every evaluation, whatever the study's metric is."""
+
 ENCODE_BATCH = {"cpu": 32, "cuda": 512}
 QUERY_CHUNK = 1024
 MAX_COSINES = 4_000_000
@@ -96,6 +106,7 @@ class Judge:
         held_out: Rows, by any name, that a validation loss is taken over. Of their texts only those that are not
             judged anyway are encoded besides.
         loss: The loss that is taken over them; without one there is none.
+        measure: What is measured.
     """
 
     def __init__(
@@ -107,10 +118,13 @@ class Judge:
         document: Any = "text",
         held_out: Mapping[str, HeldOutRows] | None = None,
         loss: Loss | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self.judged = judged
         self._held_out = held_out or {}
         self._loss = loss
+        self._measure = measure or find_measure(DEFAULT_METRIC)
+        self._depth = max(one.depth for one in (self._measure, *SIDE_FIGURES.values()))
         prompts = role_prompts(model)
         documents = [collection.documents[name].embedded(document) for name in judged.document_ids]
         queries = [collection.queries[name] for name in judged.query_ids]
@@ -125,7 +139,7 @@ class Judge:
         self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
 
     def judge(self, model: SentenceTransformer) -> Evaluation:
-        """NDCG@10 per query, and what else the same embeddings tell."""
+        """The measure of each query, and what else the same embeddings tell."""
         start = time.perf_counter()
         all_documents = encode(model, self._documents)
         all_queries = encode(model, self._queries)
@@ -138,12 +152,10 @@ class Judge:
             return Evaluation(per_query=per_query, positives=nothing, negatives=nothing, seconds=seconds)
         ranked, positives, negatives = self._rank(queries, documents)
         return Evaluation(
-            per_query=ndcg_at_k(ranked, self._judged, k=DEPTH).astype(np.float32),
+            per_query=self._evaluate(self._measure, ranked),
             positives=_summarize(positives),
             negatives=_summarize(negatives),
-            recall_10=float(recall_at_k(ranked, self._judged, DEPTH).mean()),
-            recall_100=float(recall_at_k(ranked, self._judged, RECALL_DEPTH).mean()),
-            mrr_10=float(mrr_at_k(ranked, self._judged, DEPTH).mean()),
+            **{name: Score(self._evaluate(measure, ranked)).mean for name, measure in SIDE_FIGURES.items()},
             alignment=alignment(positives),
             uniformity=uniformity(documents[:: -(-len(documents) // MAX_UNIFORM)]),
             validation_losses=self._validation_losses(query=all_queries, document=all_documents),
@@ -164,14 +176,18 @@ class Judge:
             )
         return losses
 
+    def _evaluate(self, measure: Measure, ranked: FloatArray) -> _Float32:
+        """(Q,) values of a measure, in the precision in which they are recorded."""
+        return measure.evaluate(ranked, self._judged).astype(np.float32)
+
     def _rank(self, queries: _Float32, documents: _Float32) -> tuple[NDArray[np.float64], _Float32, _Float32]:
-        """(Q, 100) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries."""
+        """(Q, depth) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries."""
         stride = max(1, len(queries) * len(documents) // MAX_COSINES)
         grades, positives, negatives = [], [], []
         for start in range(0, len(queries), QUERY_CHUNK):
             rows = self._grades[start : start + QUERY_CHUNK]
             scores = queries[start : start + QUERY_CHUNK] @ documents.T  # (q, D)
-            top = rank_top_k(scores, RECALL_DEPTH)
+            top = rank_top_k(scores, self._depth)
             grades.append(
                 [[row.get(column, 0) for column in best] for row, best in zip(rows, top.tolist(), strict=True)]
             )

@@ -71,7 +71,9 @@ def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int)
     with hold_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, plan.spec.name)
         began = describe_beginning(plan.spec, revision=plan.revision, collection_hash=plan.collection.content_hash)
-        ledger.begin_study({"parameters": 1, **began}, make_report(0, BASELINE, queries=queries).evaluation)
+        ledger.begin_study(
+            {"parameters": 1, **began}, make_report(0, BASELINE, queries=queries).evaluation, metric="NDCG@10"
+        )
         made = [make_trial(number, plan.space, random, queries=queries) for number in range(trials)]
         rows: Rows = defaultdict(list)
         for trial in made:
@@ -180,6 +182,7 @@ def add_our_rows(rows: Rows, trial: FilledTrial) -> None:
                 "seconds": SECONDS * step / len(POINTS),
                 "evaluation_seconds": 0.1 * step,
                 "ndcg": ndcg,
+                "value": ndcg,
                 "per_query": trial.vectors[step - 1].tobytes(),
             }
         )

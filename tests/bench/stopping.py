@@ -50,11 +50,11 @@ def null_curves(progress: Curve) -> dict[str, Curve]:
 
 def attained_levels(per_query: Curve, progress: Curve, rule: DropOff) -> Iterator[tuple[int, float]]:
     """For each look that might stop a run, the smallest alpha at which it does."""
-    means, covariance, queries = summarize(progress, per_query)
+    means, covariance, freedom = summarize(progress, per_query)
     for last in range(1, len(means)):
         if means[:last].max() - means[last] > rule.margin:
             part = covariance[: last + 1, : last + 1]
-            fall = rule.judge(progress[: last + 1], means[: last + 1], part, queries - 1, WARMUP_END)
+            fall = rule.judge(progress[: last + 1], means[: last + 1], part, freedom, WARMUP_END)
             if fall.can_stop:
                 yield last, fall.level
 

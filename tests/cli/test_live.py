@@ -44,6 +44,7 @@ def make_view(*, running: int = 2, name: str = NAME, value: float = 0.75) -> Swe
     ]
     return SweepView(
         name=name,
+        metric="Recall@100",
         finished=3,
         trials=12,
         baseline=0.5,
@@ -59,9 +60,9 @@ def make_view(*, running: int = 2, name: str = NAME, value: float = 0.75) -> Swe
 
 def test_a_wide_terminal_shows_every_column_and_a_narrow_one_the_most_important() -> None:
     wide, narrow = list_state(make_view(), 200), list_state(make_view(), 40)
-    assert wide[1].split() == list(COLUMNS)
+    assert wide[1].split() == [*list(COLUMNS)[:2], "Recall@100", *list(COLUMNS)[3:]]
     assert "title-content rate 5.60e-04 warm-up 0.10 batch 64" in wide[2]
-    assert narrow[-3].split() == ["trial", "done", "NDCG@10"]
+    assert narrow[-3].split() == ["trial", "done", "Recall@100"]
     assert narrow[-1].split() == ["1", "30%", "0.6000"]
 
 

@@ -80,6 +80,7 @@ def test_a_study_without_a_trial_has_no_answer_yet(study: Study) -> None:
     assert answer == Answer(
         headline="There is no answer yet: no trial has begun.",
         trial=None,
+        metric="NDCG@10",
         test=None,
         queries=0,
         comparisons=(),

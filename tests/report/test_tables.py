@@ -75,7 +75,7 @@ def test_every_trial_has_one_peak_and_a_stopped_one_one_stop_at_its_end(study: S
     trials = study.trials().set_index("trial")
     for number, curve in tables.tabulate_curves(study).groupby("trial"):
         peaks = curve[curve["is_peak"]]
-        assert peaks["ndcg"].tolist() == pytest.approx([trials.loc[number, "peak"]])
+        assert peaks["value"].tolist() == pytest.approx([trials.loc[number, "peak"]])
         assert curve["is_stop"].sum() == pd.notna(trials.loc[number, "stop_reason"])
         assert not curve["is_stop"].iloc[:-1].any()
         assert curve["progress"].iloc[0] == 0

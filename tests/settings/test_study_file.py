@@ -88,6 +88,8 @@ def test_the_other_tables_are_read_as_they_are_written(
         ("[space]\nlearning_rate_rule = 'cubic'", "space.learning_rate_rule"),
         ("[[space.start]]\nbatch_size = '16'", "space.start[0].batch_size"),
         ("[evaluation]\nmetric = 'mrr'", "evaluation.metric"),
+        ("[evaluation]\nmetric = 'precision@10'", "evaluation.metric"),
+        ("[evaluation]\nmetric = 10", "evaluation.metric"),
         ("[evaluation]\ngrid = []", "evaluation.grid"),
         ("[evaluation]\ngrid = [0.5, 0.4, 1.0]", "evaluation.grid"),
         ("[evaluation]\ngrid = [0.5, 0.5004, 1.0]", "evaluation.grid"),

@@ -59,7 +59,9 @@ def test_a_run_is_stopped_for_drop_off(progress: list[int], means: list[float], 
 def test_the_text_says_from_where_to_where_and_beyond_what() -> None:
     stop, _ = decide([0, 100, 200], [0.5, 0.6, 0.5], stopping=PROVED)
     assert stop is not None
-    assert stop.text.startswith("drop-off: 0.5000 is 0.1000 below the peak at 10.0%, beyond the margin of 0.01 by ")
+    assert stop.text.startswith(
+        "drop-off: NDCG@10 0.5000 is 0.1000 below the peak at 10.0%, beyond the margin of 0.01 by "
+    )
 
 
 def test_without_a_drop_off_rule_every_finite_run_goes_on() -> None:
@@ -82,7 +84,7 @@ def test_a_run_past_its_peak_is_stopped_where_it_has_no_way_back() -> None:
     stop, _ = decide(*FLAT)
     assert stop is not None
     assert stop.kind == "forecast"
-    assert stop.text.startswith("forecast: from 0.5960 it will reach 0.")
+    assert stop.text.startswith("forecast: from NDCG@10 0.5960 it will reach 0.")
     assert stop.text.endswith("and 0.6100 would be needed to beat its peak of 0.6000 at 20.0% by the margin")
     assert not decide(*FLAT, stopping=PROVED)[0]
     assert not decide([*FLAT[0][:-1], 1000], FLAT[1])[0]
@@ -126,7 +128,7 @@ def test_a_run_that_is_outclassed_is_stopped(stopping: dict[str, Any], incumbent
     assert (stop is not None) == stops
     if stop is not None:
         assert stop.kind == "outclassed"
-        assert stop.text.startswith("outclassed: from 0.5400 it will reach 0.")
+        assert stop.text.startswith("outclassed: from NDCG@10 0.5400 it will reach 0.")
         assert stop.numbers["incumbent"] == incumbent
 
 

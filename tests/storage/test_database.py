@@ -202,7 +202,7 @@ def test_a_newer_schema_of_ours_is_one_line_that_says_what_to_do(tmp_path: Path)
     with storage.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE sweep_schema SET version = 99")
     for writable in (True, False):
-        with pytest.raises(StorageError, match=r"have version 99, and this program knows 3: upgrade it$"):
+        with pytest.raises(StorageError, match=r"have version 99, and this program knows 4: upgrade it$"):
             EvaluationTable(storage.engine, writable=writable)
 
 

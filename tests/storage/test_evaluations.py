@@ -124,7 +124,7 @@ def age(table: EvaluationTable) -> list[str]:
     """Takes a table back to version 1; returns the columns that it lost."""
     later = [
         *("recall_10", "recall_100", "mrr_10", "alignment", "uniformity", "positive_histogram", "negative_histogram"),
-        *("validation_loss", "validation_loss_retrieval", "learning_rate", "gradient_norm", "memory_gib"),
+        *("validation_loss", "validation_loss_retrieval", "learning_rate", "gradient_norm", "memory_gib", "value"),
     ]
     with table._engine.begin() as connection:
         for name in later:
@@ -132,6 +132,11 @@ def age(table: EvaluationTable) -> list[str]:
         connection.exec_driver_sql("DROP TABLE sweep_runs")
         connection.exec_driver_sql("UPDATE sweep_schema SET version = 1")
     return later
+
+
+def replace_ndcg(evaluation: Evaluation) -> Evaluation:
+    """The evaluation as one whose metric is NDCG@10."""
+    return dataclasses.replace(evaluation, ndcg_10=evaluation.ndcg)
 
 
 def columns_of(file: Path) -> dict[str, object]:
@@ -143,18 +148,20 @@ def columns_of(file: Path) -> dict[str, object]:
 def test_a_table_of_an_older_version_is_upgraded_and_keeps_its_measurements(tmp_path: Path) -> None:
     file = tmp_path / "study.db"
     table = EvaluationTable(open_storage(file).engine, writable=True)
-    table.add([(0, make_report(100))])
+    table.add([(0, dataclasses.replace(make_report(100), evaluation=replace_ndcg(make_evaluation())))])
     later = age(table)
     assert set(later).isdisjoint(columns_of(file))
 
     reader = EvaluationTable(open_storage_read_only(file).engine, writable=False)
-    assert [row.progress for row in reader.rows()] == [100]  # who reads alone upgrades nothing, and sees it all
+    assert [(row.progress, row.ndcg) for row in reader.rows()] == [(100, 0.5)]  # who reads alone upgrades nothing
+    assert [(row["value"], row["ndcg"], row["recall_10"]) for row in reader.figures()] == [(0.5, 0.5, None)]
 
     upgraded = EvaluationTable(open_storage(file).engine, writable=True)
     assert columns_of(file).keys() >= set(later)
-    assert {columns_of(file)[name] for name in later} == {None}
+    assert columns_of(file)["value"] == 0.5  # the metric was NDCG@10
+    assert {columns_of(file)[name] for name in later if name != "value"} == {None}
     upgraded.add([(0, make_report(200))])
-    assert [row.progress for row in upgraded.rows()] == [100, 200]
+    assert [(row.progress, row.ndcg) for row in upgraded.rows()] == [(100, 0.5), (200, 0.5)]
 
 
 def test_all_figures_of_a_measurement_are_committed(tmp_path: Path) -> None:
@@ -162,6 +169,7 @@ def test_all_figures_of_a_measurement_are_committed(tmp_path: Path) -> None:
     cosines = Cosines(mean=0.5, p5=0.1, p95=0.9, histogram=tuple(range(40)))
     evaluation = dataclasses.replace(
         make_evaluation(cosines=cosines),
+        ndcg_10=0.05,
         recall_10=0.1,
         recall_100=0.2,
         mrr_10=0.3,
@@ -175,6 +183,7 @@ def test_all_figures_of_a_measurement_are_committed(tmp_path: Path) -> None:
     assert [found[name] for name in ("recall_10", "recall_100", "mrr_10", "alignment", "uniformity")] == [
         *(0.1, 0.2, 0.3, 0.4, -3.5)
     ]
+    assert (found["value"], found["ndcg"]) == (0.5, 0.05)
     assert (found["validation_loss"], found["validation_loss_retrieval"]) == (1.5, 2.5)
     assert (found["learning_rate"], found["gradient_norm"], found["memory_gib"]) == (1e-4, 0.75, 1.25)
     assert np.frombuffer(found["negative_histogram"], dtype="<u4").tolist() == list(range(40))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 
 from sweep.data import FORMATS, Collection, Document, JudgedSet, load_collection, plan_held_out, plan_judged
 from sweep.data.formats.title_content import TitleContent
+from sweep.measures.measures import find_measure
 from sweep.settings.study_file import DataSpec
 from sweep.training.judge import Judge, TokenizedTexts, encode
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
@@ -81,8 +83,19 @@ def test_batches_hold_texts_of_like_length_so_that_little_is_padded(model):
     assert [batch["attention_mask"].shape[1] for batch in batches] == [int(row.max()) for row in lengths]
 
 
+@pytest.mark.parametrize(
+    ("metric", "theirs"),
+    [
+        ("ndcg@10", "ndcg_cut_10"),
+        ("ndcg@150", "ndcg_cut_150"),
+        ("recall@5", "recall_5"),
+        ("recall@150", "recall_150"),
+        ("map@20", "map_cut_20"),
+        ("mrr@240", "recip_rank"),
+    ],
+)
 @pytest.mark.parametrize("limits", [{}, {"max_documents": 120, "max_queries": 25}])
-def test_ndcg_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, graded, limits):
+def test_a_measure_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, graded, limits, metric, theirs):
     pytrec_eval = pytest.importorskip("pytrec_eval")
     judged = judged_set(graded, **limits)
     cosines = library_cosines(model, graded, judged)
@@ -92,11 +105,18 @@ def test_ndcg_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, grade
     }
     qrels = {query: dict(grades) for query, grades in judged.qrels.items()}
     assert {grade for grades in qrels.values() for grade in grades.values()} == {0, 1, 2, 3}
-    theirs = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10"}).evaluate(run)
-    ours = Judge(model, graded, judged=judged).judge(model)
-    np.testing.assert_allclose(ours.per_query, [theirs[query]["ndcg_cut_10"] for query in judged.query_ids], atol=1e-6)
+    asked = {theirs, "ndcg_cut_10", "recall_10", "recall_100", "recip_rank"}
+    evaluator = pytrec_eval.RelevanceEvaluator(qrels, {re.sub(r"_(\d+)$", r".\1", name) for name in asked})
+    found = evaluator.evaluate(run)
+    values = {name: [found[query][name] for query in judged.query_ids] for name in asked}
+    ours = Judge(model, graded, judged=judged, measure=find_measure(metric)).judge(model)
+    np.testing.assert_allclose(ours.per_query, values[theirs], atol=1e-6)
     assert ours.ndcg == pytest.approx(np.mean(ours.per_query))
-    assert len(np.unique(ours.per_query)) > 10
+    assert ours.ndcg_10 == pytest.approx(np.mean(values["ndcg_cut_10"]), abs=1e-6)
+    assert (ours.recall_10, ours.recall_100) == pytest.approx(
+        (np.mean(values["recall_10"]), np.mean(values["recall_100"])), abs=1e-6
+    )
+    assert len(np.unique(ours.per_query)) > 4
 
 
 def test_mean_ndcg_of_binary_grades_is_that_of_the_librarys_evaluator(model, binary):

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from sweep.measures.measures import DEFAULT_METRIC, find_measure
 from sweep.report.diagnosis.axes import Axis
 from sweep.report.diagnosis.runs import COMMON, RunOutcome
 from sweep.report.diagnosis.surface import DATA_FORMAT, Contrast, FloatArray, IntArray, Settings, Term, join_settings
@@ -24,7 +25,7 @@ OVERALL = "overall"
 Answer = Literal["supported", "not supported", "cannot tell"]
 
 Outcome = tuple[Literal["fall", "held"], int]
-"""NDCG lost since the peak, or NDCG held, at a place of `COMMON`."""
+"""What was lost since the peak, or is held, at a place of `COMMON`."""
 
 AT_END: Outcome = ("held", len(COMMON) - 1)
 FALLS: tuple[Outcome, ...] = (*(("fall", place) for place in reversed(range(len(COMMON)))), AT_END)
@@ -48,14 +49,16 @@ class Evidence:
     Attributes:
         runs: The runs that have ended.
         space: The search space.
-        margin: Effect on NDCG@10 that matters, above 0.
+        margin: Effect that matters, above 0.
         axes: What the surface sees of the runs.
+        metric: What an effect is of, for a person.
     """
 
     runs: Sequence[RunOutcome]
     space: SpaceSpec
     margin: float
     axes: Sequence[Axis]
+    metric: str = find_measure(DEFAULT_METRIC).label
 
     @cached_property
     def formats(self) -> tuple[str, ...]:

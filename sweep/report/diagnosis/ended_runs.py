@@ -18,7 +18,7 @@ STOPS: Mapping[StopKind, Stop] = {"forecast": "settled", "outclassed": "outclass
 """Why a run was stopped, by the kind of its stop; for any other reason it had fallen."""
 
 MARGIN = 0.01
-"""Effect on NDCG@10 that matters, where the study stops no run and so names no margin."""
+"""Effect that matters, where the study stops no run and so names no margin."""
 
 
 def collect_runs(study: Study) -> list[RunOutcome]:

@@ -38,8 +38,8 @@ class Finding:
         scope: ``overall``, or the name of the data format within which it is asked about.
         verdict: ``supported`` where the interval lies above 0 and the effect matters; ``not supported`` where the
             interval excludes an effect that matters; else ``cannot tell``.
-        effect: NDCG@10 that the cause costs; for overfitting the rise of the validation loss, as its logarithm. None
-            where nothing was measured.
+        effect: What it costs of the study's metric; for overfitting the rise of the validation loss, as its logarithm.
+            None where nothing was measured.
         interval: Its bounds, each at 95 %; the lower ones of all findings of a study hold together, and the upper ones.
         trials: Numbers of the trials it rests on.
         sentence: The finding in a sentence, with what was compared.
@@ -58,23 +58,27 @@ class Finding:
 
 def diagnose(study: Study) -> list[Finding]:
     """The finding on every suspected cause, of the runs that have ended; a run that goes on or failed is left out."""
-    return diagnose_runs(collect_runs(study), space=study.spec.space, margin=find_margin(study) or MARGIN)
+    margin, metric = find_margin(study) or MARGIN, study.record.measure.label
+    return diagnose_runs(collect_runs(study), space=study.spec.space, margin=margin, metric=metric)
 
 
-def diagnose_runs(runs: Sequence[RunOutcome], *, space: SpaceSpec, margin: float = MARGIN) -> list[Finding]:
+def diagnose_runs(
+    runs: Sequence[RunOutcome], *, space: SpaceSpec, margin: float = MARGIN, metric: str = Evidence.metric
+) -> list[Finding]:
     """The finding on every suspected cause.
 
     Args:
         runs: Runs that have ended.
         space: The search space, in which further trials are proposed.
-        margin: Effect on NDCG@10 that matters, above 0.
+        margin: Effect that matters, above 0.
+        metric: What an effect is of, for a person.
 
     Returns:
         One finding for each cause and scope, in the order of the causes; none where no run has ended.
     """
     if not runs:
         return []
-    evidence = Evidence(runs=runs, space=space, margin=margin, axes=AXES)
+    evidence = Evidence(runs=runs, space=space, margin=margin, axes=AXES, metric=metric)
     asked = [(cause, question) for cause in CAUSES for question in cause.ask(evidence)]
     answers = answer_all(asked, evidence, PRIOR)
     findings = [

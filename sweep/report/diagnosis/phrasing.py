@@ -23,7 +23,7 @@ def _say_effect(cause: Cause, question: Question, answer: Answer, effect: Effect
     runs = [evidence.runs[row] for row in question.rows]
     verb = "loses" if name == "fall" else "ends lower by"
     early = "" if COMMON[place] == WHOLE else f" in the first {COMMON[place] / WHOLE:.0%} of the run"
-    what = f"{question.compared} {verb} {_signed(effect.seen)} NDCG@10{early} ({low:+.3f} to {high:+.3f})"
+    what = f"{question.compared} {verb} {_signed(effect.seen)} {evidence.metric}{early} ({low:+.3f} to {high:+.3f})"
     stopped = sum(run.reached[place].is_stopped for run in runs)
     censored = f"; {stopped} of the {len(runs)} runs had been stopped before" if stopped else ""
     claim = cause.reverse_claim if cause.reverse_claim and effect.seen < 0 and answer == "supported" else cause.claim

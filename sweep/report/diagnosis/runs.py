@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.measures.score import Score
 from sweep.progress import WHOLE, value_at
 from sweep.settings.dimensions import Params
 
@@ -18,7 +19,7 @@ STILL = 0.5
 that a run which ended at its peak is no measurement without noise."""
 
 LEAST_NOISE = 0.001
-"""Smallest standard error of an outcome: a run that changed no query's NDCG was still measured once only."""
+"""Smallest standard error of an outcome: a run that changed no query's value was still measured once only."""
 
 
 COMMON = (150, 300, 600, WHOLE)
@@ -34,12 +35,12 @@ class Reached:
     """What a run had come to at a common progress; what it held last is carried forward where it was stopped before.
 
     Attributes:
-        peak: Highest NDCG@10 so far, the untrained model's included.
+        peak: Highest value so far, the untrained model's included.
         peak_progress: Where that was, in thousandths; 0 for the untrained model.
-        held: NDCG@10 last measured.
+        held: Value last measured.
         held_noise: Standard error over queries of its difference from the untrained model.
         fall_noise: Standard error over queries of its difference from the peak.
-        most: Most NDCG@10 that it can have held at the common progress. A run that was not stopped before held what
+        most: Highest value that it can have held at the common progress. A run that was not stopped before held what
             was measured; one that had fallen is taken to have stayed where it was, or lower; one that was stopped
             because it would not beat its peak may have come back to it, and the margin above; and one that would not
             beat another run may have come up to that.
@@ -56,12 +57,12 @@ class Reached:
 
     @property
     def fall(self) -> float:
-        """NDCG@10 lost since the peak, at least 0."""
+        """Value lost since the peak, at least 0."""
         return self.peak - self.held
 
     @property
     def least_fall(self) -> float:
-        """Least NDCG@10 that it can have lost at the common progress, at least 0."""
+        """Least of it that it can have lost at the common progress, at least 0."""
         return max(0.0, self.peak - self.most)
 
 
@@ -115,7 +116,7 @@ def measure_run(
         trial: Its number.
         params: Its settings.
         progress: (T,) thousandths, ascending, 0 for the untrained model first.
-        per_query: (T, Q) NDCG of each query; rows that are not finite (the run diverged) are left out, and what the
+        per_query: (T, Q) value of each query; rows that are not finite (the run diverged) are left out, and what the
             last finite one holds is carried forward.
         warmup_end: Progress in [0, 1] at which its warm-up ended.
         stop: Why it was stopped before its budget was spent; None where it was not.
@@ -132,7 +133,7 @@ def measure_run(
     points = [point for point, kept in zip(progress, finite, strict=True) if kept]
     if len(points) < 2:
         return None
-    means = values.mean(axis=1)
+    means = Score(values).means
     ceilings = {"fallen": float(means[-1]), "settled": float(means.max()) + margin, "outclassed": rival}
     most = ceilings[stop] if stop else None
     reached = tuple(_reach(points, values, common, most=most) for common in COMMON)
@@ -154,13 +155,13 @@ def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, m
 
     Args:
         points: (T,) thousandths.
-        values: (T, Q) NDCG of each query.
+        values: (T, Q) value of each query.
         common: The progress.
-        most: Most NDCG@10 that it can have held later where it was stopped; None where it was not.
+        most: Highest value that it can have held later where it was stopped; None where it was not.
     """
     last = value_at([(point, place) for place, point in enumerate(points)], common)
     end = 0 if last is None else int(last)
-    means = values[: end + 1].mean(axis=1)
+    means = Score(values[: end + 1]).means
     top = int(np.argmax(means))
     moved = _paired_error(values[0], values[end])
     is_stopped = most is not None and points[-1] < common
@@ -178,4 +179,4 @@ def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, m
 
 def _paired_error(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Standard error over queries of the mean difference; 0 for a single query."""
-    return float(np.std(one - other, ddof=1) / math.sqrt(len(one))) if len(one) > 1 else 0.0
+    return Score(one).minus(Score(other)).standard_error if len(one) > 1 else 0.0

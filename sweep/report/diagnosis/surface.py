@@ -37,7 +37,7 @@ DATA_FORMAT = "data_format"
 """Name of the axis of the formats."""
 
 LEVEL, SLOPE = 0.5, 0.1
-"""Prior standard deviations in NDCG: of the level, and of a setting over its whole range."""
+"""Prior standard deviations of a value: of the level, and of a setting over its whole range."""
 
 CURVE_LENGTH, REST_LENGTH = 0.4, 0.5
 """Over which part of a setting's range the curve over the learning rate and the smooth rest may turn."""
@@ -94,7 +94,7 @@ class Term:
     Attributes:
         axis: Name of the axis that it is a function of.
         shape: Its covariance.
-        deviation: Its prior standard deviation in NDCG.
+        deviation: Its prior standard deviation.
         by_format: Whether half of its variance is each format's own; else all formats share it.
     """
 

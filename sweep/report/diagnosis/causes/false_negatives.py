@@ -19,7 +19,7 @@ LEAST_SHARE = 0.01
 """Shares that differ by less are compared with none."""
 
 DEVIATION = 0.3
-"""Prior standard deviation, in NDCG, of what a share of 1 does."""
+"""Prior standard deviation of what a share of 1 does."""
 
 
 def _rise_from_none(one: FloatArray, other: FloatArray) -> FloatArray:

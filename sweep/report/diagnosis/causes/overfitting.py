@@ -50,7 +50,7 @@ def measure_rise(runs: Sequence[RunOutcome], *, fallen_by: float, alpha: float) 
 
     Args:
         runs: Runs that have ended.
-        fallen_by: NDCG@10 that a run must have lost to count as fallen.
+        fallen_by: What a run must have lost to count as fallen.
         alpha: Chance that the interval misses the mean, in (0, 1).
     """
     fallen = [run for run in runs if run.end.fall >= fallen_by]

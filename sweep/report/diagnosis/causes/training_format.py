@@ -24,7 +24,7 @@ from sweep.report.diagnosis.causes.learning_rate import find_middle_rate
 from sweep.report.diagnosis.surface import DATA_FORMAT, Contrast, Term, equal, join_settings
 
 SHIFT = 0.15
-"""Prior standard deviation, in NDCG, of what a format shifts an outcome by."""
+"""Prior standard deviation of what a format shifts an outcome by."""
 
 
 def _ask(evidence: Evidence) -> Iterator[Question]:
