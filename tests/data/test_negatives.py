@@ -44,6 +44,11 @@ def test_texts_that_share_four_words_of_six_are_not_near_equal() -> None:
     assert share_of(columns, np.array([[0, 1]])) == 0.0
 
 
+def test_four_words_of_five_are_near_and_three_of_four_are_not() -> None:
+    assert share_of(columns_of("one two three four five", "one two three four"), np.array([[0, 1]])) == 1.0
+    assert share_of(columns_of("one two three four", "one two three"), np.array([[0, 1]])) == 0.0
+
+
 def test_scripts_without_spaces_are_compared_by_their_signs() -> None:
     near = columns_of("密码重置链接过期失效吗", "密码重置链接过期失效呢", "如何导出数据")
     assert share_of(near, np.array([[0, 1, 2]])) == pytest.approx(2 / 3)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sweep.data import FORMATS, Collection, Document, make_columns, open_for_pairs, plan_held_out
+from sweep.data.validation import HeldOutRows
 
 NUMBERS = range(200)
 LIBRARY = Collection(
@@ -63,3 +64,11 @@ def test_a_collection_opened_for_the_pairs_of_judgements_holds_their_documents_a
     assert sorted(opened.documents) == [f"d{n:03d}" for n in range(190, 200)]
     assert opened.qrels["train"] == LIBRARY.qrels["test"]
     assert not opened.held_out
+
+
+def test_negatives_have_the_prompt_of_documents():
+    roles = {"wrong": "negative", "answer": "positive", "question": "anchor"}
+    texts = {"question": (("q1", "q2"), ("q3", "q1")), "answer": (("p1", "p2"),), "wrong": (("n1", "n2"),)}
+    rows = HeldOutRows(texts, roles)
+    assert list(rows.texts_with("query")) == ["q1", "q2", "q3", "q1"]
+    assert list(rows.texts_with("document")) == ["p1", "p2", "n1", "n2"]

@@ -55,6 +55,17 @@ class Mutant:
         path.write_text(text.replace(self.old, self.new), encoding="utf-8")
 
 
+def of(file: str, tests: str, *faults: tuple[str, str, str, str]) -> list[Mutant]:
+    """Mutants of a file.
+
+    Args:
+        file: The file.
+        tests: The file of the tests that hold it.
+        faults: What each does, the text that it changes, what that becomes, and the test, without its ``test_``.
+    """
+    return [Mutant(name, file, old, new, (f"{tests}::test_{test}",)) for name, old, new, test in faults]
+
+
 def run_tests(root: Path, tests: Sequence[str]) -> int:
     """Pytest's exit status for tests of the tree below ``root``, whose own code is imported; 1 for ones that hang."""
     words = ["-q", "-x", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
@@ -89,7 +100,9 @@ def try_mutant(mutant: Mutant, source: Path = REPOSITORY) -> int:
 
 def run_catalogue(mutants: Sequence[Mutant], source: Path = REPOSITORY) -> int:
     """Tries every mutant and prints what became of it; the number of those that did not die."""
-    sound: dict[tuple[str, ...], bool] = {}
+    all_tests = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+    is_sound = run_tests(source, all_tests) == 0  # at once, which is quicker; each alone where that is needed
+    sound: dict[tuple[str, ...], bool] = {mutant.tests: True for mutant in mutants if is_sound}
     died = 0
     for mutant in mutants:
         began = time.monotonic()

@@ -109,6 +109,13 @@ def test_the_run_that_leads_is_not_given_up_on_a_forecast_alone() -> None:
     assert decide(*FALLEN, incumbent=None)[0]
 
 
+def test_a_run_that_is_level_with_the_best_does_not_lead() -> None:
+    look = take_look(make_policy(StoppingSpec()), progress=FLAT[0], per_query=curve(*FLAT[1]), warmup_end=0.0)
+    assert not look.leads(look.peak)
+    assert look.leads(float(np.nextafter(look.peak, 0.0)))
+    assert look.leads(None)
+
+
 SLOW_RISE = ([0, 100, 200, 300, 400], [0.5, 0.51, 0.52, 0.53, 0.54])
 
 

@@ -97,6 +97,18 @@ def test_a_policy_knows_of_the_runs_before() -> None:
     assert stop_by_policy([first, second], looks, PROVED) == [6, 6]
 
 
+def test_the_incumbent_is_the_best_of_all_runs_before_and_not_the_last_of_them() -> None:
+    flat = [0.595, 0.6, 0.599, 0.598, 0.598, 0.598, 0.597]
+    runs = [
+        flat_run("high", [0.5, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7]),
+        flat_run("low", [0.5, 0.51, 0.52, 0.53, 0.53, 0.54, 0.55]),
+        flat_run("flat", flat),
+    ]
+    looks = {run.name: look_at_run(run, FORECAST) for run in runs}
+    assert stop_by_policy(runs, looks, FORECAST)[2] < 6
+    assert stop_by_policy(runs[1:], looks, FORECAST)[1] == 6  # it leads
+
+
 def test_every_rule_is_replayed_in_every_order(runs: list[RecordedRun]) -> None:
     replayed = replay_runs(runs, DropOff(), orders=3)
     by_name = {found.rule: found for found in replayed}
