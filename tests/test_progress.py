@@ -78,6 +78,11 @@ def test_there_is_no_value_before_a_curve_begins(curve: list[tuple[int, float]])
     assert value_at(curve, 99) is None
 
 
+@pytest.mark.parametrize(("ratio", "steps", "warmup"), [(0.07, 100, 7), (0.28, 25, 7), (0.071, 100, 8), (0.0, 20, 0)])
+def test_a_step_that_is_a_floats_rounding_error_is_no_step_of_the_warmup(ratio: float, steps: int, warmup: int) -> None:
+    assert count_warmup_steps(ratio, steps) == warmup  # 0.07 * 100 is 7.000000000000001
+
+
 @pytest.mark.parametrize("steps", [20, 23, 30, 120, 1000])
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.15, 0.2, 0.29, 0.3, 1 / 3])
 def test_warmup_has_as_many_steps_as_the_trainer_gives_it(ratio: float, steps: int) -> None:

@@ -128,7 +128,7 @@ DATA = [
             "a warm-up of a rounding error is a step",
             "ROUNDING = 1e-9",
             "ROUNDING = 0.0",
-            "warmup_has_as_many_steps_as_the_trainer_gives_it",
+            "a_step_that_is_a_floats_rounding_error_is_no_step_of_the_warmup",
         ),
         (
             "a value is carried backward",
