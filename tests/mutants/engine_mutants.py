@@ -104,8 +104,8 @@ COORDINATOR = [
         ),
         (
             "the peak of a running trial is the last of equals",
-            "ndcg > self.peak.ndcg):",
-            "ndcg >= self.peak.ndcg):",
+            "value > self.peak.",
+            "value >= self.peak.",
             "the_peak_is_the_earliest_of_the_highest_measurements_after_the_untrained_one",
         ),
     ),
