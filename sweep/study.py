@@ -36,9 +36,10 @@ from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import DatabaseLocation, StudyLocation, locate_study
 from sweep.storage.lock import Holder
-from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, EXCUSED, FINISHED, StudyRecord, TrialRecord, load_record
+from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, EXCUSED, StudyRecord, TrialRecord, load_record
 from sweep.storage.runs import RunRow, RunTable
 from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
+from sweep.storage.study_tables import FINISHED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -46,8 +46,8 @@ def begin_study(ledger: Ledger) -> None:
 
 
 def begin_trial(ledger: Ledger) -> int:
-    return ledger.begin_trial(VALUES, distributions=DISTRIBUTIONS, attributes={"seed": 0}, baseline=BASELINE)
+    return ledger.begin_trial(VALUES, distributions=DISTRIBUTIONS, attributes={"seed": 0})
 
 
 def end_trial(ledger: Ledger, number: int, value: float) -> None:
-    ledger.end_trial(number, value=value, pruned=False, remark="It is *over*.", peak=value)
+    ledger.end_trial(number, value=value, pruned=False, peak=value)

@@ -100,15 +100,19 @@ def test_it_shows_every_trial_with_its_curve(server: DashboardServer, study: Pat
         assert curve == pytest.approx({0: record.baseline} | {row.progress: row.ndcg for row in trial.rows})
 
 
-def test_the_note_of_a_trial_says_why_it_ended(server: DashboardServer, study: Path) -> None:
-    notes = [trial["note"]["body"] for trial in read_study(server)["trials"]]
+def test_the_attributes_of_a_trial_say_why_it_ended(server: DashboardServer, study: Path) -> None:
+    shown = [
+        {one["key"]: one["value"] for one in trial["user_attrs"]}
+        | {one["name"]: one["param_external_value"] for one in trial["params"]}
+        for trial in read_study(server)["trials"]
+    ]
     stopped = open_study(study).record.trials[1]
     assert stopped.state == "pruned"
     assert stopped.stop is not None
     assert stopped.stop.text.startswith("drop-off: ")
-    assert stopped.stop.text in notes[1]
-    assert "| data format | title-content |" in notes[1]
-    assert "drop-off" not in notes[0]
+    assert stopped.stop.text in shown[1]["stop_reason"]
+    assert shown[1]["data_format"] == "title-content"
+    assert "stop_reason" not in shown[0]
 
 
 @pytest.mark.parametrize("host", ["example.com", "example.com:8080", "127.0.0.1.example.com", "localhost.example", ""])

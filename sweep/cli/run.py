@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweep.cli.leaderboard import print_leaderboard
 from sweep.cli.watchers import JsonWatcher, LiveWatcher, PlainWatcher
@@ -19,8 +19,6 @@ from sweep.storage.location import StudyLocation
 from sweep.study import Study, read_study
 
 if TYPE_CHECKING:
-    import optuna
-
     from sweep.report.diagnosis import Finding
 
 
@@ -55,10 +53,10 @@ def _look(location: StudyLocation) -> tuple[Study, Sequence[Finding]]:
     return study, diagnose(study)
 
 
-def _exhibit(look: Callable[[], tuple[Study, Sequence[Finding]]], target: optuna.Study) -> None:
+def _exhibit(look: Callable[[], tuple[Study, Sequence[Finding]]]) -> tuple[str, dict[str, Any]]:
     from sweep.report.showcase import exhibit
 
-    exhibit(target, *look())
+    return exhibit(*look())
 
 
 def _open_watcher(*, plain: bool, log: str) -> AbstractContextManager[LiveWatcher | PlainWatcher | JsonWatcher]:

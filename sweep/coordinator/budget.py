@@ -81,7 +81,7 @@ class Meter:
     def __init__(self, ledger: Ledger, budget: BudgetSpec, *, now: float) -> None:
         self._ledger = ledger
         self._budget = budget
-        before = ledger.study.user_attrs.get(SPENT, {})
+        before = ledger.attributes.get(SPENT, {})
         self._wall_clock_s: float = before.get("wall_clock_s", 0.0)
         self._device_s: float = before.get("device_s", 0.0)
         self._last = now

@@ -13,7 +13,8 @@ from sweep.coordinator.events import EventKind, Tell
 from sweep.errors import DeviceError
 from sweep.run_folder import RunFolder
 from sweep.settings.study_file import CheckpointsSpec
-from sweep.storage.records import FINISHED, StudyRecord, TrialRecord
+from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.study_tables import FINISHED
 from sweep.training.checkpoint import newest_whole, remove
 
 MODELS_A_TRIAL = 8

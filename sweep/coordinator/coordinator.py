@@ -28,6 +28,16 @@ from sweep.storage.evaluations import UNTRAINED
 
 POLL_S = 0.2
 
+MIRROR_S = 1.0
+"""Seconds by which Optuna's tables are behind ours at most, where there is time enough: what comes together in them is
+written together."""
+
+MIRROR_SLICE_S = 0.05
+"""Seconds of it at a time, after which the reports that came in meanwhile are answered."""
+
+MIRROR_SHARE = 0.3
+"""Most of the coordinator's time that goes into it while trials run; the rest of it is done at the end."""
+
 VIEW_SHARE = 0.05
 """Most of the coordinator's time that goes into showing the state of the sweep."""
 
@@ -69,7 +79,13 @@ class Coordinator:
         self._baseline = ledger.table.per_query(UNTRAINED)[1][0]
         self._running: dict[str, RunningTrial] = {}  # by the name of its job
         self._last_words: dict[str, Message] = {}  # of jobs that are gone, until they are taken leave of, by name
-        self._moves = [self._end, self._place, self._remark, self._show]  # the one that was made last comes last
+        self._moves = [
+            self._end,
+            self._place,
+            self._mirror,
+            self._remark,
+            self._show,
+        ]  # the one that was made last comes last
         self._waiting: list[RunningTrial] = []  # begun trials without a place; they go on before new ones begin
         self._limits = DeviceLimits(ledger)
         self._proposer = Proposer(plan.space, seed=plan.spec.seed, trials=plan.spec.budget.trials)
@@ -91,6 +107,7 @@ class Coordinator:
         self._was_cut_off = was_cut_off
         self._cold_told = False
         self._view_due = 0.0
+        self._mirror_due = 0.0
 
     @property
     def baseline(self) -> float:
@@ -122,6 +139,7 @@ class Coordinator:
         finally:
             self._meter.save(time.monotonic())
             self._endings.remark(at_once=True)
+            self._ledger.mirror()
         self._watcher.refresh(self._view())
         if self._stop.signal is not None:
             raise InterruptedRunError(self._stop.signal)
@@ -154,7 +172,7 @@ class Coordinator:
 
     def _adopt(self) -> None:
         """Takes over what an earlier run left behind; a process of it that is still alive is ended first."""
-        found = self._ledger.adopt_trials(space=self._plan.space, baseline=self.baseline)
+        found = self._ledger.adopt_trials(self._plan.space)
         left = [record for record in found.trials if record.state == "running"]
         for record in left:
             self._end_older_attempt(record.number)
@@ -216,7 +234,6 @@ class Coordinator:
                 "steps": self._plan.steps(params.batch_size),
                 "seed": self._plan.spec.seed,
             },
-            baseline=self.baseline,
         )
         return begin_trial(self._plan, number, params=params, baseline=self._baseline)
 
@@ -372,6 +389,16 @@ class Coordinator:
     def _remark(self) -> bool:
         """Writes the note on where the study stands, if that is due."""
         return self._endings.remark()
+
+    def _mirror(self) -> bool:
+        """Shows the study in Optuna's tables, if that is due."""
+        now = time.monotonic()
+        if now < self._mirror_due or not self._ledger.is_behind():
+            return False
+        self._ledger.mirror(at_most_s=MIRROR_SLICE_S)
+        took = time.monotonic() - now
+        self._mirror_due = now + (took / MIRROR_SHARE if self._ledger.is_behind() else took + MIRROR_S)
+        return True
 
     def _show(self) -> bool:
         """Shows the state of the sweep, if that is due."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial, create_trial
+from optuna.distributions import distribution_to_json
 
 from sweep.coordinator.changes import CHOICES, SETTLED, describe_beginning, find_differences
 from sweep.coordinator.ledger import Ledger
@@ -21,6 +21,7 @@ from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import Waiting, hold_study
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, StudyRecord
+from sweep.storage.study_tables import TrialRow, read_content
 from sweep.study import read_study
 from sweep.training.checkpoint import verify
 
@@ -65,10 +66,10 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
         raise StorageError(f"{new.run_folder.path}: there is a study already; give the new one another file name")
     with read_study(old.location) as opened:
         record, storage = opened.record, opened.reader.storage
+        trials = read_content(storage).trials
         _check_comparable(old, new, record.attributes)
         verify(old.run_folder.base_model)
-        study = optuna.load_study(study_name=record.name, storage=storage)
-        fork = plan_fork(record, study.get_trials(deepcopy=False), new.space)
+        fork = plan_fork(record, trials, new.space)
         if len(fork.taken) > new.spec.budget.trials:
             problem = f"{new.spec.budget.trials} is below the {len(fork.taken)} trials that {old.file.name} hands over"
             raise StudyFileError(new.file, f"{problem}: raise it", key="budget.trials")
@@ -77,7 +78,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
             with hold_study(new.location.database, waiting=Waiting()) as held:
                 ledger = Ledger(held.storage, new.spec.name)
                 copy_rows(storage.engine, held.storage.engine, {UNTRAINED: UNTRAINED, **fork.taken})
-                _copy_trials(study, ledger, fork, record, new.space)
+                _copy_trials(trials, ledger, fork, new.space)
                 _copy_models(old, new, fork)
                 _begin(ledger, record, new)
         except BaseException as error:  # a fork is whole or not there, whatever cut it off
@@ -88,12 +89,12 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
     return fork
 
 
-def plan_fork(record: StudyRecord, trials: Sequence[FrozenTrial], space: SearchSpace) -> Fork:
+def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpace) -> Fork:
     """Which trials of a study a new one takes: those that ended well, count, and lie in the new one's space.
 
     Args:
         record: The study.
-        trials: Its trials as Optuna has them, by number.
+        trials: Its trials as they are recorded, by number.
         space: The new study's space.
     """
     taken: dict[int, int] = {}
@@ -101,7 +102,7 @@ def plan_fork(record: StudyRecord, trials: Sequence[FrozenTrial], space: SearchS
     for trial in record.trials:
         if trial.state not in ("complete", "pruned") or trial.is_excused:
             unfinished.append(trial.number)
-        elif _fits(trials[trial.number].params, space):
+        elif _fits(trials[trial.number].values, space):
             taken[trial.number] = len(taken)
         else:
             left.append(trial.number)
@@ -133,26 +134,26 @@ def _check_comparable(old: StudyPlan, new: StudyPlan, attributes: Mapping[str, A
         )
 
 
-def _copy_trials(study: optuna.Study, ledger: Ledger, fork: Fork, record: StudyRecord, space: SearchSpace) -> None:
+def _copy_trials(trials: Sequence[TrialRow], ledger: Ledger, fork: Fork, space: SearchSpace) -> None:
     starts = [space.start_values(start) for start in space.spec.start]
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number not in fork.taken:
-            continue
-        known = record.trials[trial.number].attributes  # with what an older version kept elsewhere
-        attributes = {name: value for name, value in known.items() if name not in ("start", "rerun_of")}
+    distributions = {name: distribution_to_json(one) for name, one in space.distributions.items()}
+    copies = []
+    for before, after in fork.taken.items():
+        trial = trials[before]
+        attributes = {name: value for name, value in trial.attributes.items() if name not in ("start", "rerun_of")}
         if attributes.get("start_values") in starts:
             attributes["start"] = starts.index(attributes["start_values"])
-        params = space.complete(trial.params)
-        ledger.study.add_trial(
-            create_trial(
-                state=trial.state,
-                values=trial.values,
-                params=params,
-                distributions={name: one for name, one in space.distributions.items() if name in params},
-                user_attrs={**attributes, FORKED_FROM: trial.number},
-                intermediate_values=trial.intermediate_values,
+        values = space.complete(trial.values)
+        copies.append(
+            dataclasses.replace(
+                trial,
+                number=after,
+                values=values,
+                distributions={name: distributions[name] for name in values},
+                attributes={**attributes, FORKED_FROM: before},
             )
         )
+    ledger.add_trials(copies)
 
 
 def _copy_models(old: StudyPlan, new: StudyPlan, fork: Fork) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 import warnings
@@ -11,30 +12,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import RandomSampler
-from optuna.trial import Trial, TrialState, create_trial
+from optuna.storages import RDBStorage
+from optuna.trial import Trial
 
 from sweep.messages import Evaluation, Report
 from sweep.settings.space import SearchSpace
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, as_row
-from sweep.storage.records import (
-    SPEC,
-    State,
-    StudyRecord,
-    TrialRecord,
-    find_newest,
-    find_number,
-    make_record,
-    read_trial,
-    settings_of,
-    state_of,
-)
-from sweep.storage.remarks import save_remark, save_study_remark
-from sweep.storage.repetition import is_made_again
+from sweep.storage.mirror import Mirror
+from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record, make_trial_record
+from sweep.storage.remarks import save_showcase, save_study_remark
+from sweep.storage.repetition import repeat
 from sweep.storage.runs import RunTable
-from sweep.storage.study_storage import StudyStorage
+from sweep.storage.study_tables import FINISHED, StudyContent, StudyTables, TrialRow, import_content, import_trial
 from sweep.storage.transaction import write_together
 
 R = TypeVar("R")
@@ -56,70 +47,59 @@ class Measurement:
 
 
 @dataclass
-class _Open:
-    """A trial that has not ended, as it is written down.
+class _Tracked:
+    """A trial that has not ended, or that the mirror does not show as it stands; with its measurements."""
 
-    Attributes:
-        trial_id: Its id in the storage.
-        attributes: Its user attributes.
-        last: Its last value, the untrained model's before the first.
-        rows: Its measurements, without the untrained model's.
-    """
+    row: TrialRow
+    measured: list[EvaluationRow] = field(default_factory=list)
 
-    trial_id: int
-    attributes: dict[str, Any]
-    last: float
-    rows: list[EvaluationRow] = field(default_factory=list)
-
-    def record(self, number: int, state: State, value: float | None) -> TrialRecord:
+    @property
+    def record(self) -> TrialRecord:
         """What is known of it."""
-        return TrialRecord(
-            number=number,
-            state=state,
-            value=value,
-            params=settings_of(self.attributes),
-            rows=tuple(self.rows),
-            attributes=dict(self.attributes),
-        )
+        return make_trial_record(self.row, self.measured)
 
 
 class Ledger:
     """Writes a study: what was tried, what was measured, how it ended.
 
     Each method that writes of a trial is one transaction: once it returns, all of it is on the disk, and a crash leaves
-    none of it half-written.
+    none of it half-written. Optuna's tables are written by `mirror`, when there is time for it.
 
     Args:
         storage: Optuna's storage of the study's database.
         name: The study's name.
     """
 
-    def __init__(self, storage: StudyStorage, name: str) -> None:
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            direction="maximize",
-            load_if_exists=True,
-            sampler=RandomSampler(seed=0),  # never asked: every value is settled before it comes here
-        )
-        self._storage = storage  # the study's own looks at every unfinished trial before each answer
-        self._study_id = storage.get_study_id_from_name(name)
+    def __init__(self, storage: RDBStorage, name: str) -> None:
+        self._storage = storage
+        self._name = name
         self.table = EvaluationTable(storage.engine, writable=True)
+        self._tables = StudyTables(storage.engine)
         self._runs = RunTable(storage.engine)
-        self._open: dict[int, _Open] = {}  # by the trial's number
+        self._mirror = Mirror(storage, name)
+        self._tracked: dict[int, _Tracked] = {}  # by the trial's number
         self._ended: dict[int, TrialRecord] = {}  # until they are asked for
-        self._next_number = 0
+        self._behind: dict[int, None] = {}  # trials that the mirror does not show as they stand
+        self._together(self._take_in)
+        self._attributes = self._tables.attributes()
+        self._attributes_behind = {
+            name for name, value in self._attributes.items() if self._mirror.attributes.get(name) != value
+        }
 
     @property
     def study(self) -> optuna.Study:
-        """The study itself."""
-        return self._study
+        """The study as Optuna shows it, up to date."""
+        self.mirror()
+        return self._mirror.study()
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """The study's attributes."""
+        return self._attributes
 
     def record(self) -> StudyRecord:
         """The study as it stands."""
-        found = make_record(self._study, self.table, self._storage.engine)
-        self._next_number = len(found.trials)
-        return found
+        return make_record(StudyContent(self._name, dict(self._attributes), self._tables.rows()), self.table)
 
     def update_record(self, record: StudyRecord, number: int) -> StudyRecord:
         """The study's trials as they stand, where since ``record`` only that one has ended.
@@ -128,110 +108,115 @@ class Ledger:
         """
         trials = list(record.trials)
         for begun in range(len(trials), number):
-            if begun in self._open:
-                trials.append(self._open[begun].record(begun, "running", None))
+            if begun in self._tracked:
+                trials.append(self._ended.get(begun, self._tracked[begun].record))
             else:  # somebody has enqueued it
-                trials.append(read_trial(self._storage, self._study_id, begun))
+                trials += map(functools.partial(make_trial_record, rows=()), self._tables.rows([begun]))
         trials[number : number + 1] = [self._ended.pop(number)]
         return dataclasses.replace(record, trials=tuple(trials))
 
     def values(self) -> dict[int, dict[str, Any]]:
         """Values of every trial by their names in the Optuna study."""
-        return {trial.number: dict(trial.params) for trial in self._study.get_trials(deepcopy=False)}
+        return {row.number: dict(row.values) for row in self._tables.rows()}
 
     def begin_study(self, attributes: Mapping[str, Any], baseline: Evaluation, *, metric: str) -> None:
-        """Writes down what a study began with; a crash in between leaves a study without its last attribute."""
-        if self.table.judgement(UNTRAINED, "dev") is None:
-            self.table.add_judgement(UNTRAINED, "dev", baseline)
+        """Writes down what a study began with."""
         self.name_metric(metric)
-        for name, value in attributes.items():
-            self.set_attribute(name, value)
+
+        def begin() -> None:
+            if self.table.judgement(UNTRAINED, "dev") is None:
+                self.table.add_judgement(UNTRAINED, "dev", baseline)
+            for name, value in attributes.items():
+                self.set_attribute(name, value)
+
+        self._together(begin)
 
     def name_metric(self, metric: str) -> None:
         """Names the study's value for a person; the dashboard shows the name."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            self._study.set_metric_names([metric])
+            self._together(lambda: self._mirror.study().set_metric_names([metric]))
 
     def has_begun(self) -> bool:
         """Whether the study's beginning was written down whole."""
-        return SPEC in self._study.user_attrs
+        return SPEC in self._attributes
 
     def set_attribute(self, name: str, value: Any) -> None:
-        """Writes a user attribute of the study."""
-        self._storage.set_study_user_attr(self._study_id, name, value)
+        """Writes an attribute of the study."""
+        self._tables.set_attributes({name: value})
+        self._attributes[name] = value
+        self._attributes_behind.add(name)
 
     def remark(self, text: str) -> None:
         """Writes our part of the study's note, as Markdown."""
-        self._together(lambda: save_study_remark(self._storage, self._study_id, text))
+        self._together(lambda: save_study_remark(self._storage, self._mirror.study_id, text))
+
+    def exhibit(self, note: str, figures: Mapping[str, Any]) -> None:
+        """Writes our part of the study's note, and Plotly figures by their names, together."""
+        self._together(lambda: save_showcase(self._storage, self._mirror.study(), note, figures))
 
     def next_number(self) -> int:
-        """The number that the next new trial will have, unless somebody else enqueues one in the meantime."""
+        """The number that the next new trial will have."""
         return self._next_number
 
     def begin_trial(
-        self,
-        values: Mapping[str, Any],
-        *,
-        distributions: Mapping[str, BaseDistribution],
-        attributes: Mapping[str, Any],
-        baseline: float,
+        self, values: Mapping[str, Any], *, distributions: Mapping[str, BaseDistribution], attributes: Mapping[str, Any]
     ) -> int:
-        """Writes down a new trial, as running, with the untrained model's value as its first point."""
-        trial = create_trial(
-            state=TrialState.RUNNING,
-            params=dict(values),
-            distributions={name: distributions[name] for name in values},
-            intermediate_values={0: baseline},
+        """Writes down a new trial, as running."""
+        row = TrialRow(
+            number=self._next_number,
+            state="running",
+            values=dict(values),
+            distributions={name: distribution_to_json(distributions[name]) for name in values},
+            attributes=dict(attributes),
+            began=time.time(),
         )
+        self._tables.put([row])
+        self._next_number += 1
+        self._track(_Tracked(row))
+        return row.number
 
-        before = find_newest(self._storage, self._study_id)
+    def add_trials(self, rows: Sequence[TrialRow]) -> None:
+        """Writes down trials of another study, whose measurements are there already, under numbers from the next on."""
+        self._tables.put(rows)
+        self._next_number += len(rows)
+        for row in rows:
+            self._track(_Tracked(row, self.table.rows(row.number)))
 
-        def create() -> tuple[int, int]:
-            created = find_newest(self._storage, self._study_id) if is_made_again() else before
-            if created == before:  # else it was committed, and the answer lost
-                created = self._storage.create_new_trial(self._study_id, trial)
-                self._storage.set_trial_user_attrs(created, attributes)
-            return created, find_number(self._storage, created)
-
-        created, number = self._together(create)
-        self._open[number] = _Open(created, dict(attributes), baseline)
-        self._next_number = number + 1
-        return number
-
-    def adopt_trials(self, *, space: SearchSpace, baseline: float) -> StudyRecord:
+    def adopt_trials(self, space: SearchSpace) -> StudyRecord:
         """Takes over the trials that an earlier coordinator left behind, and those that somebody has enqueued.
 
-        An enqueued trial gets the parameters it was enqueued with; a measurement that our table has and Optuna's lacks,
-        as a study from before they were written together can have it, is reported again.
+        An enqueued trial gets the parameters it was enqueued with.
 
         Returns:
             The study as it stands then.
         """
+        self.mirror()
         with warnings.catch_warnings():  # a setting stands as it was enqueued, in a range that was narrowed since too
             warnings.filterwarnings("ignore", "Fixed parameter", UserWarning)
             self._adopt_settings(space)
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            rows = self.table.rows(frozen.number)
-            committed = {0: baseline} | {row.progress: row.ndcg for row in rows}
-            for progress, value in committed.items():
-                if progress not in frozen.intermediate_values:
-                    self._storage.set_trial_intermediate_value(frozen._trial_id, progress, value)
-            last = committed[max(committed)]
-            self._open[frozen.number] = _Open(frozen._trial_id, dict(frozen.user_attrs), last, rows)
         return self.record()
 
     def _adopt_settings(self, space: SearchSpace) -> None:
-        for _ in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._study.ask()  # takes the oldest waiting trial
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            recorded = frozen.user_attrs.get("params")  # else what it lacks is newer than it, and not drawn
-            theirs = {
-                one.parameter: space.distributions[one.parameter]
-                for one in space.dimensions
-                if recorded is None or one.name in recorded
-            }
-            space.suggest(Trial(self._study, frozen._trial_id), theirs)
+        study, rows = self._mirror.study(), self._tables.rows()
+        theirs = {row.number: _own_distributions(space, row) for row in rows if row.state in ("waiting", "running")}
+        lacking = [number for number, own in theirs.items() if not own.keys() <= rows[number].values.keys()]
+
+        def settle() -> None:
+            for _ in self._mirror.waiting:
+                study.ask()  # takes the oldest waiting trial
+            study.get_trials(deepcopy=False)  # which Optuna has to know before it changes one of them
+            for number in lacking:
+                space.suggest(Trial(study, self._mirror.find_id(number)), theirs[number])
+
+        if lacking:
+            write_together(self._storage, settle, before_again=self._mirror.look)
+            repeat(self._mirror.look)
+        for number in lacking:
+            found = import_trial(self._mirror.trial(number))
+            row = dataclasses.replace(found, attributes={**found.attributes, **rows[number].attributes})
+            self._tables.put([row])
+            self._track(_Tracked(row, self.table.rows(number)))
 
     def begin_run(self, number: int, *, slot: str, device: str, attempt: int) -> None:
         """Writes down that a process of a trial begins."""
@@ -249,11 +234,12 @@ class Ledger:
 
     def note(self, number: int, **attributes: Any) -> None:
         """Writes user attributes of a running trial."""
-        trial = self._open[number]
-        storable = {name: _storable(value) for name, value in attributes.items()}
-
-        self._together(lambda: self._storage.set_trial_user_attrs(trial.trial_id, storable))
-        trial.attributes |= storable
+        if attributes:
+            trial = self._tracked[number]
+            known = dict(trial.row.attributes) | {name: _storable(value) for name, value in attributes.items()}
+            self._tables.update(number, {"attributes": known})
+            trial.row = dataclasses.replace(trial.row, attributes=known)
+            self._behind[number] = None
 
     def commit(self, measured: Sequence[Measurement]) -> None:
         """Commits measurements: once this returns all of them are on the disk.
@@ -264,54 +250,130 @@ class Ledger:
 
         def commit() -> None:
             self.table.add([(one.trial, one.report) for one in measured])
-            self._storage.set_trial_intermediate_values(
-                [(self._open[one.trial].trial_id, one.report.progress, one.report.evaluation.ndcg) for one in measured]
-            )
             for one in measured:
                 self.note(one.trial, **one.attributes)
 
         self._together(commit)
         for one in measured:
-            trial = self._open[one.trial]
-            trial.last = one.report.evaluation.ndcg
-            trial.rows.append(as_row(one.trial, one.report))
+            self._tracked[one.trial].measured.append(as_row(one.trial, one.report))
+            self._behind[one.trial] = None
 
-    def end_trial(
-        self,
-        number: int,
-        *,
-        value: float | None,
-        pruned: bool,
-        remark: str,
-        **attributes: Any,
-    ) -> None:
+    def end_trial(self, number: int, *, value: float | None, pruned: bool, **attributes: Any) -> None:
         """Writes down how a trial ended: complete with a value, pruned, or failed.
 
         Args:
             number: The trial.
             value: Its peak where it is complete; None where it failed.
             pruned: Whether it is pruned; its value is then its last measurement, as Optuna has it.
-            remark: What the dashboard shows of it, as Markdown.
             attributes: User attributes that go with it.
         """
-        trial = self._open[number]
-        state = TrialState.PRUNED if pruned else TrialState.FAIL if value is None else TrialState.COMPLETE
-        final = trial.last if pruned else value
-        stands = final if final is not None and math.isfinite(final) else None
+        trial = self._tracked[number]
+        final = value
+        if pruned:
+            final = trial.measured[-1].ndcg if trial.measured else self._baseline
+        trial.row = dataclasses.replace(
+            trial.row,
+            state="pruned" if pruned else "fail" if value is None else "complete",
+            value=final if final is not None and math.isfinite(final) else None,
+            attributes=dict(trial.row.attributes) | {name: _storable(found) for name, found in attributes.items()},
+            ended=time.time(),
+        )
+        self._tables.put([trial.row])
+        self._ended[number] = trial.record
+        self._behind[number] = None
 
-        def end() -> None:
-            if is_made_again() and self._storage.get_trial(trial.trial_id).state.is_finished():
-                return  # it was committed, and the answer lost
-            self.note(number, **attributes)
-            save_remark(self._storage, self._study_id, trial.trial_id, remark)
-            self._storage.set_trial_state_values(trial.trial_id, state, None if stands is None else [stands])
+    # ---- what Optuna shows
 
-        self._together(end)
-        self._ended[number] = trial.record(number, state_of(state), stands)
-        del self._open[number]
+    def is_behind(self) -> bool:
+        """Whether Optuna's tables do not show the study as it stands."""
+        return bool(self._behind or self._attributes_behind)
+
+    def mirror(self, *, at_most_s: float = math.inf) -> None:
+        """Shows the study in Optuna's tables as it stands, or as much of it as the time is enough for."""
+
+        def show() -> list[int]:
+            deadline = time.monotonic() + at_most_s
+            for name in self._attributes_behind:
+                self._mirror.show_attribute(name, self._attributes[name])
+            shown = []
+            for number in sorted(self._behind):
+                trial = self._tracked[number]
+                if not self._mirror.show(trial.row, self._points(trial.measured)):
+                    self._make_way(number)
+                    return list(self._behind)
+                shown.append(number)
+                if time.monotonic() > deadline:
+                    break
+            return shown
+
+        if not self.is_behind():
+            return
+        for number in write_together(self._storage, show, before_again=self._mirror.look):
+            del self._behind[number]
+            if self._tracked[number].row.state in FINISHED:
+                del self._tracked[number]
+        self._attributes_behind.clear()
+
+    def _track(self, trial: _Tracked) -> None:
+        self._tracked[trial.row.number] = trial
+        self._behind[trial.row.number] = None
+
+    def _take_in(self) -> None:
+        """Reads how far the study is; what Optuna has and our tables lack is taken over into them."""
+        rows, mirror = self._tables.rows(), self._mirror
+        if not rows and not self._tables.attributes():  # of a version that had it in Optuna's tables alone
+            found = import_content(self._storage, self._name)
+            self._tables.set_attributes(found.attributes)
+            self._tables.put(found.trials)
+            rows = list(found.trials)
+        theirs = [number for number in mirror.waiting if number < len(rows) and rows[number].state != "waiting"]
+        enqueued = [import_trial(mirror.trial(number)) for number in range(len(rows), mirror.count)]
+        self._tables.put(enqueued)
+        rows += enqueued
+        self._next_number = len(rows)
+        if theirs:
+            self._make_way(theirs[0])
+            rows = self._tables.rows()
+        shown = set(range(mirror.count)).difference(mirror.unfinished)
+        for row in rows:
+            if row.state == "running" or (row.state != "waiting" and row.number not in shown):
+                self._track(_Tracked(row, self.table.rows(row.number)))
+
+    def _make_way(self, first: int) -> None:
+        """Moves what others have enqueued under numbers of ours, from a first one on, behind the last of ours."""
+        rows = self._tables.rows()
+        theirs = [self._mirror.trial(number) for number in range(first, self._mirror.count)]
+        moved = [
+            dataclasses.replace(import_trial(trial), number=self._next_number + place)
+            for place, trial in enumerate(theirs)
+        ]
+        ours = [(row, self._points(self.table.rows(row.number))) for row in rows if row.number < self._next_number]
+        self._mirror.remake([*ours, *theirs])
+        self._tables.put(moved)
+        self._next_number += len(moved)
+
+    def _points(self, measured: Sequence[EvaluationRow]) -> dict[int, float]:
+        """What Optuna shows of a trial's curve: the untrained model first."""
+        untrained = {} if self._baseline is None else {0: self._baseline}
+        return untrained | {row.progress: row.ndcg for row in measured}
+
+    @functools.cached_property
+    def _baseline(self) -> float | None:
+        untrained = self.table.rows(UNTRAINED)
+        return untrained[0].ndcg if untrained else None
 
     def _together(self, call: Callable[[], R]) -> R:
         return write_together(self._storage, call)
+
+
+def _own_distributions(space: SearchSpace, row: TrialRow) -> dict[str, BaseDistribution]:
+    """What a trial's parameters are chosen from; what its recorded settings lack is newer than it, and not drawn."""
+    recorded = row.attributes.get("params")
+    return {
+        one.parameter: space.distributions[one.parameter]
+        for one in space.dimensions
+        if recorded is None or one.name in recorded
+    }
 
 
 def _storable(value: Any) -> Any:

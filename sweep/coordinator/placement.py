@@ -203,7 +203,7 @@ class DeviceLimits:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[str, dict[str, Any]] = {
-            name: ledger.study.user_attrs.get(name, {}) for name in (LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS)
+            name: ledger.attributes.get(name, {}) for name in (LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS)
         }
 
     def largest_batch(self, device: str) -> int | None:

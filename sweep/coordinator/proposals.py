@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,6 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
-from optuna.search_space.group_decomposed import _GroupDecomposedSearchSpace, _SearchSpaceGroup
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweep.errors import SweepError
@@ -146,15 +145,13 @@ class Proposer:
         seed = int(np.random.SeedSequence([self._seed, number, attempt]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # multivariate, group and constant_liar are
-            sampler = TPESampler(
+            return TPESampler(
                 seed=seed,
                 n_startup_trials=self._startup_trials,
                 multivariate=True,
                 group=True,
                 constant_liar=True,
             )
-        sampler._group_decomposed_search_space = _Groups()
-        return sampler
 
     def _show(self, trial: TrialRecord, values: Mapping[str, Any], value: float | None) -> None:
         finished = trial.state != "running"
@@ -170,22 +167,6 @@ class Proposer:
         )
         if not finished:
             self._numbers[trial.number] = len(self._study.get_trials(deepcopy=False)) - 1
-
-
-class _Groups(_GroupDecomposedSearchSpace):
-    """Parameters in groups that are set together, as Optuna finds them, but for trials that have nothing to add.
-
-    Optuna takes every trial's distributions apart: a third of what a proposal takes in a study of 5,000 trials. Those
-    whose names are one group already change nothing.
-    """
-
-    def calculate(self, study: optuna.Study, use_cache: bool = False) -> _SearchSpaceGroup:
-        groups: list[Set[str]] = []
-        for trial in study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=use_cache):
-            if trial.distributions.keys() not in groups:
-                self._search_space.add_distributions(trial.distributions)
-                groups = [group.keys() for group in self._search_space.search_spaces]
-        return self._search_space
 
 
 def seen_value(trial: TrialRecord, baseline: float | None) -> float | None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-
 from sweep.coordinator.budget import EndedBy, Meter
 from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning, describe_history, find_changes
 from sweep.coordinator.checkpoint_pruning import check_disk, folder_bytes
@@ -66,7 +64,7 @@ def run_study(
     launcher: Launcher | None = None,
     jobs: str = JOBS,
     pause_s: float = PAUSE_S,
-    exhibit: Callable[[optuna.Study], None] | None = None,
+    exhibit: Callable[[], tuple[str, Mapping[str, Any]]] | None = None,
 ) -> StudyRecord:
     """Runs a study, or goes on with it, until its budget is spent; one that is finished is left as it is.
 
@@ -77,7 +75,7 @@ def run_study(
         launcher: Runs the jobs; left out, each in a process of its own on this machine.
         jobs: Module that holds the bodies of the jobs.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
-        exhibit: Writes into the finished study what its dashboard shows besides numbers.
+        exhibit: The note of the finished study and its figures by name, for its dashboard.
 
     Returns:
         The finished study.
@@ -122,7 +120,7 @@ class _StudyRun:
     stop: StopSignal
     jobs: str
     pause_s: float
-    exhibit: Callable[[optuna.Study], None] | None
+    exhibit: Callable[[], tuple[str, Mapping[str, Any]]] | None
 
     def run(self) -> StudyRecord:
         try:
@@ -171,7 +169,8 @@ class _StudyRun:
         self._judge_once(ledger, slots[0])
         ledger.set_attribute(ENDED_BY, ended_by)
         if self.exhibit is not None:
-            self.exhibit(ledger.study)
+            ledger.exhibit(*self.exhibit())
+        ledger.mirror()
         return ledger.record()
 
     def _run_trials(self, ledger: Ledger, slots: Sequence[Slot]) -> EndedBy:
@@ -190,7 +189,7 @@ class _StudyRun:
 
     def _note_changes(self, ledger: Ledger) -> None:
         """Writes down what changed in the study file since the last run."""
-        attributes = ledger.study.user_attrs
+        attributes = ledger.attributes
         changes = find_changes(attributes, self.plan.spec)
         for change in changes:
             self._tell("change", str(change), key=change.key, old=change.old, new=change.new)

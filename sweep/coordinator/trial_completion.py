@@ -18,7 +18,6 @@ from sweep.errors import StudyEndedError
 from sweep.logs import last_lines
 from sweep.plan import StudyPlan
 from sweep.progress import WHOLE
-from sweep.settings.dimensions import SHOWN
 from sweep.settings.study_file import StudySpec
 from sweep.stopping.stop import Stop
 from sweep.storage.records import EXCUSED, Peak, StudyRecord, describe_stop
@@ -46,7 +45,6 @@ class Endings:
 
     def __init__(self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, keeper: Keeper, tell: Tell) -> None:
         self._plan = plan
-        self._metric = plan.spec.evaluation.measure.label
         self._ledger = ledger
         self._proposer = proposer
         self._keeper = keeper
@@ -77,9 +75,6 @@ class Endings:
             trial.number,
             value=conclusion.value,
             pruned=conclusion.pruned,
-            remark=write_remark(
-                trial, self._metric, reason=trial.stop.text if trial.stop else "It went to the end of its budget."
-            ),
             peak=trial.peak.ndcg if trial.peak else None,
             peak_progress=trial.peak.progress if trial.peak else None,
             retention=trial.curve[-1][1] / highest if highest > 0 else None,
@@ -106,7 +101,6 @@ class Endings:
             trial.number,
             value=None,
             pruned=False,
-            remark=write_remark(trial, self._metric, error=cause, log=lines),
             error=cause,
             last_log_lines=lines,
         )
@@ -179,33 +173,6 @@ def conclude(stop: Stop | None, peak: Peak | None, best_peak: float | None) -> C
     if stop is not None and (stop.kind == "diverged" or not beats_all):
         return Conclusion(None, pruned=True)
     return Conclusion(peak.ndcg, pruned=False)
-
-
-def write_remark(
-    trial: RunningTrial, metric: str, *, reason: str = "", error: str = "", log: Sequence[str] = ()
-) -> str:
-    """A trial's end as Markdown: the reason as plain text, the peak, and the settings as they were used.
-
-    Args:
-        trial: The trial.
-        metric: What its values are, for a person.
-        reason: Why it ended, in our words.
-        error: Why it failed; that can hold anything, so it is shown as code.
-        log: The last lines of its log, shown as code too.
-    """
-    peak = f"{trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "none"
-    rows = {
-        f"peak {metric}": peak,
-        f"last {metric}": f"{trial.curve[-1][1]:.4f} at {trial.progress[-1] / WHOLE:.1%}",
-        **{one.label: one.say(trial.params) for one in SHOWN},
-        "end of warm-up": f"{trial.warmup_end:.1%}",
-        "micro-batch": trial.micro_batch or "unknown",
-        "optimizer steps": trial.steps,
-        "interruptions": trial.interruptions,
-    }
-    why = quote(error) if error else reason
-    table = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
-    return "\n".join([why, "", *(f"{quote(line)}  " for line in log), "", *table])
 
 
 def write_study_remark(record: StudyRecord, spec: StudySpec) -> str:

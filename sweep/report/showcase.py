@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import optuna
+from typing import Any
 
 from sweep.columns import write_leaderboard
 from sweep.report.answer import find_answer
@@ -14,20 +13,19 @@ from sweep.report.figures import make_figure
 from sweep.report.gallery import draw_main
 from sweep.report.outcomes import draw_batches, draw_rates
 from sweep.report.tables import tabulate_trials
-from sweep.storage.remarks import quote, save_showcase
+from sweep.storage.remarks import quote
 from sweep.study import Study
 
 
-def exhibit(target: optuna.Study, study: Study, findings: Sequence[Finding]) -> None:
-    """Writes the note and the figures of a study into its database, for its dashboard.
+def exhibit(study: Study, findings: Sequence[Finding]) -> tuple[str, dict[str, Any]]:
+    """The note of a study and its figures by their names, for its dashboard.
 
     Args:
-        target: The study as its writer has it open.
-        study: The same, as it is read.
+        study: The study.
         findings: The diagnosis.
     """
     figures = {name: make_figure(panel, title=title) for name, title, panel in choose_figures(study)}
-    save_showcase(target, write_note(study, findings), figures)
+    return write_note(study, findings), figures
 
 
 def write_note(study: Study, findings: Sequence[Finding]) -> str:

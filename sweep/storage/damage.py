@@ -42,7 +42,9 @@ def refuse_damaged(file: Path, url: str) -> None:
 
 
 def _describe_intact(connection: sqlite3.Connection) -> str:
-    trials = _count(connection, "trials", "state IN ('COMPLETE', 'PRUNED', 'FAIL')")
+    ended = "lower(state) IN ('complete', 'pruned', 'fail')"
+    # in Optuna's table alone, where the study is of a version before ours
+    trials = max(_count(connection, table, ended) for table in ("study_trials", "trials"))
     measurements = _count(connection, "evaluations", "split = 'dev' AND trial >= 0")
     return f"{trials} finished trials and {measurements} measurements"
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import optuna
 import sqlalchemy
+from optuna.storages import RDBStorage
 from sqlalchemy.pool import NullPool, Pool, QueuePool
 
 from sweep.errors import StorageError
@@ -21,12 +22,11 @@ from sweep.storage.failures import explain_failures
 from sweep.storage.file_systems import refuse_network_file_system
 from sweep.storage.journal import Journal, plan_journal, read_journal
 from sweep.storage.snapshot import Snapshot
-from sweep.storage.study_storage import StudyStorage
 
 BUSY_TIMEOUT_S = 60.0
 
 
-def open_storage(file: Path, *, journal: Journal | None = None) -> StudyStorage:
+def open_storage(file: Path, *, journal: Journal | None = None) -> RDBStorage:
     """Opens a study's SQLite file for its coordinator, the only writer; makes it if it is not there.
 
     Every transaction takes the write lock at its beginning, so that none fails half-way for a lock, and is on the disk
@@ -60,7 +60,7 @@ def open_storage(file: Path, *, journal: Journal | None = None) -> StudyStorage:
     return storage
 
 
-def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> StudyStorage:
+def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> RDBStorage:
     """Opens a study's SQLite file for reading alone, without keeping its writer waiting.
 
     A file with a write-ahead log is read as it is; one with a rollback journal through a copy. Nothing is written, but
@@ -146,11 +146,11 @@ def _open(
     *,
     skip_table_creation: bool = False,
     is_new: bool = False,
-) -> StudyStorage:
+) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
     try:
         with explain_failures(f"{file}: cannot be opened as a study's database"):
-            return StudyStorage(
+            return RDBStorage(
                 "sqlite://",
                 engine_kwargs={"creator": connect, "poolclass": pool},
                 skip_table_creation=skip_table_creation,

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from optuna.storages import RDBStorage
+
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.run_folder import RunFolder
 from sweep.settings.study_file import StudySpec, load_study
 from sweep.storage.database import open_storage, open_storage_read_only
 from sweep.storage.journal import Journal
 from sweep.storage.lock import Holder, StudyLock, find_holder
-from sweep.storage.study_storage import StudyStorage
 
 if TYPE_CHECKING:
     from sweep.storage.postgresql import Connector, PostgresAddress
@@ -64,10 +65,10 @@ class DatabaseLocation(Protocol):
     def lock(self, waiting: Waiting) -> contextlib.AbstractContextManager[Lock]:
         """Holds the study for the life of a ``with`` block; raises StudyLockedError where another coordinator does."""
 
-    def open(self, lock: Lock, waiting: Waiting) -> StudyStorage:
+    def open(self, lock: Lock, waiting: Waiting) -> RDBStorage:
         """Opens it for the coordinator that has the lock, its only writer, and makes it if it is not there."""
 
-    def open_read_only(self, *, refresh_s: float = math.inf) -> StudyStorage:
+    def open_read_only(self, *, refresh_s: float = math.inf) -> RDBStorage:
         """Opens it for reading alone; a reader that stays on sees what is at most ``refresh_s`` old."""
 
     def find_holder(self) -> Holder | None:
@@ -98,11 +99,11 @@ class SqliteLocation:
         """The kernel's lock on a file beside the database."""
         return StudyLock(self.folder.lock)
 
-    def open(self, lock: Lock, waiting: Waiting) -> StudyStorage:  # noqa: ARG002 - the kernel's lock holds
+    def open(self, lock: Lock, waiting: Waiting) -> RDBStorage:  # noqa: ARG002 - the kernel's lock holds
         """Opens the file for its writer."""
         return open_storage(self.folder.database, journal=self.journal)
 
-    def open_read_only(self, *, refresh_s: float = math.inf) -> StudyStorage:
+    def open_read_only(self, *, refresh_s: float = math.inf) -> RDBStorage:
         """Opens the file for reading alone."""
         return open_storage_read_only(self.folder.database, refresh_s=refresh_s)
 
@@ -151,13 +152,13 @@ class PostgresLocation:
         with AdvisoryLock(connect, schema=self.schema, where=self) as held, StudyLock(self.folder.lock):
             yield held
 
-    def open(self, lock: Lock, waiting: Waiting) -> StudyStorage:
+    def open(self, lock: Lock, waiting: Waiting) -> RDBStorage:
         """Opens the study for its writer, which makes sure before every transaction that it still holds it."""
         from sweep.storage.postgresql import open_postgres
 
         return open_postgres(self._connector(read_only=False, waiting=waiting), where=self, guard=lock.check)
 
-    def open_read_only(self, *, refresh_s: float = math.inf) -> StudyStorage:  # noqa: ARG002 - always what is there now
+    def open_read_only(self, *, refresh_s: float = math.inf) -> RDBStorage:  # noqa: ARG002 - always what is there now
         """Opens the study for reading alone."""
         from sweep.storage.postgresql import open_postgres_read_only
 
@@ -193,7 +194,7 @@ class HeldStudy:
         self._waiting = waiting
 
     @functools.cached_property
-    def storage(self) -> StudyStorage:
+    def storage(self) -> RDBStorage:
         """Its database, made if it is not there."""
         return self._database.open(self._lock, self._waiting)
 

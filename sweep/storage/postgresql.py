@@ -15,14 +15,13 @@ from typing import Any
 import optuna
 import psycopg
 import sqlalchemy
+from optuna.storages import RDBStorage
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sweep.errors import StorageError
 from sweep.storage.failures import explain_failures
-from sweep.storage.patient_storage import PatientStorage
 from sweep.storage.repetition import repeat
-from sweep.storage.study_storage import StudyStorage
 
 DRIVER = "postgresql+psycopg://"
 """All that SQLAlchemy is told; address and password stay in the function that connects."""
@@ -177,7 +176,7 @@ class Connector:
         return StorageError(f"{self._address}: cannot be reached{after}: {reason}")
 
 
-def open_postgres(connect: Connector, *, where: object, guard: Callable[[], None] | None = None) -> StudyStorage:
+def open_postgres(connect: Connector, *, where: object, guard: Callable[[], None] | None = None) -> RDBStorage:
     """Opens a study's schema for its coordinator, the only writer; makes its tables if they are not there.
 
     Args:
@@ -191,13 +190,13 @@ def open_postgres(connect: Connector, *, where: object, guard: Callable[[], None
     Raises:
         StorageError: If it cannot be opened.
     """
-    storage = _open(connect, where, PatientStorage)
+    storage = _open(connect, where)
     if guard is not None:
         sqlalchemy.event.listen(storage.engine, "begin", lambda _: guard())
     return storage
 
 
-def open_postgres_read_only(connect: Connector, *, where: object) -> StudyStorage:
+def open_postgres_read_only(connect: Connector, *, where: object) -> RDBStorage:
     """Opens a study's schema for reading alone, each statement by itself.
 
     Raises:
@@ -205,7 +204,7 @@ def open_postgres_read_only(connect: Connector, *, where: object) -> StudyStorag
     """
     if not has_study(connect, where=where):
         raise StorageError(f"{where}: there is no study here yet; start it with `sweep run`")
-    return _open(connect, where, StudyStorage, isolation_level="AUTOCOMMIT", skip_table_creation=True)
+    return _open(connect, where, isolation_level="AUTOCOMMIT", skip_table_creation=True)
 
 
 def has_study(connect: Connector, *, where: object) -> bool:
@@ -242,22 +241,19 @@ class _OpeningConnector:
             connection.close()
 
 
-def _open(connect: Connector, where: object, kind: type[StudyStorage], **settings: Any) -> StudyStorage:
+def _open(connect: Connector, where: object, **settings: Any) -> RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
     skip = settings.pop("skip_table_creation", False)
     opening = _OpeningConnector(connect)
     engine = {"creator": opening, "pool_pre_ping": True, "pool_size": 2}
 
-    def open_once() -> StudyStorage:  # which makes only what is not there yet
-        return kind(
-            DRIVER, engine_kwargs={**engine, **settings}, skip_table_creation=skip, skip_compatibility_check=True
-        )
+    def open_once() -> RDBStorage:  # which makes only what is not there yet
+        return RDBStorage(DRIVER, engine_kwargs={**engine, **settings}, skip_table_creation=skip)
 
     # Optuna leaves its connections open where it fails half-way
     with contextlib.closing(opening), explain_failures(where):
-        storage = repeat(open_once)
         try:
-            repeat(storage._version_manager.check_table_schema_compatibility)
+            storage = repeat(open_once)
         except RuntimeError as error:  # Optuna's word for a database of another version
             raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
         opening.keep()

@@ -6,27 +6,15 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import optuna
-import sqlalchemy
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import func, select
 
-from sweep.errors import StorageError
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
-from sweep.storage.repetition import repeated
-from sweep.storage.schema import OLD_TRIALS, has_columns
-from sweep.storage.transaction import reading
-
-State = Literal["waiting", "running", "complete", "pruned", "fail"]
-
-FINISHED: tuple[State, ...] = ("complete", "pruned", "fail")
+from sweep.storage.study_tables import FINISHED, State, StudyContent, TrialRow, read_content
 
 SPEC = "spec"
 BASE_MODEL = "base_model"
@@ -195,61 +183,29 @@ def load_record(storage: RDBStorage, table: EvaluationTable) -> StudyRecord:
     Raises:
         StorageError: If the database holds no study, or several.
     """
-    summaries = optuna.get_all_study_names(storage)
-    if len(summaries) != 1:
-        raise StorageError(f"a study's database holds one study, found {len(summaries)}")
-    study = optuna.load_study(study_name=summaries[0], storage=storage)
-    return make_record(study, table, storage.engine)
+    return make_record(read_content(storage), table)
 
 
-def make_record(study: optuna.Study, table: EvaluationTable, engine: sqlalchemy.Engine) -> StudyRecord:
-    """What is known of an open study."""
+def make_record(content: StudyContent, table: EvaluationTable) -> StudyRecord:
+    """What is known of a study, with its measurements."""
     rows = curves(table.rows())
     untrained = table.rows(UNTRAINED)
-    trials = study.get_trials(deepcopy=False)
-    excused = set(study.user_attrs.get(EXCUSED, ()))
-    old_numbers = _read_old_numbers(engine)
+    excused = set(content.attributes.get(EXCUSED, ()))
     return StudyRecord(
-        name=study.study_name,
-        attributes=study.user_attrs,
+        name=content.name,
+        attributes=content.attributes,
         trials=tuple(
-            _trial_record(
-                trial,
-                tuple(rows.get(trial.number, ())),
-                is_excused=trial.number in excused,
-                old_numbers=old_numbers.get(trial.number),
-            )
-            for trial in trials
+            make_trial_record(trial, rows.get(trial.number, ()), is_excused=trial.number in excused)
+            for trial in content.trials
         ),
         baseline=untrained[0].ndcg if untrained else None,
     )
-
-
-def read_trial(storage: RDBStorage, study_id: int, number: int) -> TrialRecord:
-    """What is known of one trial of a study, without its measurements."""
-    trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
-    return _trial_record(trial, (), is_excused=False)
 
 
 def settings_of(attributes: Mapping[str, Any]) -> Params | None:
     """A trial's settings as its user attributes have them, or None before they were recorded."""
     params = attributes.get("params")
     return Params(**params) if params else None
-
-
-@repeated
-def find_newest(storage: RDBStorage, study_id: int) -> int:
-    """The id of a study's newest trial in the storage; 0 before the first."""
-    query = select(func.max(models.TrialModel.trial_id)).where(models.TrialModel.study_id == study_id)
-    with reading(storage.engine) as connection:
-        return connection.execute(query).scalar() or 0
-
-
-def find_number(storage: RDBStorage, trial_id: int) -> int:
-    """The number of a trial in its study, by its id in the storage; Optuna would read the whole trial for it."""
-    query = select(models.TrialModel.number).where(models.TrialModel.trial_id == trial_id)
-    with reading(storage.engine) as connection:
-        return int(connection.execute(query).scalar_one())
 
 
 def describe_stop(stop: Stop | None) -> dict[str, Any]:
@@ -275,34 +231,14 @@ def _read_old_stop(text: str, numbers: Mapping[str, Any]) -> Stop:
     return Stop(kind, text, {"incumbent" if name == "rival" else name: value for name, value in numbers.items()})
 
 
-@repeated
-def _read_old_numbers(engine: sqlalchemy.Engine) -> dict[int, Mapping[str, Any]]:
-    """The numbers behind the stops of trials that ended when these stood in a table of their own, by trial."""
-    if not has_columns(engine, OLD_TRIALS):
-        return {}
-    with reading(engine) as connection:
-        found = connection.execute(select(OLD_TRIALS.c.trial, OLD_TRIALS.c.stop_numbers)).all()
-    return {trial: numbers for trial, numbers in found if numbers}
-
-
-def _trial_record(
-    trial: FrozenTrial,
-    rows: tuple[EvaluationRow, ...],
-    *,
-    is_excused: bool,
-    old_numbers: Mapping[str, Any] | None = None,
-) -> TrialRecord:
+def make_trial_record(row: TrialRow, rows: Sequence[EvaluationRow], *, is_excused: bool = False) -> TrialRecord:
+    """What is known of a trial, with its measurements."""
     return TrialRecord(
-        number=trial.number,
-        state=state_of(trial.state),
-        value=trial.values[0] if trial.values else None,
-        params=settings_of(trial.user_attrs),
-        rows=rows,
-        attributes={**trial.user_attrs, "stop_numbers": old_numbers} if old_numbers else trial.user_attrs,
+        number=row.number,
+        state=row.state,
+        value=row.value,
+        params=settings_of(row.attributes),
+        rows=tuple(rows),
+        attributes=row.attributes,
         is_excused=is_excused,
     )
-
-
-def state_of(state: TrialState) -> State:
-    """A state in Optuna's words."""
-    return state.name.lower()  # type: ignore[return-value]

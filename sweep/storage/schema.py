@@ -5,12 +5,14 @@ They stand beside Optuna's tables, which are left to Optuna.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import sqlalchemy
 from sqlalchemy import JSON, Column, Float, Integer, LargeBinary, MetaData, String, Table, Text, select
 
 from sweep.errors import StorageError
+from sweep.storage.transaction import reading
 
 SCHEMA_VERSION = 4
 
@@ -61,6 +63,28 @@ RUNS = Table(
 )
 """Every process of every trial: where and when it ran."""
 
+# since version 4; the plain name "trials" is Optuna's
+
+ATTRIBUTES = Table(
+    "study_attributes",
+    _metadata,
+    Column("name", String(255), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+"""What is known of the study besides its trials, as JSON by name."""
+
+TRIALS = Table(
+    "study_trials",
+    _metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(8), nullable=False),
+    Column("value", Float),
+    *(Column(name, Text, nullable=False) for name in ("values", "distributions", "attributes")),
+    Column("began", Float),
+    Column("ended", Float),
+)
+"""Every trial; `sweep.storage.study_tables.TrialRow` says what its columns hold."""
+
 _ADDED_COLUMNS = {
     2: (
         *(*FIGURES, *HISTOGRAMS),
@@ -70,8 +94,9 @@ _ADDED_COLUMNS = {
 }
 """Columns of ``evaluations`` that each version of the schema added; what was measured before has none of them."""
 
-_ADDED_TABLES = {3: (RUNS,)}
-"""Tables that each version added; what was tried before has no row in them."""
+_ADDED_TABLES = {3: (RUNS,), 4: (ATTRIBUTES, TRIALS)}
+"""Tables that each version added; what was tried before has no row in those of version 3, and is read into those of 4
+out of Optuna's tables."""
 
 OLD_TRIALS = Table("sweep_trials", MetaData(), Column("trial", Integer, primary_key=True), Column("stop_numbers", JSON))
 """A table of version 3 that is no longer written: what it says of how trials ended stands in their user attributes, but
@@ -101,10 +126,12 @@ def open_schema(engine: sqlalchemy.Engine, *, writable: bool) -> None:
 
 def has_columns(engine: sqlalchemy.Engine | sqlalchemy.Connection, table: Table) -> frozenset[str]:
     """Names of the columns that a table has in a database of this or an older version; none if it is not there."""
-    inspector = sqlalchemy.inspect(engine)
-    if not inspector.has_table(table.name):
-        return frozenset()
-    return frozenset(column["name"] for column in inspector.get_columns(table.name))
+    known = contextlib.nullcontext(engine) if isinstance(engine, sqlalchemy.Connection) else reading(engine)
+    with known as connection:
+        inspector = sqlalchemy.inspect(connection)
+        if not inspector.has_table(table.name):
+            return frozenset()
+        return frozenset(column["name"] for column in inspector.get_columns(table.name))
 
 
 def known_columns(engine: sqlalchemy.Engine, table: Table) -> list[sqlalchemy.ColumnElement[Any]]:

@@ -34,7 +34,7 @@ class _Transaction:
 _under_way: ContextVar[_Transaction | None] = ContextVar("_under_way", default=None)
 
 
-def write_together(storage: RDBStorage, call: Callable[[], R]) -> R:
+def write_together(storage: RDBStorage, call: Callable[[], R], *, before_again: Callable[[], None] | None = None) -> R:
     """Makes a call whose writes become one transaction, or part of the one that is under way.
 
     Where the connection is lost, the whole of it is made again, so a call must do nothing but read and write.
@@ -42,13 +42,20 @@ def write_together(storage: RDBStorage, call: Callable[[], R]) -> R:
     Args:
         storage: The study's database, opened for its writer; the call writes through it, or through our tables.
         call: Reads and writes.
+        before_again: Called, in no transaction, before the call is made again.
 
     Returns:
         What the call returned.
     """
     if _find(storage.engine) is not None:
         return call()
-    return repeat(lambda: _write(storage, call, again=False), again=lambda: _write(storage, call, again=True))
+
+    def again() -> R:
+        if before_again is not None:
+            before_again()
+        return _write(storage, call, again=True)
+
+    return repeat(lambda: _write(storage, call, again=False), again=again)
 
 
 @contextlib.contextmanager

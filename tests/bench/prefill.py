@@ -28,7 +28,8 @@ from sweep.coordinator.ledger import Ledger
 from sweep.plan import StudyPlan
 from sweep.settings.space import SearchSpace
 from sweep.storage.location import DatabaseLocation, Waiting, hold_study
-from sweep.storage.schema import EVALUATIONS, RUNS
+from sweep.storage.mirror import OWN_ATTRIBUTES
+from sweep.storage.schema import EVALUATIONS, RUNS, TRIALS
 from sweep.testing import scripted_ndcg
 
 POINTS = tuple(range(50, 1001, 50))
@@ -43,14 +44,20 @@ Rows = dict[sqlalchemy.Table, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class FilledTrial:
-    """A finished trial: its number, its values by their names in Optuna, our attributes, its measurements, its note."""
+    """A finished trial: its number, its values by their names in Optuna, our attributes, its measurements."""
 
     number: int
     values: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
     attributes: Mapping[str, Any]
     vectors: NDArray[np.float32] = field(repr=False)  # (T, Q) NDCG of each query at POINTS
-    note: str = field(repr=False)
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The attributes that Optuna shows."""
+        return {
+            name: value for name, value in self.attributes.items() if name not in OWN_ATTRIBUTES and value is not None
+        }
 
     @property
     def curve(self) -> dict[int, float]:
@@ -94,7 +101,7 @@ def make_trial(number: int, space: SearchSpace, random: np.random.Generator, *, 
     params = space.params(values)
     means = np.array([[scripted_ndcg(params, point)] for point in POINTS])
     vectors = np.clip(means + random.normal(0, NOISE, (len(POINTS), queries)), 0, 1).astype("<f4")
-    trial = FilledTrial(number, values, space.distributions, {}, vectors, "")
+    trial = FilledTrial(number, values, space.distributions, {}, vectors)
     curve = trial.curve
     best = max(curve, key=lambda point: curve[point])
     attributes = {
@@ -113,9 +120,7 @@ def make_trial(number: int, space: SearchSpace, random: np.random.Generator, *, 
         "retention": curve[POINTS[-1]] / curve[best],
         "stop_reason": None,
     }
-    table = "\n".join(f"| {name} | {value} |" for name, value in attributes.items())
-    note = f"It went to the end of its budget.\n\n\n| | |\n| --- | --- |\n{table}"
-    return replace(trial, attributes=attributes, note=note)
+    return replace(trial, attributes=attributes)
 
 
 def draw(distribution: BaseDistribution, random: np.random.Generator) -> Any:
@@ -154,21 +159,31 @@ def add_optuna_rows(rows: Rows, trial: FilledTrial) -> None:
         stored = {"param_value": distribution.to_internal_repr(found), "param_name": name}
         stored["distribution_json"] = distribution_to_json(distribution)
         rows[models.TrialParamModel.__table__].append({**place, **stored})
-    for name, found in trial.attributes.items():
+    for name, found in trial.shown.items():
         stored = {"key": name, "value_json": json.dumps(found)}
         rows[models.TrialUserAttributeModel.__table__].append({**place, **stored})
     finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
     for point, ndcg in {0: BASELINE, **trial.curve}.items():
         stored = {"step": point, "intermediate_value": ndcg, "intermediate_value_type": finite}
         rows[models.TrialIntermediateValueModel.__table__].append({**place, **stored})
-    for name, found in {"note_ver": 1, "note_str:0": trial.note}.items():
-        stored = {"key": f"dashboard:{trial.number + 1}:{name}", "value_json": json.dumps(found)}
-        rows[models.StudySystemAttributeModel.__table__].append({"study_id": 1, **stored})
 
 
 def add_our_rows(rows: Rows, trial: FilledTrial) -> None:
     number, found = {"trial": trial.number}, trial.attributes
     began = SECONDS * trial.number
+    texts = {name: distribution_to_json(one) for name, one in trial.distributions.items()}
+    rows[TRIALS].append(
+        {
+            "number": trial.number,
+            "state": "complete",
+            "value": found["peak"],
+            "values": json.dumps(trial.values),
+            "distributions": json.dumps(texts),
+            "attributes": json.dumps(found),
+            "began": began,
+            "ended": began + SECONDS,
+        }
+    )
     rows[RUNS].append({**number, "run": 0, "slot": "cpu", "device": DEVICE, "began": began, "ended": began + SECONDS})
     for step, (point, ndcg) in enumerate(trial.curve.items(), 1):
         rows[EVALUATIONS].append(
@@ -200,7 +215,7 @@ def check(study: optuna.Study, made: list[FilledTrial]) -> None:
             value=trial.attributes["peak"],
             params=dict(trial.values),
             distributions=dict(trial.distributions),
-            user_attrs=dict(trial.attributes),
+            user_attrs=trial.shown,
             intermediate_values={0: BASELINE, **trial.curve},
         )
         for name in ("state", "value", "params", "distributions", "user_attrs", "intermediate_values"):

@@ -9,7 +9,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,7 @@ import optuna
 import pytest
 import sqlalchemy
 from ledgers import SPACE, VALUES, begin_study, begin_trial, end_trial, make_evaluation, make_report
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.exceptions import StorageInternalError
 from postgres import PostgresServer
 from processes import end_group, start_script, wait_until
 from scripted import Recorder
@@ -140,46 +141,140 @@ def test_what_the_writer_remembers_of_an_ended_trial_is_what_is_read(ledger: Led
     ledger.begin_run(ended, slot="cpu", device="CPU", attempt=1)
     ledger.study.enqueue_trial({}, user_attrs={"by": "hand"})
     others.append(begin_trial(ledger))
+    ledger.mirror()  # which finds that the number was taken
+    others.append(begin_trial(ledger))
     value = {"complete": 0.625, "diverged": math.nan}.get(ending)
-    ledger.end_trial(ended, value=value, pruned=ending == "pruned", remark="", peak=value, error="a cause")
+    ledger.end_trial(ended, value=value, pruned=ending == "pruned", peak=value, error="a cause")
     record = ledger.update_record(before, ended)
     end_trial(ledger, others[-1], 0.5)
     record = ledger.update_record(record, others[-1])
     found = ledger.record()
     assert spell(record) == spell(found)
-    assert [trial.number for trial in record.trials] == list(range(5))
+    assert [trial.number for trial in record.trials] == list(range(6))
+    assert [trial.state for trial in record.trials][1:] == ["running"] * 3 + ["waiting", "complete"]
+    check_mirror(ledger)
 
 
-def test_values_that_are_written_together_stand_as_optuna_writes_them_one_by_one(ledger: Ledger) -> None:
-    storage, study_id = ledger._storage, ledger._study_id
-    ids = [storage.create_new_trial(study_id) for _ in range(3)]
-    attributes = {"text": "안녕", "none": None, "list": [1, {"a": 0.5}]}
-    values = [(0, 0.5), (10, math.nan), (20, math.inf), (30, 1 / 3)]
-    for _ in range(2):  # in place of those before
-        storage.set_trial_user_attrs(ids[0], {"text": "before"} | attributes)
-        storage.set_trial_intermediate_values([(ids[0], step, value) for step, value in [(30, 0.0)]])
-        storage.set_trial_intermediate_values([(ids[0], step, value) for step, value in values])
-        storage.set_study_system_attrs(study_id, attributes)
-    for name, value in attributes.items():
-        storage.set_trial_user_attr(ids[1], name, value)
-    for step, value in values:
-        storage.set_trial_intermediate_value(ids[1], step, value)
-    ours, theirs = storage.get_trial(ids[0]), storage.get_trial(ids[1])
-    assert ours.user_attrs == theirs.user_attrs == attributes
-    found = [sorted(trial.intermediate_values.items()) for trial in (ours, theirs)]
-    assert repr(found[0]) == repr(found[1]) == repr(values)
-    assert storage.get_study_system_attrs(study_id).items() >= attributes.items()
+def check_mirror(ledger: Ledger) -> None:
+    """Holds what Optuna shows against what is recorded."""
+    record, shown = ledger.record(), ledger.study.get_trials()
+    assert [trial.number for trial in shown] == [trial.number for trial in record.trials]
+    assert [trial.state.name.lower() for trial in shown] == [trial.state for trial in record.trials]
+    assert [trial.value for trial in shown] == [trial.value for trial in record.trials]
+    for trial, known in zip(shown, record.trials, strict=True):
+        curve = {row.progress: row.ndcg for row in known.rows}
+        assert repr({step: value for step, value in trial.intermediate_values.items() if step}) == repr(curve)
+        assert trial.user_attrs.items() <= known.attributes.items()
 
 
-def test_of_values_of_which_one_is_of_a_trial_that_has_ended_none_is_written(ledger: Ledger) -> None:
-    storage = ledger._storage
-    going, ended = (storage.create_new_trial(ledger._study_id) for _ in range(2))
-    storage.set_trial_state_values(ended, TrialState.FAIL)
-    with pytest.raises(UpdateFinishedTrialError):
-        storage.set_trial_intermediate_values([(going, 1, 0.5), (ended, 1, 0.5)])
-    with pytest.raises(UpdateFinishedTrialError):
-        storage.set_trial_user_attrs(ended, {"a": 1})
-    assert storage.get_trial(going).intermediate_values == {}
+def test_what_optuna_was_not_shown_before_a_crash_is_shown_by_the_next_coordinator(place: DatabaseLocation) -> None:
+    with hold_study(place, waiting=Waiting()) as held:
+        first = Ledger(held.storage, "toy")
+        begin_study(first)
+        numbers = [begin_trial(first) for _ in range(5)]
+        first.commit([Measurement(0, make_report(100, 0.75))])
+        first.mirror(at_most_s=0.0)
+        end_trial(first, 0, 0.75)
+        first.commit([Measurement(1, make_report(100, 0.5))])
+        end_trial(first, 3, 0.5)
+    assert 0 < len(show(place)) < len(numbers)
+    with hold_study(place, waiting=Waiting()) as held:
+        second = Ledger(held.storage, "toy")
+        second.mirror()
+        check_mirror(second)
+        assert len(second.study.trials) == len(numbers)
+
+
+def test_a_trial_that_was_enqueued_under_a_number_that_is_taken_by_then_moves_behind_the_others(
+    place: DatabaseLocation,
+) -> None:
+    with hold_study(place, waiting=Waiting()) as held:
+        first = Ledger(held.storage, "toy")
+        begin_study(first)
+        begin_trial(first)
+        first.study.enqueue_trial(VALUES, user_attrs={"by": "hand"})
+        begin_trial(first)  # Optuna is shown it by the next coordinator
+    with hold_study(place, waiting=Waiting()) as held:
+        second = Ledger(held.storage, "toy")
+        assert [trial.state for trial in second.record().trials] == ["running", "running", "waiting"]
+        adopted = second.adopt_trials(SPACE).trials[2]
+        assert (adopted.state, adopted.attributes["by"]) == ("running", "hand")
+        assert second.values()[2].items() >= VALUES.items()
+        check_mirror(second)
+        assert begin_trial(second) == 3
+
+
+def test_a_study_whose_trials_stand_in_optunas_tables_alone_is_read_and_goes_on(place: DatabaseLocation) -> None:
+    with hold_study(place, waiting=Waiting()) as held:
+        ledger = Ledger(held.storage, "toy")
+        begin_study(ledger)
+        for _ in range(3):
+            number = begin_trial(ledger)
+            ledger.commit([Measurement(number, make_report(100, 0.75))])
+        end_trial(ledger, 0, 0.75)
+        ledger.end_trial(1, value=None, pruned=True, stop_reason="drop-off: fell")
+        ledger.study.enqueue_trial(VALUES)
+        shown = ledger.study.get_trials()
+        with held.storage.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE study_attributes")
+            connection.exec_driver_sql("DROP TABLE study_trials")
+            connection.exec_driver_sql("UPDATE evaluations SET ndcg = value")
+            connection.exec_driver_sql("UPDATE sweep_schema SET version = 3")
+    alone = read(place)
+    assert [trial.state for trial in alone.trials] == ["complete", "pruned", "running", "waiting"]
+    assert alone.attributes == {"spec": {}}
+    with hold_study(place, waiting=Waiting()) as held:
+        ledger = Ledger(held.storage, "toy")
+        assert ledger.has_begun()
+        assert spell(ledger.record()) == spell(alone)
+        assert ledger.study.get_trials() == shown
+        ledger.adopt_trials(SPACE)
+        ledger.commit([Measurement(2, make_report(200, 0.5))])
+        check_mirror(ledger)
+    assert read(place).trials[2].rows[-1].ndcg == 0.5
+
+
+def test_who_reads_a_study_with_optuna_while_it_is_written_never_fails_and_misses_nothing_it_saw(
+    ledger: Ledger, place: DatabaseLocation
+) -> None:
+    over = threading.Event()
+
+    def read_on() -> list[int]:
+        seen: list[tuple[int, int]] = [(0, 0)]
+        while not over.is_set():
+            trials = show(place)
+            assert [trial.number for trial in trials] == list(range(len(trials)))
+            seen.append((len(trials), sum(len(trial.intermediate_values) for trial in trials)))
+            assert seen[-1] >= seen[-2]
+            assert all(trial.params == VALUES for trial in trials)
+        return [trials for trials, _ in seen]
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(read_on)
+        try:
+            for place_in_line in range(12):
+                number = begin_trial(ledger)
+                for progress in (250, 500, 1000):
+                    ledger.commit([Measurement(number, make_report(progress, 0.5))])
+                    ledger.mirror(at_most_s=0.0)
+                if place_in_line % 3:
+                    end_trial(ledger, number, 0.5)
+            ledger.mirror()
+        finally:
+            over.set()
+        seen = reading.result()
+    assert len(set(seen)) > 3
+    assert len(show(place)) == 12
+    check_mirror(ledger)
+
+
+def show(place: DatabaseLocation) -> list[optuna.trial.FrozenTrial]:
+    """The trials as Optuna reads them."""
+    storage = place.open_read_only()
+    try:
+        return optuna.load_study(study_name="toy", storage=storage).get_trials()
+    finally:
+        storage.engine.dispose()
 
 
 def test_a_coordinator_that_comes_later_finds_everything(place: DatabaseLocation) -> None:
@@ -193,7 +288,7 @@ def test_a_coordinator_that_comes_later_finds_everything(place: DatabaseLocation
         second = Ledger(held.storage, "toy")
         assert second.has_begun()
         assert second.record() == left
-        (adopted,) = second.adopt_trials(space=SPACE, baseline=0.5).trials
+        (adopted,) = second.adopt_trials(SPACE).trials
         assert adopted.number == number
         second.commit([Measurement(number, make_report(200, 0.25))])
         end_trial(second, number, 0.75)

@@ -13,7 +13,9 @@ from sweep.coordinator.fork import fork_study, plan_fork
 from sweep.errors import CheckpointError, StorageError, SweepError
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
+from sweep.storage.database import open_storage_read_only
 from sweep.storage.location import locate_study
+from sweep.storage.study_tables import read_content
 from sweep.testing import write_toy_study
 
 
@@ -125,7 +127,8 @@ def test_a_study_that_is_there_is_never_forked_into(old: Path, new: Path) -> Non
 
 def test_a_fork_that_fails_half_way_leaves_nothing(old: Path, new: Path) -> None:
     record = open_study(old)[2]
-    fork = plan_fork(record, open_study(old)[0].trials, plan_study(locate_study(new)).space)
+    trials = read_content(open_storage_read_only(RunFolder.beside(old).database)).trials
+    fork = plan_fork(record, trials, plan_study(locate_study(new)).space)
     folder = RunFolder.beside(old)
     blocked = folder.peak_models(next(number for number in fork.taken if folder.peak_models(number)))[0]
     shutil.move(blocked / "ndcg.json", old.parent / "ndcg.json")

@@ -48,6 +48,17 @@ def without(settings: dict[str, Any]) -> dict[str, Any]:
 def make_older(database: Path) -> None:
     """Takes every trace of the newer dimensions out of a database, as a program that knew none of them wrote it."""
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        for number, text in connection.execute("SELECT number, attributes FROM study_trials").fetchall():
+            for name, value in json.loads(text).items():
+                connection.execute(
+                    "INSERT OR IGNORE INTO trial_user_attributes (trial_id, key, value_json)"
+                    " SELECT trial_id, ?, ? FROM trials WHERE number = ?",
+                    (name, json.dumps(value), number),
+                )
+        for table in ("study_trials", "study_attributes"):  # all stood in Optuna's
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("UPDATE evaluations SET ndcg = value")
+        connection.execute("UPDATE sweep_schema SET version = 3")
         for one in NEWER:
             connection.execute("DELETE FROM trial_params WHERE param_name = ?", (one.parameter,))
         for table, key, change in (

@@ -310,7 +310,9 @@ def test_a_measurement_that_optuna_never_saw_is_reported_again_and_stands(begun:
         micro_batch=8,
         loss=0.5,
     )
-    EvaluationTable(study._storage._backend.engine, writable=True).add([(2, report)])
+    storage = open_storage(RunFolder.beside(begun).database)
+    EvaluationTable(storage.engine, writable=True).add([(2, report)])
+    storage.engine.dispose()
     _, recorder = run(begun)
     [text] = recorder.texts("remeasure")
     assert text == "10.0% measured again after an interruption: differs; the first measurement stands"

@@ -64,7 +64,7 @@ def test_a_finished_study_has_the_note_and_the_figures_in_its_database(tmp_path:
             stop=stop,
             jobs="sweep.testing",
             launcher=InlineLauncher(),
-            exhibit=lambda target: exhibit(target, open_study(file), []),
+            exhibit=lambda: exhibit(open_study(file), []),
         )
     with open_study(file) as opened:
         (study,) = opened.reader.storage.get_all_studies()

@@ -42,14 +42,14 @@ def test_a_damaged_file_is_one_line_that_says_what_is_intact_and_stays_as_it_is(
     chosen = random.Random(seed)
     damaged = bytearray(whole)
     pages = len(whole) // 4096
-    for page in chosen.sample(range(pages // 2, pages), 3):  # the tables of small pages, where trials are, come first
+    for page in chosen.sample(range(pages // 2, pages), 3):
         damaged[page * 4096 : (page + 1) * 4096] = chosen.randbytes(4096)
     file = tmp_path / "study.db"
     file.write_bytes(damaged)
     with pytest.raises(
         StorageError,
-        match=r"\A.*study\.db: is damaged \(.*\); intact: 12 finished trials and \d+ measurements, and every model on"
-        r" disk; nothing was overwritten: restore a copy of it, or move it away to begin the study anew\Z",
+        match=r"\A.*study\.db: is damaged \(.*\); intact: [1-9]\d* finished trials and \d+ measurements, and every"
+        r" model on disk; nothing was overwritten: restore a copy of it, or move it away to begin the study anew\Z",
     ) as caught:
         open_storage(file)
     intact = int(str(caught.value).partition("trials and ")[2].partition(" ")[0])

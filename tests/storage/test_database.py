@@ -13,6 +13,7 @@ from sweep.errors import StorageError
 from sweep.storage.database import address, open_storage, open_storage_read_only
 from sweep.storage.evaluations import EvaluationTable
 from sweep.storage.journal import Journal, plan_journal, read_journal
+from sweep.storage.schema import SCHEMA_VERSION
 
 ODD_NAMES = [
     "with spaces",
@@ -202,7 +203,9 @@ def test_a_newer_schema_of_ours_is_one_line_that_says_what_to_do(tmp_path: Path)
     with storage.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE sweep_schema SET version = 99")
     for writable in (True, False):
-        with pytest.raises(StorageError, match=r"have version 99, and this program knows 4: upgrade it$"):
+        with pytest.raises(
+            StorageError, match=rf"have version 99, and this program knows {SCHEMA_VERSION}: upgrade it$"
+        ):
             EvaluationTable(storage.engine, writable=writable)
 
 

@@ -7,15 +7,22 @@ from pathlib import Path
 import optuna
 import plotly.graph_objects as go
 import pytest
+from optuna.storages import InMemoryStorage
 from optuna_dashboard import get_note, save_note
 
+from sweep.coordinator.ledger import Ledger
 from sweep.storage.database import open_storage
-from sweep.storage.remarks import MAX_FIGURE_BYTES, OWN, quote, save_figure, save_showcase, save_study_remark
+from sweep.storage.remarks import MAX_FIGURE_BYTES, OWN, PIECE, quote, save_figure, save_study_remark
 
 
 @pytest.fixture
-def study() -> optuna.Study:
-    return optuna.create_study()
+def storage() -> InMemoryStorage:
+    return InMemoryStorage()
+
+
+@pytest.fixture
+def study(storage: InMemoryStorage) -> optuna.Study:
+    return optuna.create_study(storage=storage)
 
 
 @pytest.mark.parametrize(
@@ -33,52 +40,67 @@ def test_a_text_from_outside_is_code_in_one_line(text: str, shown: str) -> None:
     assert quote(text) == shown
 
 
-def test_our_part_of_a_note_is_replaced_and_what_a_person_wrote_below_it_stays(study: optuna.Study) -> None:
-    save_study_remark(study._storage, study._study_id, "first")
+def test_our_part_of_a_note_is_replaced_and_what_a_person_wrote_below_it_stays(
+    study: optuna.Study, storage: InMemoryStorage
+) -> None:
+    save_study_remark(storage, 0, "first")
     assert get_note(study) == f"first{OWN}"
     save_note(study, get_note(study) + "mine: 한국어")
-    save_study_remark(study._storage, study._study_id, "second")
+    save_study_remark(storage, 0, "second")
     assert get_note(study) == f"second{OWN}mine: 한국어"
 
 
-def test_a_note_from_before_ours_stays_below_it(study: optuna.Study) -> None:
+def test_a_note_from_before_ours_stays_below_it(study: optuna.Study, storage: InMemoryStorage) -> None:
     save_note(study, "a person's")
-    save_study_remark(study._storage, study._study_id, "ours")
+    save_study_remark(storage, 0, "ours")
     assert get_note(study) == f"ours{OWN}a person's"
 
 
-def test_a_note_that_is_the_same_is_not_written_again(study: optuna.Study) -> None:
-    save_study_remark(study._storage, study._study_id, "ours")
-    before = dict(study._storage.get_study_system_attrs(study._study_id))
-    save_study_remark(study._storage, study._study_id, "ours")
-    assert study._storage.get_study_system_attrs(study._study_id) == before
+@pytest.mark.usefixtures("study")
+def test_a_note_that_is_the_same_is_not_written_again(storage: InMemoryStorage) -> None:
+    save_study_remark(storage, 0, "ours")
+    before = dict(storage.get_study_system_attrs(0))
+    save_study_remark(storage, 0, "ours")
+    assert storage.get_study_system_attrs(0) == before
 
 
-def test_a_remark_is_saved_without_the_libraries_of_the_dashboard() -> None:
+def test_a_long_note_is_read_whole_by_the_dashboard_and_so_is_a_shorter_one_after_it(
+    study: optuna.Study, storage: InMemoryStorage
+) -> None:
+    for length in (10_000, PIECE, 10, 5000):
+        save_study_remark(storage, 0, "\u0645" * length)
+        assert get_note(study) == "\u0645" * length + OWN
+
+
+def test_a_note_is_saved_without_the_libraries_of_the_dashboard() -> None:
     code = (
-        "import optuna, sys; from sweep.storage.remarks import save_remark; study = optuna.create_study();"
-        "save_remark(study._storage, 0, study.ask()._trial_id, 'text');"
-        "print(study._storage.get_study_system_attrs(0), *sys.modules)"
+        "import optuna, sys; from sweep.storage.remarks import save_study_remark;"
+        "storage = optuna.storages.InMemoryStorage(); optuna.create_study(storage=storage);"
+        "save_study_remark(storage, 0, 'text'); print(storage.get_study_system_attrs(0), *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
-    assert "'text'" in done.stdout
+    assert "text" in done.stdout
     assert not {"sklearn", "scipy.stats"} & set(done.stdout.split())
 
 
-def test_a_figure_that_is_too_large_for_every_reader_to_load_is_left_out(study: optuna.Study) -> None:
+def test_a_figure_that_is_too_large_for_every_reader_to_load_is_left_out(
+    study: optuna.Study, storage: InMemoryStorage
+) -> None:
     small = go.Figure(go.Scatter(y=[1, 2]))
     assert save_figure(study, small, name="one")
-    before = len(study._storage.get_study_system_attrs(study._study_id))
+    before = len(storage.get_study_system_attrs(0))
     assert not save_figure(study, go.Figure(go.Scatter(text=["x" * MAX_FIGURE_BYTES])), name="two")
-    assert len(study._storage.get_study_system_attrs(study._study_id)) == before
+    assert len(storage.get_study_system_attrs(0)) == before
 
 
 def test_of_a_note_and_figures_of_which_one_cannot_be_saved_none_is(tmp_path: Path) -> None:
-    study = optuna.create_study(storage=open_storage(tmp_path / "study.db"))
-    save_showcase(study, "first", {"one": go.Figure(go.Scatter(y=[1, 2]))})
-    before = dict(study._storage.get_study_system_attrs(study._study_id))
+    storage = open_storage(tmp_path / "study.db")
+    ledger = Ledger(storage, "toy")
+    ledger.exhibit("first", {"one": go.Figure(go.Scatter(y=[1, 2]))})
+    before = storage.get_study_system_attrs(1)
     assert any("plot_data:one" in name for name in before)
     with pytest.raises(AttributeError, match="to_json"):
-        save_showcase(study, "second", {"one": go.Figure(go.Scatter(y=[3])), "two": None})
-    assert study._storage.get_study_system_attrs(study._study_id) == before
-    assert get_note(study) == f"first{OWN}"
+        ledger.exhibit("second", {"one": go.Figure(go.Scatter(y=[3])), "two": None})
+    assert storage.get_study_system_attrs(1) == before
+    assert get_note(ledger.study) == f"first{OWN}"
+    storage.engine.dispose()

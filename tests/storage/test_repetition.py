@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from ledgers import BASELINE, SPACE, begin_study, begin_trial, end_trial, make_report
+from ledgers import SPACE, begin_study, begin_trial, end_trial, make_report
 from postgres import PostgresServer
 from sqlalchemy.exc import OperationalError
 
@@ -105,16 +105,17 @@ def write_study(connect: Connector, place: PostgresLocation) -> tuple[StudyRecor
         ledger.note(number, device="cpu")
         ledger.end_run(number)
     end_trial(ledger, 0, 0.75)
+    ledger.mirror()
     ledger = Ledger(storage, "toy")
-    ledger.adopt_trials(space=SPACE, baseline=BASELINE)
+    ledger.adopt_trials(SPACE)
     ledger.commit([Measurement(1, make_report(500, 0.5))])
-    ledger.end_trial(1, value=None, pruned=True, remark="")
+    ledger.end_trial(1, value=None, pruned=True)
     table = RunTable(storage.engine)
     found = (
         ledger.record(),
         [
             (trial.number, trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs)
-            for trial in ledger.study.get_trials()
+            for trial in repeat(ledger.study.get_trials)
         ],
         [(run.trial, run.run, run.slot) for run in table.runs()],
     )
