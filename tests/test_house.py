@@ -125,6 +125,73 @@ def test_every_module_says_what_it_is(path: Path) -> None:
     assert len(docstring.splitlines()[0]) <= 120
 
 
+def is_private(name: str) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+def find_private_names(source: str) -> list[str]:
+    """Private names of others that a module uses.
+
+    Imports of them from other packages, and attributes that no class of the module has itself: of whom an object is
+    cannot be told, so a name that the module defines on its own classes or functions is taken for its own.
+    """
+    tree = ast.parse(source)
+    found, own = [], set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            own.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"):
+            own.add(node.attr)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names if alias.name != "__version__"]
+            found += [name for name in names if not name.startswith("sweep.") and is_private(name)]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if is_private(alias.name)]
+        elif (isinstance(node, ast.Attribute) and is_private(node.attr) and node.attr not in own) or (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) == "getattr"
+            and is_private(ast.unparse(node.args[1])[1:])
+        ):
+            found.append(ast.unparse(node))
+    return sorted(set(found))
+
+
+PRIVATE = {
+    # what Python documents under such a name; and the pipe that keeps a fork server alive, which a process of it can
+    # give back in no public way
+    "sweep/worker.py": ["forkserver._forkserver", "os._exit"],
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_module_uses_a_private_name_of_a_library(path: Path) -> None:
+    assert find_private_names((REPOSITORY / path).read_text()) == PRIVATE.get(str(path), [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from optuna.storages._rdb import models",
+        "from optuna.search_space.group_decomposed import _SearchSpaceGroup",
+        "import torch._dynamo",
+        "print(study._storage.engine)",
+        "study._storage._backend.engine.dispose()",
+        "getattr(study._thing, '_storage')",
+        "os.environ._data",
+    ],
+)
+def test_a_private_name_of_a_library_is_found(line: str) -> None:
+    assert find_private_names(line)
+
+
+def test_what_a_module_has_for_itself_is_no_private_name_of_a_library() -> None:
+    own = "class A:\n    def _f(self, other): return other._g + self._g\n\n_a = A()\n_a._f(_a)\nos._exit(1)\n"
+    assert find_private_names(own) == ["os._exit"]
+
+
 def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
     assert errors.__doc__ is not None
     drawn = re.findall(r"^(├── |└── )?(\w+Error)  ", errors.__doc__, re.MULTILINE)

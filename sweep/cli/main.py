@@ -8,7 +8,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,20 +61,20 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sweep {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = _add(commands, "run", _run, "run a study, or go on with it, until its budget is spent")
+    run = _add(commands.add_parser, "run", _run, "run a study, or go on with it, until its budget is spent")
     run.add_argument("--trials", type=int, metavar="N", help="budget of trials in place of the file's")
     run.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
     run.add_argument(
         "--log", choices=("text", "json"), default="text", help="json prints the coordinator's log and nothing else"
     )
 
-    status = _add(commands, "status", _status, "show where a study stands, while it runs or after")
+    status = _add(commands.add_parser, "status", _status, "show where a study stands, while it runs or after")
     status.add_argument("--json", action="store_true", help="print the machine's view")
 
-    report = _add(commands, "report", _report, "write what happened in a study as one HTML file")
+    report = _add(commands.add_parser, "report", _report, "write what happened in a study as one HTML file")
     report.add_argument("--output", metavar="FILE", help="where it is written (default: in the study's folder)")
 
-    replay = _add(commands, "replay", _replay, "replay recorded runs under stopping rules, without training")
+    replay = _add(commands.add_parser, "replay", _replay, "replay recorded runs under stopping rules, without training")
     replay.add_argument("--margin", type=float, default=0.01, help="as in the study file (default: %(default)s)")
     replay.add_argument("--alpha", type=float, default=0.05, help="the same (default: %(default)s)")
     replay.add_argument("--grace", type=float, default=0.02, help="the same (default: %(default)s)")
@@ -83,23 +83,31 @@ def _make_parser() -> argparse.ArgumentParser:
     replay.add_argument("--figure", metavar="FILE", help="draw the best found against the budget, as HTML")
     replay.add_argument("--json", action="store_true", help="print for a machine")
 
-    check = _add(commands, "check", _check, "validate a study file and show what a run would do and cost")
+    check = _add(commands.add_parser, "check", _check, "validate a study file and show what a run would do and cost")
     check.add_argument("--no-measure", action="store_true", help="do not measure this machine's speed (seconds)")
 
-    fork = _add(commands, "fork", _fork, "make a new study that takes over the trials of STUDY that still fit")
+    fork = _add(
+        commands.add_parser, "fork", _fork, "make a new study that takes over the trials of STUDY that still fit"
+    )
     fork.add_argument("new", metavar="NEW", help="study file of the new study")
-    diagnose = _add(commands, "diagnose", _diagnose, "say which causes made runs fall, and what would settle the rest")
+    diagnose = _add(
+        commands.add_parser, "diagnose", _diagnose, "say which causes made runs fall, and what would settle the rest"
+    )
     diagnose.add_argument("--next", action="store_true", help="print what to do next about every cause as well")
     diagnose.add_argument("--json", action="store_true", help="print the machine's view")
 
-    dashboard = _add(commands, "dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only")
+    dashboard = _add(
+        commands.add_parser, "dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only"
+    )
     dashboard.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
     dashboard.add_argument("--allow-changes", action="store_true", help="let notes be written (not while it runs)")
     return parser
 
 
-def _add(commands: argparse._SubParsersAction, name: str, command: object, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+def _add(
+    add_parser: Callable[..., argparse.ArgumentParser], name: str, command: object, text: str
+) -> argparse.ArgumentParser:
+    parser = add_parser(name, help=text, description=text.capitalize() + ".")
     bank = ", or a bank of recorded runs (.npz)" if name == "replay" else ""
     parser.add_argument("study", metavar="STUDY", help=f"study file{bank}")
     parser.add_argument(
