@@ -25,7 +25,7 @@ from sweep.storage.lock import StudyLock
 from sweep.storage.records import load_record
 from sweep.testing import write_toy_study
 
-STUDY = {"version", "study", "state", "budget", "baseline", "coordinator", "trials", "best", "saved"}
+STUDY = {"version", "study", "metric", "state", "budget", "baseline", "coordinator", "trials", "best", "saved"}
 TRIAL = {
     "number",
     "state",
@@ -92,7 +92,7 @@ def describe(file: Path) -> dict[str, Any]:
     text = json.dumps(describe_study(open_study(file)))
     view: dict[str, Any] = json.loads(text, parse_constant=refuse)
     assert set(view) == STUDY
-    assert (view["version"], view["study"]) == (1, "toy")
+    assert (view["version"], view["study"], view["metric"]) == (1, "toy", "ndcg@10")
     assert set(view["budget"]) == {"trials", "finished", "ended_by"}
     assert set(view["baseline"]) == {"dev", "test"}
     assert set(view["saved"]) == {"examples", "fraction"}

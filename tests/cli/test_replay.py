@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from curves import save_bank
 
 from sweep.cli import main
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
 from sweep.signals import StopSignal
-from sweep.stopping.recorded import save_bank
 from sweep.storage.location import locate_study
 from sweep.study import open_study
 from sweep.testing import write_toy_study
@@ -77,7 +77,7 @@ def test_the_table_says_what_each_rule_did_and_the_figure_draws_it(
     assert status == 0
     for rule in ("drop-off, by forecast", "Nop", "Patient(None, 3, 0.01)", "Median", "Hyperband", "Wilcoxon"):
         assert f"\n{rule}" in printed
-    assert "2 whole runs; means over 1 orders" in printed
+    assert "2 whole runs on NDCG@10; means over 1 orders" in printed
     assert "left out" not in printed
     page = figure.read_text(encoding="utf-8")
     assert "Plotly.newPlot" in page

