@@ -334,7 +334,7 @@ TRAINING = [
     ),
     *of(
         "sweep/training/fit.py",
-        "tests/training/test_fit.py",
+        "tests/training/test_fit.py::TestOrder",
         (
             "a resumed run begins its order anew",
             "resume_from_checkpoint=str(resume_from) if resume_from else None",
@@ -344,7 +344,7 @@ TRAINING = [
     ),
     *of(
         "sweep/trial.py",
-        "tests/test_trial.py",
+        "tests/test_trial.py::TestPeak",
         (
             "a resumed trial keeps what is below its peak",
             "self.peak = task.peak\n",

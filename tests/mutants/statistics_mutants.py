@@ -172,7 +172,7 @@ DATA = [
             "a text stands twice in a batch",
             "if batch not in map(used.get, row):",
             "if batch != used.get(row[0]):",
-            "a_text_that_is_an_anchor_here_and_a_positive_there_keeps_rows_apart",
+            "no_batch_holds_a_text_twice_in_any_column",
         ),
     ),
     *of(
@@ -283,13 +283,13 @@ STOPPING = [
             "comparisons are not counted",
             "self.alpha * share / comparisons))",
             "self.alpha * share))",
-            "the_numbers_of_a_small_run_are_those_on_paper",
+            "looks_that_tell_the_same_ask_for_less_than_looks_that_differ",
         ),
         (
             "the margin is not taken off a fall",
             "_divide(differences - self.margin, errors)",
             "_divide(differences, errors)",
-            "the_numbers_of_a_small_run_are_those_on_paper",
+            "the_numbers_are_those_of_the_strongest_paired_test",
         ),
         (
             "a normal quantile in place of Student's",

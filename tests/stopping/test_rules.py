@@ -63,6 +63,7 @@ def test_warmup_and_grace_set_the_peak_but_do_not_stop(now: float, not_before: f
     _, per_query = measure(0.5, 0.7, 0.4)
     rule = DropOff(grace=0.02)
     assert rule.fallen(np.array([0.0, now / 2, now]), per_query, not_before) is stops
+    assert rule.explain(np.array([0.0, now / 2, now]), per_query, not_before).can_stop is stops
     later = rule.explain(np.array([0.0, now / 2, now, 1.0]), np.vstack([per_query, per_query[-1:]]), not_before)
     assert later.peak == pytest.approx(0.7)
     assert later.fallen
