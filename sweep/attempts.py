@@ -64,10 +64,10 @@ def end_older_attempt(file: Path, *, patience_s: float = PATIENCE_S) -> int | No
     try:
         if _is_free(descriptor):
             return None
-        holder = _read(file)
-        pid = holder.get("pid")
-        if not isinstance(pid, int) or holder.get("place") != _place():
-            raise AttemptHeldError(f"{file}: a process of this trial is alive that cannot be ended from here: {holder}")
+        owner = _read(file)
+        pid = owner.get("pid")
+        if not isinstance(pid, int) or owner.get("place") != _place():
+            raise AttemptHeldError(f"{file}: a process of this trial is alive that cannot be ended from here: {owner}")
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + patience_s

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.progress import WHOLE, warmup_end
+from sweep.progress import COMPLETE, warmup_end
 from sweep.settings.dimensions import DIMENSIONS, SHOWN, Dimension, SpaceSettings
 from sweep.storage.evaluations import EvaluationRow
+from sweep.storage.notes import quote
 from sweep.storage.records import TO_ITS_END, StudyRecord, TrialRecord
-from sweep.storage.remarks import quote
 
 LEADERS = 10
 """Trials of a study's note; the dashboard's readers load it again and again."""
@@ -75,7 +75,7 @@ def _warmup_end(trial: TrialRecord) -> float | None:
 
 def write_progress(progress: int) -> str:
     """Thousandths as percent."""
-    return f"{progress * 100 / WHOLE:g}%"
+    return f"{progress * 100 / COMPLETE:g}%"
 
 
 def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:

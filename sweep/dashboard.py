@@ -11,7 +11,7 @@ from optuna_dashboard import wsgi
 
 from sweep.errors import SweepError
 from sweep.guard import guard
-from sweep.storage.location import StudyLocation, Waiting, hold_study
+from sweep.storage.location import StudyLocation, Waiting, lock_study
 
 HOST = "127.0.0.1"
 REFRESH_S = 2.0
@@ -55,7 +55,7 @@ def open_dashboard(location: StudyLocation, *, port: int, allow_changes: bool = 
     try:
         with ExitStack() as held:
             if allow_changes:
-                opened = held.enter_context(hold_study(location.database, waiting=Waiting())).storage
+                opened = held.enter_context(lock_study(location.database, waiting=Waiting())).storage
             application = guard(wsgi(opened), allow_changes=allow_changes)
             server = make_server(HOST, port, application, server_class=DashboardServer, handler_class=_QuietHandler)
             server.held = held.pop_all()

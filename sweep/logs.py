@@ -13,7 +13,7 @@ _TAIL_BYTES = 16384
 _LINE_WIDTH = 300
 
 
-def put_aside(file: Path, *, max_bytes: int = MAX_BYTES) -> bool:
+def rotate(file: Path, *, max_bytes: int = MAX_BYTES) -> bool:
     """Renames a log that has grown too large to ``NAME.1``, in place of the one before it.
 
     Whoever has the file open goes on writing to the renamed one until it opens a new one.

@@ -88,7 +88,7 @@ class Device:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeTask(StudyTask):
+class EvaluationTask(StudyTask):
     """Models that are to be judged on the test split.
 
     Attributes:

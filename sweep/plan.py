@@ -11,13 +11,13 @@ from sweep.data import (
     FORMATS,
     Collection,
     Columns,
+    EvaluationSet,
     Format,
-    JudgedSet,
     Split,
     count_distinct,
     load_collection,
     make_columns,
-    plan_judged,
+    plan_evaluation_set,
     plan_order,
 )
 from sweep.errors import StudyFileError, SweepError
@@ -77,10 +77,10 @@ class StudyPlan:
         """Whether the collection has a query to judge once, at the end."""
         return any(max(grades.values(), default=0) > 0 for grades in self.collection.qrels.get("test", {}).values())
 
-    def judged(self, split: Split) -> JudgedSet:
+    def evaluation_set(self, split: Split) -> EvaluationSet:
         """The queries and documents that a model is judged on."""
         evaluation = self.spec.evaluation
-        return plan_judged(
+        return plan_evaluation_set(
             self.collection,
             split,
             max_documents=evaluation.max_documents,
@@ -130,7 +130,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPl
         base_model=base_model,
         revision=revision,
     )
-    plan.judged("dev")
+    plan.evaluation_set("dev")
     _check_batches(plan)
     return plan
 

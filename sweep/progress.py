@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WHOLE = 1000
+COMPLETE = 1000
 """The progress of a finished trial, in thousandths."""
 
 DEFAULT_GRID = (10, 20, 35, 50, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900, 1000)
@@ -56,7 +56,7 @@ def plan_evaluations(grid: Sequence[int], steps: int) -> tuple[PlannedEvaluation
         One evaluation for each step that reaches a new grid point; the last is at step ``steps`` if the grid ends
         at 1000.
     """
-    last_point = {-(-point * steps // WHOLE): point for point in grid}
+    last_point = {-(-point * steps // COMPLETE): point for point in grid}
     return tuple(PlannedEvaluation(step, point) for step, point in sorted(last_point.items()))
 
 

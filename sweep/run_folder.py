@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sweep.errors import StorageError
 
-LEAST_FREE_MIB = 16
+MIN_FREE_MIB = 16
 """Free space without which nothing is begun: a database of its own and its journal take some."""
 
 
@@ -126,9 +126,11 @@ def claim_folder(path: Path) -> None:
     except OSError as error:
         raise StorageError(f"{path}: cannot be made, or not for this user alone: {error.strerror}") from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise StorageError(f"{path}: cannot be written to; mend its rights, or move the study file to another folder")
+        raise StorageError(
+            f"{path}: cannot be written to; fix its permissions, or move the study file to another folder"
+        )
     free = shutil.disk_usage(path).free
-    if free < LEAST_FREE_MIB << 20:
+    if free < MIN_FREE_MIB << 20:
         raise StorageError(f"{path}: its disk is full ({free >> 20} MiB are free); free some space and run it again")
     for strange in _find_strange(path):
         raise StorageError(

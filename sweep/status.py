@@ -1,4 +1,4 @@
-"""The machine's view of a study: plain values for JSON."""
+"""JSON of a study: plain values for JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
 from sweep.study import Study
 
 STATUS_VERSION = 1
-"""Version of the machine's view; additions keep it."""
+"""Version of JSON; additions keep it."""
 
 
 def describe_study(study: Study) -> dict[str, Any]:
-    """The machine's view of a study: plain values for JSON, null where a number does not exist."""
+    """JSON of a study: plain values for JSON, null where a number does not exist."""
     record = study.record
     saved, fraction = count_saved(record.trials)
     return {
@@ -29,7 +29,7 @@ def describe_study(study: Study) -> dict[str, Any]:
             "ended_by": record.attributes.get(ENDED_BY) if study.state == "finished" else None,
         },
         "baseline": {"dev": _finite(record.baseline), "test": _test_value(study, UNTRAINED)},
-        "coordinator": {"pid": study.holder.pid, "host": study.holder.host} if study.holder else None,
+        "coordinator": {"pid": study.owner.pid, "host": study.owner.host} if study.owner else None,
         "trials": [_describe_trial(trial, record.baseline) for trial in record.trials],
         "best": _describe_best(study),
         "saved": {"examples": saved, "fraction": fraction},

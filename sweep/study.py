@@ -35,7 +35,7 @@ from sweep.stopping.recorded import RecordedRun
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import DatabaseLocation, StudyLocation, locate_study
-from sweep.storage.lock import Holder
+from sweep.storage.lock import LockOwner
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, EXCUSED, StudyRecord, TrialRecord, load_record
 from sweep.storage.runs import RunRow, RunTable
 from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
@@ -99,14 +99,14 @@ class Study:
     Attributes:
         location: Where the study is.
         record: Its trials, as plain values.
-        holder: The coordinator that runs it now, or None.
+        owner: The coordinator that runs it now, or None.
         tests: (Q,) value of each query on the test split of each model that was judged there, by trial.
         reader: Its database.
     """
 
     location: StudyLocation
     record: StudyRecord
-    holder: Holder | None
+    owner: LockOwner | None
     tests: Mapping[int, NDArray[np.float32]]
     reader: StudyReader = field(repr=False)
 
@@ -148,7 +148,7 @@ class Study:
     @property
     def state(self) -> StudyState:
         """What goes on, in a word."""
-        if self.holder is not None:
+        if self.owner is not None:
             return "running"
         is_spent = self.record.counted >= self.budget or self.record.attributes.get(ENDED_BY) is not None
         if is_spent and not any(trial.state == "running" for trial in self.record.trials):
@@ -278,10 +278,10 @@ def read_study(location: StudyLocation) -> Study:
         with reader.reading():
             record = load_record(reader.storage, reader.evaluations)
             numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default) if trial)}
-            tests = {number: reader.evaluations.judgement(number, "test") for number in numbers}
-            holder = location.database.find_holder()
+            tests = {number: reader.evaluations.model_values(number, "test") for number in numbers}
+            owner = location.database.find_owner()
     except BaseException:
         reader.close()
         raise
     judged = {number: values for number, values in tests.items() if values is not None}
-    return Study(location=location, record=record, holder=holder, tests=judged, reader=reader)
+    return Study(location=location, record=record, owner=owner, tests=judged, reader=reader)

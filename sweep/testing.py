@@ -25,16 +25,16 @@ from sweep.messages import (
     Channel,
     Cosines,
     Evaluation,
-    JudgeTask,
+    EvaluationTask,
     PreparedStudy,
     Report,
     StudyTask,
     TrialResult,
 )
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
-from sweep.training.checkpoint import newest_whole, publish, remove
+from sweep.training.checkpoint import newest_complete, publish, remove
 
 SCRIPT = "script.json"
 QUERIES = 60
@@ -137,7 +137,7 @@ def write_toy_study(
 
 def scripted_ndcg(params: Params, progress: int) -> float:
     """Value of a scripted trial: pairs of query and document rise, title and content fall at a high rate."""
-    share = progress / WHOLE
+    share = progress / COMPLETE
     heat = float(np.clip((np.log10(params.effective_learning_rate) + 5.3) / 2.1, 0.0, 1.0))
     if params.data_format == "query-document":
         return 0.5 + 0.3 * heat * share
@@ -157,8 +157,8 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
     )
 
 
-def judge_models(task: JudgeTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
-    """Stands in for ``sweep.trial.judge_models``."""
+def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
+    """Stands in for ``sweep.trial.evaluate_models``."""
     return {name: _evaluation(json.loads((path / "ndcg.json").read_text()), 7) for name, path in task.models.items()}
 
 
@@ -177,7 +177,7 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     script = json.loads((task.folder / task.spec.model.base / SCRIPT).read_text())
     folder = RunFolder(task.run_folder)
     folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
-    checkpoint = newest_whole(folder.checkpoint_folders(task.trial))
+    checkpoint = newest_complete(folder.checkpoint_folders(task.trial))
     resumed = json.loads((checkpoint / "step.json").read_text()) if checkpoint else 0
     micro_batch = _scripted_memory(task, script)
     due = {planned.step: planned.progress for planned in task.evaluations}
@@ -274,7 +274,7 @@ def _scripted_evaluation(task: Assignment, script: Mapping[str, Any], progress: 
     if task.trial in script.get("diverge", []) and place >= 1:
         return _evaluation(float("nan"), 0)
     ndcg = scripted_ndcg(task.params, progress)
-    return _evaluation(ndcg, progress, noise=script.get("noise", 0.02), share=progress / WHOLE)
+    return _evaluation(ndcg, progress, noise=script.get("noise", 0.02), share=progress / COMPLETE)
 
 
 def _evaluation(mean: float, seed: int, *, noise: float = 0.02, share: float = 0.0) -> Evaluation:
@@ -315,7 +315,7 @@ def _report(
         evaluation_seconds=0.001,
         micro_batch=micro_batch,
         loss=1.0 / step,
-        learning_rate=task.params.effective_learning_rate * (1.0 - progress / WHOLE),
+        learning_rate=task.params.effective_learning_rate * (1.0 - progress / COMPLETE),
         gradient_norm=2.0 / step,
         false_negatives=task.params.batch_size / 1000,
     )

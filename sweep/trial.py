@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sweep.data import choose_format, load_collection, make_columns, plan_held_out, plan_judged, plan_order
+from sweep.data import choose_format, load_collection, make_columns, plan_evaluation_set, plan_held_out, plan_order
 from sweep.data.collection import Collection, Split
 from sweep.data.negatives import measure_false_negatives
 from sweep.messages import (
@@ -24,7 +24,7 @@ from sweep.messages import (
     Channel,
     Device,
     Evaluation,
-    JudgeTask,
+    EvaluationTask,
     PreparedStudy,
     Report,
     StudyTask,
@@ -32,16 +32,16 @@ from sweep.messages import (
 )
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
-from sweep.training.checkpoint import newest_whole, remove
+from sweep.training.checkpoint import newest_complete, remove
 from sweep.training.devices import (
     choose_micro_batch,
     limit_threads,
     list_cuda_devices,
-    naming_exhaustion,
     peak_memory_gib,
+    translate_oom,
 )
-from sweep.training.fit import Course, FitPlan, Next, fit
-from sweep.training.judge import Judge
+from sweep.training.evaluator import Evaluator
+from sweep.training.fit import FitPlan, StepAction, TrainingStats, fit
 from sweep.training.losses import choose_loss
 from sweep.training.models import load_base_model, load_model, save_model
 
@@ -69,20 +69,20 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
     return PreparedStudy(
         revision=revision,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        baseline=_judge(task, collection, "dev", model=model).judge(model),
+        baseline=_make_evaluator(task, collection, "dev", model=model).evaluate(model),
         collection_hash=collection.content_hash,
     )
 
 
-def judge_models(task: JudgeTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
+def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
     """Judges models on the test split, each once."""
     collection = load_collection(task.spec.data, folder=task.folder)
-    judge: Judge | None = None
+    evaluator: Evaluator | None = None
     found = {}
     for name, folder in task.models.items():
         model = load_model(folder, device=task.device)
-        judge = judge or _judge(task, collection, "test", model=model)
-        found[name] = judge.judge(model)
+        evaluator = evaluator or _make_evaluator(task, collection, "test", model=model)
+        found[name] = evaluator.evaluate(model)
     return found
 
 
@@ -120,7 +120,7 @@ class _TrialRun:
         folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
         checkpoint = self._find_checkpoint()
         self.resumed_from = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
-        with naming_exhaustion(task.device, task.micro_batch or params.batch_size):
+        with translate_oom(task.device, task.micro_batch or params.batch_size):
             self.model = load_model(folder.base_model, device=task.device)
             chosen = task.micro_batch or choose_micro_batch(
                 self.model,
@@ -130,7 +130,7 @@ class _TrialRun:
             )
         self.micro_batch = min(chosen, params.batch_size)
         collection = load_collection(task.spec.data, folder=task.folder)
-        self.judge = _judge(task, collection, "dev", model=self.model, params=params)
+        self.evaluator = _make_evaluator(task, collection, "dev", model=self.model, params=params)
         self.peak = task.peak
         self.due = {planned.step: planned.progress for planned in task.evaluations if planned.step > self.resumed_from}
         step = fit(self.model, self._plan(collection), on_step=self._on_step, resume_from=checkpoint)
@@ -144,7 +144,7 @@ class _TrialRun:
     def _find_checkpoint(self) -> Path | None:
         """The newest whole checkpoint; what is passed over for being broken is said in the trial's log."""
         folders = RunFolder(self.task.run_folder).checkpoint_folders(self.task.trial)
-        found = newest_whole(folders)
+        found = newest_complete(folders)
         for broken in folders[folders.index(found) + 1 if found else 0 :]:
             _log.warning("%s: is not whole, so the trial goes on from %s", broken, found or "its beginning")
         return found
@@ -161,16 +161,16 @@ class _TrialRun:
         self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles)
         return plan
 
-    def _on_step(self, step: int, take_course: Callable[[], Course]) -> Next:
-        decision = Next.GO_ON
+    def _on_step(self, step: int, take_course: Callable[[], TrainingStats]) -> StepAction:
+        decision = StepAction.GO_ON
         if step in self.due:
             decision = self._evaluate(step, self.due[step], take_course())
-        if decision is not Next.STOP and step < self.task.steps and self.channel.is_pausing():
+        if decision is not StepAction.STOP and step < self.task.steps and self.channel.is_pausing():
             self.status = "paused"
-            decision = Next.SAVE | Next.STOP
-        elif decision is Next.GO_ON and step < self.task.steps and self._is_save_due():
-            decision = Next.SAVE
-        if Next.SAVE in decision:
+            decision = StepAction.SAVE | StepAction.STOP
+        elif decision is StepAction.GO_ON and step < self.task.steps and self._is_save_due():
+            decision = StepAction.SAVE
+        if StepAction.SAVE in decision:
             self._forget_checkpoints(before=step)
             self.saved = time.monotonic()
         return decision
@@ -178,9 +178,9 @@ class _TrialRun:
     def _is_save_due(self) -> bool:
         return time.monotonic() - self.saved > self.task.spec.checkpoints.every_s
 
-    def _evaluate(self, step: int, progress: int, course: Course) -> Next:
+    def _evaluate(self, step: int, progress: int, course: TrainingStats) -> StepAction:
         task, folder = self.task, RunFolder(self.task.run_folder)
-        evaluation = self.judge.judge(self.model)
+        evaluation = self.evaluator.evaluate(self.model)
         self.evaluation_seconds += evaluation.seconds
         if evaluation.ndcg > (-np.inf if self.peak is None else self.peak):  # never for NaN
             self.peak = evaluation.ndcg
@@ -203,8 +203,8 @@ class _TrialRun:
         )
         if verdict.stop:
             self.status = "stopped"
-            return Next.STOP
-        return Next.SAVE if step < task.steps else Next.GO_ON
+            return StepAction.STOP
+        return StepAction.SAVE if step < task.steps else StepAction.GO_ON
 
     def _forget_checkpoints(self, before: int) -> None:
         """Deletes all checkpoints but the newest: the one about to be written may turn out broken."""
@@ -251,15 +251,15 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
     model, _ = load_base_model(task.spec.model, task.folder)
     model.to(task.device)
     collection = load_collection(task.spec.data, folder=task.folder)
-    judge = _judge(task, collection, "dev", model=model)
-    texts = len(judge.judged.document_ids) + len(judge.judged.query_ids)
-    speed = texts / judge.judge(model).seconds
+    evaluator = _make_evaluator(task, collection, "dev", model=model)
+    texts = len(evaluator.judged.document_ids) + len(evaluator.judged.query_ids)
+    speed = texts / evaluator.evaluate(model).seconds
     folder = RunFolder(task.run_folder).path
     started: list[float] = []
 
-    def note_time(step: int, take_course: Callable[[], Course]) -> Next:  # noqa: ARG001 - OnStep's names
+    def note_time(step: int, take_course: Callable[[], TrainingStats]) -> StepAction:  # noqa: ARG001 - OnStep's names
         started.append(time.perf_counter())
-        return Next.GO_ON
+        return StepAction.GO_ON
 
     columns = len(choose_format(task.spec, task.params.data_format).roles)
     plan = _plan_fit(
@@ -274,12 +274,12 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
     return {"pairs_per_s": pairs, "texts_per_s": speed}
 
 
-def _judge(
+def _make_evaluator(
     task: StudyTask, collection: Collection, split: Split, *, model: object, params: Params | None = None
-) -> Judge:
+) -> Evaluator:
     """The judge of a split; for a trial also of its loss on held-out pairs, its own and the retrieval task's."""
     evaluation, document = task.spec.evaluation, task.spec.data.document
-    judged = plan_judged(
+    judged = plan_evaluation_set(
         collection,
         split,
         max_documents=evaluation.max_documents,
@@ -294,7 +294,7 @@ def _judge(
         for place, known in formats.items()
         if loss is not None and loss.find_mismatch(known.roles) is None
     }
-    return Judge(
+    return Evaluator(
         model,  # type: ignore[arg-type]
         collection,
         judged=judged,

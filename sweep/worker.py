@@ -27,7 +27,7 @@ from pathlib import Path
 
 from sweep.attempts import hold_attempt
 from sweep.errors import DeviceMemoryError, SweepError
-from sweep.logs import open_log, put_aside
+from sweep.logs import open_log, rotate
 from sweep.messages import Alive, Done, Failure, Job, JobMessage, Report, Started, Verdict
 
 ORPHANED = 70
@@ -195,7 +195,7 @@ def _end_with_fork_server() -> None:
 
 def _redirect_output(log: Path) -> None:
     """Sends what this process and its libraries print to the log, past Python too, and tracebacks of crashes."""
-    put_aside(log)
+    rotate(log)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(ValueError, OSError):
             stream.flush()
@@ -207,7 +207,7 @@ def _redirect_output(log: Path) -> None:
 
 def _rotate_output(log: Path) -> None:
     """Begins a new log where it has grown too large."""
-    if put_aside(log):
+    if rotate(log):
         _append_output(log)
 
 

@@ -63,8 +63,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     Each imports every test, which takes longer than most parts of the suite: so a part that is named, by a path, ``-k``
     or ``-m``, runs here. Tests wait for processes of their own, so there is one more than there are cores.
     """
-    is_whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    if not is_whole or config.option.keyword or config.option.markexpr:
+    is_complete = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if not is_complete or config.option.keyword or config.option.markexpr:
         return 0
     return min(MOST_WORKERS, 1 + (os.cpu_count() or 1))
 

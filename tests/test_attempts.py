@@ -17,7 +17,7 @@ def lock(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def holder(lock: Path):
+def owner(lock: Path):
     """A process that holds the lock as attempt 3."""
     with hold_elsewhere(lock) as process:
         yield process
@@ -27,14 +27,14 @@ def test_where_nothing_was_ever_held_there_is_nobody_to_end(lock: Path) -> None:
     assert end_older_attempt(lock) is None
 
 
-def test_a_lock_outlives_nobody(lock: Path, holder: subprocess.Popen[str]) -> None:
+def test_a_lock_outlives_nobody(lock: Path, owner: subprocess.Popen[str]) -> None:
     assert json.loads(lock.read_text())["attempt"] == 3
-    holder.kill()
-    holder.wait()
+    owner.kill()
+    owner.wait()
     assert end_older_attempt(lock) is None
 
 
-def test_a_second_process_of_a_trial_does_not_get_its_lock(lock: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(AttemptHeldError, match=rf"another process of this trial is alive: .*'pid': {holder.pid}"):
+def test_a_second_process_of_a_trial_does_not_get_its_lock(lock: Path, owner: subprocess.Popen[str]) -> None:
+    with pytest.raises(AttemptHeldError, match=rf"another process of this trial is alive: .*'pid': {owner.pid}"):
         hold_attempt(lock, 4)
     assert json.loads(lock.read_text())["attempt"] == 3

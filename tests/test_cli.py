@@ -21,7 +21,7 @@ from sweep.coordinator.events import Event, SweepView
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
 from sweep.storage.database import open_storage_read_only
@@ -381,17 +381,17 @@ def test_a_study_that_another_coordinator_runs_is_one_line(tmp_path: Path, capsy
     file = write_toy_study(tmp_path, script={})
     lock = RunFolder.beside(file).lock
     lock.parent.mkdir()
-    holder = subprocess.Popen(
+    owner = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(lock)], env=environment(), stdout=subprocess.PIPE, text=True
     )
     try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "held\n"
         line = refused(["run", str(file)], capsys, folder=tmp_path)
     finally:
-        holder.kill()
-        holder.communicate(timeout=DEADLINE_S)
-    assert f"this study is being run by process {holder.pid} on " in line
+        owner.kill()
+        owner.communicate(timeout=DEADLINE_S)
+    assert f"this study is being run by process {owner.pid} on " in line
     assert "`sweep status`" in line
 
 
@@ -547,7 +547,7 @@ def test_a_study_that_was_killed_gives_the_curves_of_one_that_was_not_bit_for_bi
 ) -> None:
     ours, theirs = curves(undisturbed[0]), curves(killed[0])
     assert len(ours) == 1 + 3 * 4
-    assert {row[1] for row in ours} == {0, 250, 500, 750, WHOLE}
+    assert {row[1] for row in ours} == {0, 250, 500, 750, COMPLETE}
     assert ours == theirs
     first, second = open_study(undisturbed[0]).record, open_study(killed[0]).record
     assert [trial.params for trial in first.trials] == [trial.params for trial in second.trials]

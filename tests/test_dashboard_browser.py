@@ -17,7 +17,7 @@ from sweep.coordinator.run import run_study
 from sweep.dashboard import open_dashboard
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
-from sweep.report.showcase import exhibit
+from sweep.report.dashboard_export import exhibit
 from sweep.signals import StopSignal
 from sweep.storage.location import locate_study
 from sweep.storage.records import ENDED_BY
@@ -106,7 +106,7 @@ def test_the_dashboard_draws_the_figures_of_a_finished_study(running: Path, hold
 
 def has_ended(file: Path) -> bool:
     study = open_study(file)
-    return study.record.attributes.get(ENDED_BY) is not None and study.holder is None
+    return study.record.attributes.get(ENDED_BY) is not None and study.owner is None
 
 
 def wait_for_text(browser: Browser, text: str) -> None:

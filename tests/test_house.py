@@ -113,6 +113,11 @@ def test_the_readmes_tree_names_every_module() -> None:
     assert missing == []
 
 
+def test_no_two_modules_have_the_same_file_name() -> None:
+    names = [path.name for path in MODULES]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_no_module_puts_off_what_is_to_be_done() -> None:
     put_off = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
     assert [str(path) for path in MODULES if put_off.search((REPOSITORY / path).read_text())] == []

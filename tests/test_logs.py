@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from sweep.logs import last_lines, open_log, put_aside
+from sweep.logs import last_lines, open_log, rotate
 
 
 def test_a_small_log_stays_and_a_large_one_is_put_aside_in_place_of_the_one_before(tmp_path: Path) -> None:
     log = tmp_path / "a log"
-    assert not put_aside(log)
+    assert not rotate(log)
     log.write_text("small")
-    assert not put_aside(log, max_bytes=6)
+    assert not rotate(log, max_bytes=6)
     for content in ("first", "second"):
         log.write_text(content)
-        assert put_aside(log, max_bytes=5)
+        assert rotate(log, max_bytes=5)
         assert not log.exists()
         assert (tmp_path / "a log.1").read_text() == content
 

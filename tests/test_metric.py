@@ -14,10 +14,10 @@ from test_cli import run_command
 
 from sweep import open_study
 from sweep.cli.leaderboard import print_leaderboard
-from sweep.data import load_collection, plan_judged
+from sweep.data import load_collection, plan_evaluation_set
+from sweep.report.dashboard_export import write_note
 from sweep.report.diagnosis import diagnose
 from sweep.report.page import render_page
-from sweep.report.showcase import write_note
 from sweep.status import describe_study
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import locate_study
@@ -54,7 +54,7 @@ def trec_values(file: Path, model: Path, split: str) -> list[float]:
     spec = locate_study(file).spec
     collection = load_collection(spec.data, folder=file.parent)
     limits = {"max_documents": spec.evaluation.max_documents, "max_queries": spec.evaluation.max_queries}
-    judged = plan_judged(collection, split, **limits, seed=spec.data.split.seed)  # type: ignore[arg-type]
+    judged = plan_evaluation_set(collection, split, **limits, seed=spec.data.split.seed)  # type: ignore[arg-type]
     loaded = SentenceTransformer(str(model), device="cpu")
     queries, documents = (
         loaded.encode(texts, normalize_embeddings=True)

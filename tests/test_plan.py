@@ -41,11 +41,11 @@ def test_a_plan_judges_the_queries_that_the_study_asks_for(tmp_path: Path) -> No
     plan = plan_study(
         locate_study(write_toy_study(tmp_path, script={}, evaluation={"max_queries": 20, "max_documents": 50}))
     )
-    judged = plan.judged("dev")
+    judged = plan.evaluation_set("dev")
     assert len(judged.query_ids) == 20 < QUERIES
     assert len(judged.document_ids) == 50
-    assert plan.judged("dev").query_ids == judged.query_ids
-    assert not set(judged.query_ids) & set(plan.judged("test").query_ids)
+    assert plan.evaluation_set("dev").query_ids == judged.query_ids
+    assert not set(judged.query_ids) & set(plan.evaluation_set("test").query_ids)
 
 
 @pytest.mark.parametrize(("share", "has_test"), [(0.2, True), (0.0, False)])

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.progress import (
+    COMPLETE,
     DEFAULT_GRID,
-    WHOLE,
     PlannedEvaluation,
     count_steps,
     count_warmup_steps,
@@ -18,7 +18,7 @@ from sweep.progress import (
     warmup_end,
 )
 
-grids = st.sets(st.integers(1, WHOLE - 1), max_size=30).map(lambda points: (*sorted(points), WHOLE))
+grids = st.sets(st.integers(1, COMPLETE - 1), max_size=30).map(lambda points: (*sorted(points), COMPLETE))
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_evaluations_ascend_to_the_last_step_each_under_the_last_point_it_has_re
     taken = [point.step for point in planned]
     assert taken == sorted(set(taken))
     assert taken[0] >= 1
-    assert planned[-1] == PlannedEvaluation(steps, WHOLE)
+    assert planned[-1] == PlannedEvaluation(steps, COMPLETE)
     for point in planned:
-        reached = [progress for progress in grid if Fraction(progress, WHOLE) <= Fraction(point.step, steps)]
+        reached = [progress for progress in grid if Fraction(progress, COMPLETE) <= Fraction(point.step, steps)]
         assert point.progress == reached[-1]
     for progress in grid:  # none is due later than the first step that reaches it
-        first = next(step for step in taken if step * WHOLE >= progress * steps)
-        assert (first - 1) * WHOLE < progress * steps or first == 1
+        first = next(step for step in taken if step * COMPLETE >= progress * steps)
+        assert (first - 1) * COMPLETE < progress * steps or first == 1
 
 
 @pytest.mark.parametrize(("progress", "value"), [(0, 0.5), (99, 0.5), (100, 0.6), (399, 0.6), (400, 0.4), (1000, 0.4)])

@@ -49,7 +49,7 @@ TRIAL = {
 }
 PARAMS = {dimension.name for dimension in DIMENSIONS}
 BEST = {"number", "value", "test", "params", "checkpoint"}
-"""The contract of the machine's view: a key that is here stays here."""
+"""The contract of JSON: a key that is here stays here."""
 
 HOT = {"learning_rate": 6e-4, "data_format": "title-content"}
 """Settings under which a scripted trial falls from its peak."""
@@ -84,7 +84,7 @@ def run_scripted(file: Path, *, crash_in: int | None = None) -> None:
 
 
 def describe(file: Path) -> dict[str, Any]:
-    """The machine's view as a machine reads it, after a look at what holds in every state."""
+    """JSON as a machine reads it, after a look at what holds in every state."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
@@ -125,9 +125,9 @@ def check_against_database(file: Path, view: dict[str, Any]) -> None:
     assert view["budget"]["finished"] == record.counted
     if view["best"] is not None:
         assert view["best"]["value"] == max(trial["value"] for trial in complete)
-        test = table.judgement(view["best"]["number"], "test")
+        test = table.model_values(view["best"]["number"], "test")
         assert view["best"]["test"] == (None if test is None else pytest.approx(float(np.mean(test))))
-    untrained = table.judgement(UNTRAINED, "test")
+    untrained = table.model_values(UNTRAINED, "test")
     assert view["baseline"]["test"] == (None if untrained is None else pytest.approx(float(np.mean(untrained))))
     stopped = [trial for trial in view["trials"] if trial["state"] in ("complete", "pruned") and trial["stop_reason"]]
     spared = sum(

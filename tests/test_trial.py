@@ -12,17 +12,17 @@ import torch
 from hard_negatives import HardNegatives
 from safetensors.torch import load_file
 
-from sweep.data import FORMATS, load_collection, plan_judged
-from sweep.messages import Assignment, JudgeTask, Report, StudyTask, Verdict
+from sweep.data import FORMATS, load_collection, plan_evaluation_set
+from sweep.messages import Assignment, EvaluationTask, Report, StudyTask, Verdict
 from sweep.progress import plan_evaluations
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import load_study
 from sweep.testing import write_toy_study
-from sweep.training.checkpoint import newest_whole, verify
-from sweep.training.judge import Judge
+from sweep.training.checkpoint import newest_complete, verify
+from sweep.training.evaluator import Evaluator
 from sweep.training.models import load_model
-from sweep.trial import judge_models, list_devices, measure_speed, prepare_study, run_trial
+from sweep.trial import evaluate_models, list_devices, measure_speed, prepare_study, run_trial
 
 STEPS = 10
 GRID = [100, 200, 400, 700, 1000]
@@ -181,10 +181,10 @@ class TestReports:
     def test_they_are_the_judgings_of_the_models_on_the_dev_split(self, uninterrupted):
         task, channel, _ = uninterrupted
         collection = load_collection(task.spec.data, folder=task.folder)
-        judged = plan_judged(collection, "dev", max_documents=60, max_queries=30, seed=0)
+        judged = plan_evaluation_set(collection, "dev", max_documents=60, max_queries=30, seed=0)
         best = max(channel.reports, key=lambda report: report.evaluation.ndcg)
         model = load_model(RunFolder(task.run_folder).peak_model(task.trial, best.progress), device="cpu")
-        found = Judge(model, collection, judged=judged).judge(model)
+        found = Evaluator(model, collection, judged=judged).evaluate(model)
         np.testing.assert_array_equal(found.per_query, best.evaluation.per_query)
 
     def test_the_worker_chooses_the_micro_batch_where_none_is_given(self, assignment):
@@ -282,7 +282,7 @@ class TestCheckpoints:
         assert result.resumed_from == 2
         assert second.curve == whole.curve[2:]
         assert steps_on_disk(task) == [4, 7]
-        assert newest_whole([newest]) == newest
+        assert newest_complete([newest]) == newest
 
     @staticmethod
     def assert_same_peak(task, whole_task):
@@ -363,8 +363,8 @@ class TestStudy:
         assert_bit_equal(load_file(base / "model.safetensors"), load_file(tiny_model / "model.safetensors"))
         model = load_model(tiny_model, device="cpu")
         collection = load_collection(study.spec.data, folder=study.folder)
-        judged = plan_judged(collection, "dev", max_documents=60, max_queries=30, seed=0)
-        expected = Judge(model, collection, judged=judged).judge(model)
+        judged = plan_evaluation_set(collection, "dev", max_documents=60, max_queries=30, seed=0)
+        expected = Evaluator(model, collection, judged=judged).evaluate(model)
         np.testing.assert_array_equal(found.baseline.per_query, expected.per_query)
         assert found.baseline.positives == expected.positives
         assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -388,15 +388,16 @@ class TestStudy:
         task, _, _ = uninterrupted
         folder = RunFolder(task.run_folder)
         models = {"base": folder.base_model, "best": folder.peak_models(task.trial)[-1]}
-        found = judge_models(
-            JudgeTask(spec=task.spec, folder=task.folder, run_folder=task.run_folder, models=models), ScriptedChannel()
+        found = evaluate_models(
+            EvaluationTask(spec=task.spec, folder=task.folder, run_folder=task.run_folder, models=models),
+            ScriptedChannel(),
         )
         collection = load_collection(study.spec.data, folder=study.folder)
-        judged = plan_judged(collection, "test", max_documents=60, max_queries=30, seed=0)
+        judged = plan_evaluation_set(collection, "test", max_documents=60, max_queries=30, seed=0)
         assert list(found) == ["base", "best"]
         for name, path in models.items():
             model = load_model(path, device="cpu")
-            expected = Judge(model, collection, judged=judged).judge(model)
+            expected = Evaluator(model, collection, judged=judged).evaluate(model)
             np.testing.assert_array_equal(found[name].per_query, expected.per_query)
         assert not np.array_equal(found["base"].per_query, found["best"].per_query)
 

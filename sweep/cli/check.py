@@ -76,7 +76,7 @@ def _describe_data(plan: StudyPlan) -> Iterator[str]:
         if split == "test" and not plan.has_test_split:
             yield "          no test split: the figure of the best model will be optimistic"
             continue
-        judged = plan.judged("dev" if split == "dev" else "test")
+        judged = plan.evaluation_set("dev" if split == "dev" else "test")
         others = len(judged.document_ids) - judged.judged_documents
         yield (
             f"          {split}: {len(judged.query_ids)} queries over {len(judged.document_ids)} documents"
@@ -116,7 +116,7 @@ def _describe_stopping(stopping: StoppingSpec) -> str:
 
 
 def _describe_cost(plan: StudyPlan, speed: dict[str, float] | None, slots: int) -> Iterator[str]:
-    judged = plan.judged("dev")
+    judged = plan.evaluation_set("dev")
     evaluations = len(plan.evaluations(plan.spec.space.batch_sizes[0]))
     pairs = plan.spec.budget.trials * plan.spec.budget.examples
     texts = plan.spec.budget.trials * evaluations * (len(judged.document_ids) + len(judged.query_ids))

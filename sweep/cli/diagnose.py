@@ -11,7 +11,7 @@ from sweep.report.diagnosis import Finding, diagnose
 from sweep.study import Study
 
 DIAGNOSIS_VERSION = 1
-"""Version of the machine's view; additions keep it."""
+"""Version of JSON; additions keep it."""
 
 HEADINGS = ("cause", "scope", "finding", "effect", "interval (ends at 95 %, all together)", "trials")
 

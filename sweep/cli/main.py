@@ -69,7 +69,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
 
     status = _add(commands.add_parser, "status", _status, "show where a study stands, while it runs or after")
-    status.add_argument("--json", action="store_true", help="print the machine's view")
+    status.add_argument("--json", action="store_true", help="print JSON")
 
     report = _add(commands.add_parser, "report", _report, "write what happened in a study as one HTML file")
     report.add_argument("--output", metavar="FILE", help="where it is written (default: in the study's folder)")
@@ -94,7 +94,7 @@ def _make_parser() -> argparse.ArgumentParser:
         commands.add_parser, "diagnose", _diagnose, "say which causes made runs fall, and what would settle the rest"
     )
     diagnose.add_argument("--next", action="store_true", help="print what to do next about every cause as well")
-    diagnose.add_argument("--json", action="store_true", help="print the machine's view")
+    diagnose.add_argument("--json", action="store_true", help="print JSON")
 
     dashboard = _add(
         commands.add_parser, "dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only"
@@ -133,13 +133,13 @@ def _open(options: argparse.Namespace) -> Study:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from sweep.cli.run import run
+    from sweep.cli.run_command import run
 
     run(_locate(options), trials=options.trials, plain=options.plain, log=options.log)
 
 
 def _status(options: argparse.Namespace) -> None:
-    from sweep.cli.status import print_status
+    from sweep.cli.status_command import print_status
 
     with _open(options) as study:
         print_status(study, as_json=options.json)
@@ -154,7 +154,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _replay(options: argparse.Namespace) -> None:
-    from sweep.cli.replay import print_replay
+    from sweep.cli.replay_command import print_replay
     from sweep.stopping.rules import DropOff
 
     try:
@@ -180,7 +180,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _fork(options: argparse.Namespace) -> None:
-    from sweep.cli.fork import fork
+    from sweep.cli.fork_command import fork
 
     fork(_locate(options), _locate(options, options.new))
 

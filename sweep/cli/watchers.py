@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sweep.cli.foot import Foot, measure
 from sweep.coordinator.events import Event, RunningView, SweepView, format_event
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.settings.dimensions import SHOWN, Dimension
 
 STATE_S = 25.0
@@ -166,7 +166,7 @@ def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
     name, now = sweep.slots.get(trial.slot, trial.slot), trial.curve[-1][1]
     return {
         "trial": str(trial.trial),
-        "done": f"{trial.progress / WHOLE:.0%}",
+        "done": f"{trial.progress / COMPLETE:.0%}",
         "value": f"{now:.4f}" if math.isfinite(now) else "not finite",
         "curve": sparkline(trial.curve, bars),
         "verdict": trial.verdict,

@@ -1,4 +1,4 @@
-"""Meter: what a study has spent of its budget, over all of its runs; and which part of the budget ends it."""
+"""BudgetTracker: what a study has spent of its budget, over all of its runs; and which part of the budget ends it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def describe_end(ended_by: EndedBy, budget: BudgetSpec, spent: Spent) -> str:
             return f"all {budget.trials} trials are done"
 
 
-class Meter:
+class BudgetTracker:
     """Counts what a run spends, on top of what the runs before it did, and notices when that ends the study.
 
     Args:

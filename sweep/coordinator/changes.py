@@ -17,7 +17,7 @@ from sweep.settings.dimensions import DIMENSIONS, add_older
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SPEC, SPEC_NOW
-from sweep.storage.repetition import repeat
+from sweep.storage.retry import retry
 
 CHOICES = tuple(f"space.{one.name}" for one in DIMENSIONS if one.kind == "choice")
 """Lists of choices: Optuna cannot widen them."""
@@ -78,7 +78,7 @@ def check_name(file: Path, storage: RDBStorage, spec: StudySpec) -> None:
     Raises:
         StudyChangedError: If the database holds a study of another name.
     """
-    for name in repeat(lambda: optuna.get_all_study_names(storage)):
+    for name in retry(lambda: optuna.get_all_study_names(storage)):
         if name != spec.name:
             raise StudyChangedError(file, key="name", old=name, new=spec.name)
 

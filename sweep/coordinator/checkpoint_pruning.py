@@ -15,7 +15,7 @@ from sweep.run_folder import RunFolder
 from sweep.settings.study_file import CheckpointsSpec
 from sweep.storage.records import StudyRecord, TrialRecord
 from sweep.storage.study_tables import FINISHED
-from sweep.training.checkpoint import newest_whole, remove
+from sweep.training.checkpoint import newest_complete, remove
 
 MODELS_A_TRIAL = 8
 """Models' worth of disk that a running trial takes at the most: two peak models, the committed one and the one that is
@@ -32,7 +32,7 @@ ASIDE = ".replaced"
 
 def saved_step(folder: RunFolder, trial: int) -> int:
     """Optimizer step of a trial's newest whole checkpoint; 0 where there is none."""
-    checkpoint = newest_whole(folder.checkpoint_folders(trial))
+    checkpoint = newest_complete(folder.checkpoint_folders(trial))
     return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
 
 
@@ -92,7 +92,7 @@ def check_disk(spec: CheckpointsSpec, *, slots: int, model_bytes: int) -> None:
         )
 
 
-def set_aside(folder: Path) -> Path:
+def mark_for_deletion(folder: Path) -> Path:
     """Gives a folder that is about to be deleted another name, in place of what a crash left under that name."""
     aside = folder.with_name(folder.name + ASIDE)
     if aside.exists():
@@ -112,7 +112,7 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-class Keeper:
+class CheckpointPruner:
     """Keeps the files of trials, and says what it deletes.
 
     Args:
@@ -128,7 +128,7 @@ class Keeper:
         self._slots = slots
         self._tell = tell
 
-    def set_aside_peaks(self, trial: int, *, kept: int) -> list[Path]:
+    def mark_peaks_for_deletion(self, trial: int, *, kept: int) -> list[Path]:
         """Gives the models of a running trial's earlier peaks another name, once a later one is committed.
 
         It is done before the trial goes on, which may write a model of any name then, and takes a moment; deleting the
@@ -139,16 +139,16 @@ class Keeper:
             kept: Progress of its committed peak in thousandths.
 
         Returns:
-            The models under their new names; `forget` deletes them.
+            The models under their new names; `delete` deletes them.
         """
         keep = self._folder.peak_model(trial, kept)
-        return [set_aside(model) for model in self._folder.peak_models(trial) if model != keep]
+        return [mark_for_deletion(model) for model in self._folder.peak_models(trial) if model != keep]
 
-    def forget(self, trial: int, models: Sequence[Path]) -> None:
+    def delete(self, trial: int, models: Sequence[Path]) -> None:
         """Deletes models of a trial that were set aside."""
         self._delete("replace", models, trial)
 
-    def tidy(self, record: StudyRecord) -> None:
+    def prune(self, record: StudyRecord) -> None:
         """Deletes what finished trials no longer need, half-written folders too, but for the best models.
 
         Called at each start as well, for what a crash kept from being deleted.

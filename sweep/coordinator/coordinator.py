@@ -6,8 +6,8 @@ import gc
 import time
 from collections.abc import Sequence
 
-from sweep.coordinator.budget import EndedBy, Meter
-from sweep.coordinator.checkpoint_pruning import Keeper
+from sweep.coordinator.budget import BudgetTracker, EndedBy
+from sweep.coordinator.checkpoint_pruning import CheckpointPruner
 from sweep.coordinator.events import SweepView, Watcher, describe_params, make_view, tell_to
 from sweep.coordinator.failure_recovery import Clock, Interruptions, find_stalled
 from sweep.coordinator.ledger import Ledger
@@ -78,7 +78,7 @@ class Coordinator:
         self._tell = tell_to(watcher)
         self._baseline = ledger.table.per_query(UNTRAINED)[1][0]
         self._running: dict[str, RunningTrial] = {}  # by the name of its job
-        self._last_words: dict[str, Message] = {}  # of jobs that are gone, until they are taken leave of, by name
+        self._final_messages: dict[str, Message] = {}  # of jobs that are gone, until they are taken leave of, by name
         self._moves = [
             self._end,
             self._place,
@@ -89,7 +89,7 @@ class Coordinator:
         self._waiting: list[RunningTrial] = []  # begun trials without a place; they go on before new ones begin
         self._limits = DeviceLimits(ledger)
         self._proposer = Proposer(plan.space, seed=plan.spec.seed, trials=plan.spec.budget.trials)
-        keeper = Keeper(plan.run_folder, plan.spec.checkpoints, slots=len(slots), tell=self._tell)
+        keeper = CheckpointPruner(plan.run_folder, plan.spec.checkpoints, slots=len(slots), tell=self._tell)
         self._reports = Reports(plan, ledger, limits=self._limits, keeper=keeper, tell=self._tell)
         self._endings = Endings(plan, ledger, proposer=self._proposer, keeper=keeper, tell=self._tell)
         self._interruptions = Interruptions(plan, ledger, limits=self._limits, tell=self._tell)
@@ -102,7 +102,7 @@ class Coordinator:
             warn=lambda text: self._tell("warning", text),
         )
         self._clock = Clock(time.monotonic())
-        self._meter = Meter(ledger, plan.spec.budget, now=time.monotonic())
+        self._budget_tracker = BudgetTracker(ledger, plan.spec.budget, now=time.monotonic())
         self._stop = stop
         self._was_cut_off = was_cut_off
         self._cold_told = False
@@ -137,22 +137,22 @@ class Coordinator:
                 self._ledger.note(trial.number, paused=True)
             raise
         finally:
-            self._meter.save(time.monotonic())
+            self._budget_tracker.save(time.monotonic())
             self._endings.remark(at_once=True)
             self._ledger.mirror()
         self._watcher.refresh(self._view())
         if self._stop.signal is not None:
             raise InterruptedRunError(self._stop.signal)
-        self._tell("budget", self._meter.describe_end(), ended_by=self._meter.ended_by)
-        return self._meter.ended_by
+        self._tell("budget", self._budget_tracker.describe_end(), ended_by=self._budget_tracker.ended_by)
+        return self._budget_tracker.ended_by
 
     def _go_on(self) -> bool:
         """One round: one thing at most that takes its time, then every report that is there is answered."""
         has_moved = self._move()
         if not self._running and not has_moved and not self._has_work():
             return False
-        has_more = has_moved or bool(self._last_words)
-        heard = [message for message in self._launcher.wait(0.0 if has_more else POLL_S) if self._heeds(message)]
+        has_more = has_moved or bool(self._final_messages)
+        heard = [message for message in self._launcher.wait(0.0 if has_more else POLL_S) if self._is_current(message)]
         self._answer([(self._running[one.job], one.payload) for one in heard if isinstance(one.payload, Report)])
         for message in heard:
             self._handle(message)
@@ -273,7 +273,7 @@ class Coordinator:
         peaks = [other.peak.ndcg for other in others if other.number != trial.number and other.peak]
         return max([*peaks, *([best.value] if best and best.value is not None else [])], default=None)
 
-    def _heeds(self, message: Message) -> bool:
+    def _is_current(self, message: Message) -> bool:
         """Whether a message is of a trial's newest attempt; an older one is not heeded, and not answered."""
         trial = self._running.get(message.job)
         if trial is not None and message.attempt == trial.attempt:
@@ -296,14 +296,14 @@ class Coordinator:
                 self._cold_told = True
                 self._tell("warning", "the fork server's imports failed, so every trial imports anew; see its log")
         elif isinstance(message.payload, (Done, Failure, Died)):
-            self._last_words[message.job] = message
+            self._final_messages[message.job] = message
 
     def _end(self) -> bool:
         """Takes leave of the trial whose job is gone the longest, if there is one."""
-        job = next(iter(self._last_words), None)
+        job = next(iter(self._final_messages), None)
         if job is None:
             return False
-        payload, trial = self._last_words.pop(job).payload, self._running.pop(job)
+        payload, trial = self._final_messages.pop(job).payload, self._running.pop(job)
         self._ledger.end_run(trial.number)
         if trial.slot:
             self._placement.leave(trial.slot)
@@ -318,7 +318,7 @@ class Coordinator:
     def _on_done(self, trial: RunningTrial, result: TrialResult) -> None:
         if result.status != "paused":
             self._endings.end(trial)
-        elif self._meter.is_early:
+        elif self._budget_tracker.is_early:
             self._end_early(trial)
         else:
             self._ledger.note(trial.number, paused=True)
@@ -331,7 +331,7 @@ class Coordinator:
             self._ledger.note(trial.number, paused=True)
             self._tell("pause", "ended before it could save; its last checkpoint counts", trial.number)
             return
-        if self._meter.is_early:
+        if self._budget_tracker.is_early:
             self._end_early(trial)
             return
         reason = f"{trial.killed_for}, so it was killed" if trial.killed_for else death.reason
@@ -375,9 +375,9 @@ class Coordinator:
 
     def _look_after(self) -> None:
         now, running = time.monotonic(), list(self._running.values())
-        alive = [trial for trial in running if trial.job not in self._last_words]
+        alive = [trial for trial in running if trial.job not in self._final_messages]
         awake = self._clock.tick(now)
-        self._meter.tick(now, running)
+        self._budget_tracker.tick(now, running)
         self._pausing.look_after(alive)
         self._check_budget(running)
         for trial in alive:
@@ -411,7 +411,7 @@ class Coordinator:
 
     def _check_budget(self, running: Sequence[RunningTrial]) -> None:
         """Ends the study early where its time is spent or its target reached: each trial ends with what it has."""
-        if self._stop.signal is None and self._meter.ends_early(self._endings.record, running):
+        if self._stop.signal is None and self._budget_tracker.ends_early(self._endings.record, running):
             self._pausing.begin(running)
             waiting, self._waiting = self._waiting, []
             for trial in waiting:
@@ -420,7 +420,7 @@ class Coordinator:
     def _end_early(self, trial: RunningTrial) -> None:
         """Ends a trial for the study's budget, where its own curve gave no other reason."""
         if trial.stop is None:
-            trial.stop = Stop("study ended", f"study ended: {self._meter.describe_end()}")
+            trial.stop = Stop("study ended", f"study ended: {self._budget_tracker.describe_end()}")
         self._endings.end(trial)
 
     def _view(self) -> SweepView:

@@ -14,9 +14,9 @@ from typing import Any, Literal, Protocol
 
 from sweep.coordinator.running import RunningTrial
 from sweep.launch import Slot
-from sweep.logs import MAX_BYTES, open_log, put_aside
+from sweep.logs import MAX_BYTES, open_log, rotate
 from sweep.plan import StudyPlan
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.settings.dimensions import SHOWN, Params, SpaceSettings
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
@@ -34,7 +34,7 @@ EventKind = Literal[
     "replace",
     "pause",
     "budget",
-    "judge",
+    "test",
     "warning",
 ]
 
@@ -186,7 +186,7 @@ class EventLog:
         """Appends a whole line in one write, so that a crash leaves no half of one but the last."""
         if not self._file.parent.parent.is_dir():
             return
-        put_aside(self._file, max_bytes=self._max_bytes)
+        rotate(self._file, max_bytes=self._max_bytes)
         descriptor = open_log(self._file)
         try:
             os.write(descriptor, line.encode())
@@ -225,14 +225,14 @@ def estimate_seconds_left(
     """Seconds until the budget is spent, by the pace and the length of the trials so far; None before the first."""
     measured = [trial for trial in record.trials if trial.rows]
     seconds = sum(trial.rows[-1].seconds for trial in measured)
-    share_seen = sum(trial.progress for trial in measured) / WHOLE
+    share_seen = sum(trial.progress for trial in measured) / COMPLETE
     if not share_seen:
         return None
     per_trial = seconds / share_seen  # of a whole one
-    ended = [trial.progress / WHOLE for trial in measured if trial.is_counted]
+    ended = [trial.progress / COMPLETE for trial in measured if trial.is_counted]
     usual = sum(ended) / len(ended) if ended else 1.0
     to_begin = max(0, plan.spec.budget.trials - record.counted - len(running))
-    to_finish = sum(max(0.0, usual - trial.progress[-1] / WHOLE) for trial in running)
+    to_finish = sum(max(0.0, usual - trial.progress[-1] / COMPLETE) for trial in running)
     return per_trial * (to_begin * usual + to_finish) / max(1, min(slots, to_begin + len(running)))
 
 

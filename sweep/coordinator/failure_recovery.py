@@ -20,7 +20,7 @@ from sweep.storage.records import TrialRecord
 
 MAX_WITHOUT_PROGRESS = 3
 
-LEAST_FREE_BYTES = 32 * 2**20
+MIN_FREE_BYTES = 32 * 2**20
 """Room on the disk below which a failure is put down to the disk: libraries word a full one in many ways."""
 
 MAX_AWAKE_S = 5.0
@@ -115,7 +115,7 @@ class Interruptions:
 
     def is_disk_failure(self, failure: Failure) -> bool:
         """Whether it was the disk's fault that a trial failed, and none of its own."""
-        return failure.disk_failed or shutil.disk_usage(self._plan.run_folder.path).free < LEAST_FREE_BYTES
+        return failure.disk_failed or shutil.disk_usage(self._plan.run_folder.path).free < MIN_FREE_BYTES
 
 
 def _remove(file: Path) -> None:

@@ -19,7 +19,7 @@ from sweep.run_folder import claim_folder
 from sweep.settings.space import SearchSpace, holds
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.location import Waiting, hold_study
+from sweep.storage.location import Waiting, lock_study
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, StudyRecord
 from sweep.storage.study_tables import TrialRow, read_content
 from sweep.study import read_study
@@ -75,7 +75,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
             raise StudyFileError(new.file, f"{problem}: raise it", key="budget.trials")
         claim_folder(new.run_folder.path)
         try:
-            with hold_study(new.location.database, waiting=Waiting()) as held:
+            with lock_study(new.location.database, waiting=Waiting()) as held:
                 ledger = Ledger(held.storage, new.spec.name)
                 copy_rows(storage.engine, held.storage.engine, {UNTRAINED: UNTRAINED, **fork.taken})
                 _copy_trials(trials, ledger, fork, new.space)

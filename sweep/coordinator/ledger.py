@@ -21,9 +21,9 @@ from sweep.messages import Evaluation, Report
 from sweep.settings.space import SearchSpace
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, as_row
 from sweep.storage.mirror import Mirror
+from sweep.storage.notes import export_to_dashboard, save_study_note
 from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record, make_trial_record
-from sweep.storage.remarks import save_showcase, save_study_remark
-from sweep.storage.repetition import repeat
+from sweep.storage.retry import retry
 from sweep.storage.runs import RunTable
 from sweep.storage.study_tables import FINISHED, StudyContent, StudyTables, TrialRow, import_content, import_trial
 from sweep.storage.transaction import write_together
@@ -124,8 +124,8 @@ class Ledger:
         self.name_metric(metric)
 
         def begin() -> None:
-            if self.table.judgement(UNTRAINED, "dev") is None:
-                self.table.add_judgement(UNTRAINED, "dev", baseline)
+            if self.table.model_values(UNTRAINED, "dev") is None:
+                self.table.add_model(UNTRAINED, "dev", baseline)
             for name, value in attributes.items():
                 self.set_attribute(name, value)
 
@@ -149,11 +149,11 @@ class Ledger:
 
     def remark(self, text: str) -> None:
         """Writes our part of the study's note, as Markdown."""
-        self._together(lambda: save_study_remark(self._storage, self._mirror.study_id, text))
+        self._together(lambda: save_study_note(self._storage, self._mirror.study_id, text))
 
     def exhibit(self, note: str, figures: Mapping[str, Any]) -> None:
         """Writes our part of the study's note, and Plotly figures by their names, together."""
-        self._together(lambda: save_showcase(self._storage, self._mirror.study(), note, figures))
+        self._together(lambda: export_to_dashboard(self._storage, self._mirror.study(), note, figures))
 
     def next_number(self) -> int:
         """The number that the next new trial will have."""
@@ -211,7 +211,7 @@ class Ledger:
 
         if lacking:
             write_together(self._storage, settle, before_again=self._mirror.look)
-            repeat(self._mirror.look)
+            retry(self._mirror.look)
         for number in lacking:
             found = import_trial(self._mirror.trial(number))
             row = dataclasses.replace(found, attributes={**found.attributes, **rows[number].attributes})

@@ -52,18 +52,18 @@ def check_room(slots: Sequence[Slot], weights_bytes: int) -> None:
     Raises:
         DeviceError: If that is above the memory; it names the estimate and what to set.
     """
-    least_gib = STATES_A_WEIGHT * weights_bytes / 2**30
+    min_gib = STATES_A_WEIGHT * weights_bytes / 2**30
     for place in dict.fromkeys(slot.place for slot in slots):
         shares = [slot for slot in slots if slot.place == place]
         memory_gib = shares[0].memory_gib
-        if memory_gib is None or least_gib * len(shares) <= memory_gib:
+        if memory_gib is None or min_gib * len(shares) <= memory_gib:
             continue
-        fitting = int(memory_gib / least_gib)
+        fitting = int(memory_gib / min_gib)
         key = 'workers.devices = "cpu:N"' if place == "cpu" else "workers.trials_per_device"
         advice = f"at most {fitting} fit: set {key} to that or less" if fitting else "take a smaller model"
         raise DeviceError(
             f"workers: {len(shares)} trials at once on {shares[0].label} take at least"
-            f" {least_gib * len(shares):.1f} GiB ({least_gib:.2f} GiB each for weights, gradients and moments), and it"
+            f" {min_gib * len(shares):.1f} GiB ({min_gib:.2f} GiB each for weights, gradients and moments), and it"
             f" has {memory_gib:.1f} GiB; {advice}"
         )
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep.coordinator.checkpoint_pruning import Keeper
+from sweep.coordinator.checkpoint_pruning import CheckpointPruner
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.coordinator.placement import DeviceLimits
 from sweep.coordinator.running import RunningTrial
 from sweep.messages import Report, Verdict
 from sweep.plan import StudyPlan
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.stopping.policy import StopPolicy, make_policy, take_look
 from sweep.stopping.stop import Stop
 
@@ -31,7 +31,9 @@ class Reports:
         tell: Tells of what happened.
     """
 
-    def __init__(self, plan: StudyPlan, ledger: Ledger, *, limits: DeviceLimits, keeper: Keeper, tell: Tell) -> None:
+    def __init__(
+        self, plan: StudyPlan, ledger: Ledger, *, limits: DeviceLimits, keeper: CheckpointPruner, tell: Tell
+    ) -> None:
         self._measure = plan.spec.evaluation.measure
         self._policy = make_policy(plan.spec.stopping, self._measure.label)
         self._ledger = ledger
@@ -75,7 +77,7 @@ class Reports:
         """
         if trial.number in self._committed:
             if trial.peak is not None:
-                self._aside[trial.number] = self._keeper.set_aside_peaks(trial.number, kept=trial.peak.progress)
+                self._aside[trial.number] = self._keeper.mark_peaks_for_deletion(trial.number, kept=trial.peak.progress)
             self.decide(trial, incumbent=incumbent)
         return Verdict(stop=trial.stop is not None, reason=trial.stop.text if trial.stop else None)
 
@@ -83,12 +85,12 @@ class Reports:
         """Does what an answered report leaves to be done, for which its trial need not wait: files, and words."""
         if trial.number in self._committed:
             self._committed.remove(trial.number)
-            self._keeper.forget(trial.number, self._aside.pop(trial.number, ()))
+            self._keeper.delete(trial.number, self._aside.pop(trial.number, ()))
             self._tell_of(trial, report)
             return
         committed = trial.per_query[trial.progress.index(report.progress)]
         equal = np.array_equal(committed, report.evaluation.per_query, equal_nan=True)
-        where, how = f"{report.progress / WHOLE:.1%}", "equal" if equal else "differs"
+        where, how = f"{report.progress / COMPLETE:.1%}", "equal" if equal else "differs"
         text = f"{where} measured again after an interruption: {how}; the first measurement stands"
         self._tell("remeasure", text, trial.number, equal=equal, progress=report.progress, attempt=trial.attempt)
 
@@ -98,7 +100,7 @@ class Reports:
 
     def _tell_of(self, trial: RunningTrial, report: Report) -> None:
         value = report.evaluation.ndcg
-        text = f"{report.progress / WHOLE:.1%}  {self._measure.label} {value:.4f}  {trial.verdict}"
+        text = f"{report.progress / COMPLETE:.1%}  {self._measure.label} {value:.4f}  {trial.verdict}"
         numbers = {"progress": report.progress, "metric": self._measure.key, "value": value, "step": report.step}
         numbers["attempt"] = trial.attempt
         self._tell("evaluate", text, trial.number, **numbers)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.coordinator.budget import EndedBy, Meter
+from sweep.coordinator.budget import BudgetTracker, EndedBy
 from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning, describe_history, find_changes
 from sweep.coordinator.checkpoint_pruning import check_disk, folder_bytes
 from sweep.coordinator.coordinator import Coordinator
@@ -22,18 +22,18 @@ from sweep.coordinator.placement import check_room, count_weight_bytes
 from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
-from sweep.messages import Job, JudgeTask, PreparedStudy, StudyTask
+from sweep.messages import EvaluationTask, Job, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder
 from sweep.signals import InterruptedRunError, StopSignal
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.failures import explain_failures
-from sweep.storage.location import HeldStudy, Waiting, hold_study
+from sweep.storage.location import LockedStudy, Waiting, lock_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
 from sweep.training.checkpoint import verify
 
 JOBS = "sweep.trial"
-"""Module that holds the bodies of a study's jobs: prepare_study, run_trial, judge_models."""
+"""Module that holds the bodies of a study's jobs: prepare_study, run_trial, evaluate_models."""
 
 YOUNG = 20_000
 """New objects after which Python looks through them for garbage; its own 700 are for programs that make few."""
@@ -142,14 +142,14 @@ class _StudyRun:
         claim_folder(folder)
         waiting = Waiting(tell=lambda text: self._tell("warning", text), is_ended=lambda: self.stop.signal is not None)
         try:
-            with hold_study(self.plan.location.database, waiting=waiting) as held:
+            with lock_study(self.plan.location.database, waiting=waiting) as held:
                 return self._run_held(held, slots, is_new=is_new)
         finally:
             if is_new:
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # which it can only be where nothing came into it
 
-    def _run_held(self, held: HeldStudy, slots: Sequence[Slot], *, is_new: bool) -> StudyRecord:
+    def _run_held(self, held: LockedStudy, slots: Sequence[Slot], *, is_new: bool) -> StudyRecord:
         try:
             ledger = self._find_ledger(held)
             finished = self._find_finished(ledger) if ledger else None
@@ -166,7 +166,7 @@ class _StudyRun:
         ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
         ledger.set_attribute(ENDED_BY, None)
         ended_by = self._run_trials(ledger, slots)
-        self._judge_once(ledger, slots[0])
+        self._evaluate_once(ledger, slots[0])
         ledger.set_attribute(ENDED_BY, ended_by)
         if self.exhibit is not None:
             ledger.exhibit(*self.exhibit())
@@ -203,7 +203,7 @@ class _StudyRun:
         except StorageError:  # nobody can tell, so nothing is removed
             return True
 
-    def _find_ledger(self, held: HeldStudy) -> Ledger | None:
+    def _find_ledger(self, held: LockedStudy) -> Ledger | None:
         """The writer of a study whose database is there."""
         if not self.plan.location.database.exists():
             return None
@@ -233,20 +233,20 @@ class _StudyRun:
                 f" set it to {record.counted} or more",
                 key="budget.trials",
             )
-        is_spent = Meter(ledger, plan.spec.budget, now=0.0).ends_early(record, ()) or (
+        is_spent = BudgetTracker(ledger, plan.spec.budget, now=0.0).ends_early(record, ()) or (
             record.counted == plan.spec.budget.trials
         )
         if not is_spent or any(trial.state in ("running", "waiting") for trial in record.trials):
             return None
         return None if self._unjudged(ledger, record) else record
 
-    def _begin(self, held: HeldStudy, ledger: Ledger | None, slots: Sequence[Slot]) -> Ledger:
+    def _begin(self, held: LockedStudy, ledger: Ledger | None, slots: Sequence[Slot]) -> Ledger:
         """The study's writer, with the study's beginning written down and its base model at hand."""
         folder = self.plan.run_folder
         for slot in slots:
             self._tell("study", f"{slot.name}: {slot.label}")
         prepared: PreparedStudy | None = None
-        if ledger is None or not _is_whole(folder.base_model):
+        if ledger is None or not _is_complete(folder.base_model):
             prepared = self._prepare(slots[0])
         ledger = ledger or Ledger(held.storage, self.plan.spec.name)
         if not ledger.has_begun():
@@ -286,29 +286,29 @@ class _StudyRun:
         models = {UNTRAINED: folder.base_model, best.number: folder.peak_model(best.number, best.peak.progress)}
         if default is not None and default.peak is not None:
             model = folder.peak_model(default.number, default.peak.progress)
-            models |= {default.number: model} if _is_whole(model) else {}
-        return {number: path for number, path in models.items() if ledger.table.judgement(number, "test") is None}
+            models |= {default.number: model} if _is_complete(model) else {}
+        return {number: path for number, path in models.items() if ledger.table.model_values(number, "test") is None}
 
-    def _judge_once(self, ledger: Ledger, slot: Slot) -> None:
+    def _evaluate_once(self, ledger: Ledger, slot: Slot) -> None:
         """Judges the untrained model, the best and the default's on the test split, each once in a study's life."""
         plan = self.plan
         models = self._unjudged(ledger, ledger.record())
         for path in models.values():
-            if not _is_whole(path):
+            if not _is_complete(path):
                 self._tell("warning", f"the test split is not judged: {path} is missing or no longer whole")
                 return
         if not models:
             return
-        self._tell("judge", "judging the untrained, the best and the default's model on the test split, once")
-        task = JudgeTask(
+        self._tell("test", "judging the untrained, the best and the default's model on the test split, once")
+        task = EvaluationTask(
             spec=plan.spec,
             folder=plan.folder,
             run_folder=plan.run_folder.path,
             device=slot.device,
             models={str(number): path for number, path in models.items()},
         )
-        for number, evaluation in self._run_job("judge_models", task, slot).items():
-            ledger.table.add_judgement(int(number), "test", evaluation)
+        for number, evaluation in self._run_job("evaluate_models", task, slot).items():
+            ledger.table.add_model(int(number), "test", evaluation)
 
     def _run_job(self, function: str, task: StudyTask, slot: Slot) -> Any:
         job = Job(
@@ -332,7 +332,7 @@ def _describe_os_error(plan: StudyPlan, error: OSError) -> str:
     )
 
 
-def _is_whole(model: Path) -> bool:
+def _is_complete(model: Path) -> bool:
     try:
         verify(model)
     except CheckpointError:

@@ -83,7 +83,7 @@ class RunningTrial:
         return warmup_end(self.params.warmup_ratio, self.steps)
 
     @property
-    def is_measured_whole(self) -> bool:
+    def is_measured_to_the_end(self) -> bool:
         """Whether its last planned measurement is committed."""
         return self.progress[-1] >= self.evaluations[-1].progress
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweep.columns import write_leaderboard
-from sweep.coordinator.checkpoint_pruning import Keeper
+from sweep.coordinator.checkpoint_pruning import CheckpointPruner
 from sweep.coordinator.events import Tell
 from sweep.coordinator.failure_recovery import FailureStreak
 from sweep.coordinator.ledger import Ledger
@@ -17,11 +17,11 @@ from sweep.coordinator.running import RunningTrial
 from sweep.errors import StudyEndedError
 from sweep.logs import last_lines
 from sweep.plan import StudyPlan
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.settings.study_file import StudySpec
 from sweep.stopping.stop import Stop
+from sweep.storage.notes import quote
 from sweep.storage.records import EXCUSED, Peak, StudyRecord, describe_stop
-from sweep.storage.remarks import quote
 
 REMARK_S = 2.0
 """Seconds between two notes on where the study stands: a sweep of many short trials has more to do."""
@@ -43,25 +43,27 @@ class Endings:
 
     record: StudyRecord
 
-    def __init__(self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, keeper: Keeper, tell: Tell) -> None:
+    def __init__(
+        self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, keeper: CheckpointPruner, tell: Tell
+    ) -> None:
         self._plan = plan
         self._ledger = ledger
         self._proposer = proposer
         self._keeper = keeper
         self._tell = tell
         self._failures = FailureStreak()
-        self._remarked: StudyRecord | None = None
-        self._remark_due = 0.0
+        self._noted: StudyRecord | None = None
+        self._note_due = 0.0
 
     def begin(self, record: StudyRecord) -> None:
         """Shows the sampler, and the keeper of files, what the study holds already."""
-        self.record = self._remarked = record
+        self.record = self._noted = record
         self._proposer.rebuild(self.record, self._ledger.values())
-        self._keeper.tidy(self.record)
+        self._keeper.prune(self.record)
 
     def settle(self, trial: RunningTrial) -> bool:
         """Ends a trial that was interrupted when all but its end was known."""
-        if trial.stop is None and not trial.is_measured_whole:
+        if trial.stop is None and not trial.is_measured_to_the_end:
             return False
         self.end(trial)
         return True
@@ -84,7 +86,9 @@ class Endings:
         self._after_end(trial)
         state = "pruned" if conclusion.pruned else "complete"
         peak = (
-            f"peak {trial.peak.ndcg:.4f} at {trial.peak.progress / WHOLE:.1%}" if trial.peak else "no finite evaluation"
+            f"peak {trial.peak.ndcg:.4f} at {trial.peak.progress / COMPLETE:.1%}"
+            if trial.peak
+            else "no finite evaluation"
         )
         text = f"{state}, {peak}" + (f"; {trial.stop.text}" if trial.stop else "")
         self._tell("end", text, trial.number, state=state, attempt=trial.attempt)
@@ -122,12 +126,12 @@ class Endings:
         Returns:
             Whether it was written.
         """
-        is_due = at_once or time.monotonic() >= self._remark_due
-        if self._remarked is None or self._remarked is self.record or not is_due:
+        is_due = at_once or time.monotonic() >= self._note_due
+        if self._noted is None or self._noted is self.record or not is_due:
             return False
-        self._ledger.remark(write_study_remark(self.record, self._plan.spec))
-        self._remarked = self.record
-        self._remark_due = time.monotonic() + REMARK_S
+        self._ledger.remark(write_study_note(self.record, self._plan.spec))
+        self._noted = self.record
+        self._note_due = time.monotonic() + REMARK_S
         return True
 
     def _give_up(self, numbers: Sequence[int], cause: str) -> None:
@@ -144,7 +148,7 @@ class Endings:
         ended = self.record.trials[trial.number]
         value = None if ended.state == "fail" else seen_value(ended, self.record.baseline)
         self._proposer.conclude(trial.number, value)
-        self._keeper.tidy(self.record)
+        self._keeper.prune(self.record)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ def conclude(stop: Stop | None, peak: Peak | None, best_peak: float | None) -> C
     return Conclusion(peak.ndcg, pruned=False)
 
 
-def write_study_remark(record: StudyRecord, spec: StudySpec) -> str:
+def write_study_note(record: StudyRecord, spec: StudySpec) -> str:
     """Where a running study stands as Markdown: how far it is, and the leaderboard.
 
     Args:

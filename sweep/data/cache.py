@@ -44,7 +44,7 @@ def load_cached(name: str, make: Callable[[], RawCollection]) -> RawCollection:
         return cached
     made = make()
     try:
-        _write_whole(folder, made)
+        _write_atomically(folder, made)
     except OSError as error:
         raise CollectionError(
             f"{folder}: cannot be written ({error.strerror or error}): set SWEEP_CACHE to a folder that can"
@@ -62,7 +62,7 @@ def _read_sound(folder: Path) -> RawCollection | None:
         return None
 
 
-def _write_whole(folder: Path, contents: RawCollection) -> None:
+def _write_atomically(folder: Path, contents: RawCollection) -> None:
     """Writes beside the folder and then renames, so that no reader ever meets half of it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-", ignore_cleanup_errors=True) as place:

@@ -152,7 +152,7 @@ def count_shared_documents(collection: Collection) -> int:
 
 
 @dataclass(frozen=True)
-class JudgedSet:
+class EvaluationSet:
     """What a model is judged on: part of a collection's queries and documents.
 
     Attributes:
@@ -168,9 +168,9 @@ class JudgedSet:
     judged_documents: int
 
 
-def plan_judged(
+def plan_evaluation_set(
     collection: Collection, split: Split, *, max_documents: int | None, max_queries: int | None, seed: int
-) -> JudgedSet:
+) -> EvaluationSet:
     """Which queries and documents of a split a model is judged on.
 
     Queries without a relevant document in the corpus are left out, as trec_eval leaves them out. All documents judged
@@ -206,7 +206,7 @@ def plan_judged(
     room = None if max_documents is None else max(0, max_documents - len(judged))
     others = sorted(document for document in collection.documents if document not in judged)
     filling = _sample(others, room, rng=np.random.default_rng([seed, part, 1]))
-    return JudgedSet(
+    return EvaluationSet(
         document_ids=tuple(sorted([*judged, *filling], reverse=True)),
         query_ids=tuple(query_ids),
         qrels={query: judgements[query] for query in query_ids},

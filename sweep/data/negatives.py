@@ -18,7 +18,7 @@ from sweep.data.order import IntArray
 NEAR = 0.8
 """Share of words that two near-equal texts have in common, of all the words in either (Jaccard)."""
 
-MOST_ANCHORS = 20_000
+MAX_ANCHORS = 20_000
 """Anchors that are looked at: the first batches of a plan, which is shuffled; at least one whole batch."""
 
 _BANDS, _ROWS = 16, 3
@@ -45,7 +45,7 @@ def measure_false_negatives(columns: Columns, order: IntArray, *, roles: Roles) 
     """
     if not order.size:
         return 0.0
-    batches = order[: max(1, MOST_ANCHORS // order.shape[1])]
+    batches = order[: max(1, MAX_ANCHORS // order.shape[1])]
     rows, places = np.unique(batches, return_inverse=True)
     documents = columns_of(roles, "positive", "negative")
     words = [frozenset(_WORD.findall(columns[column][row].casefold())) for column in documents for row in rows.tolist()]

@@ -37,7 +37,7 @@ _KERNEL_COUNTS = Path("/proc/vmstat")
 
 
 def _count_oom_kills() -> int:
-    """How many processes the kernel has ended for want of memory since it started; 0 where it does not say."""
+    """How many processes the kernel has ended out of memory since it started; 0 where it does not say."""
     with contextlib.suppress(OSError):
         for line in _KERNEL_COUNTS.read_text(encoding="ascii").splitlines():
             name, _, count = line.partition(" ")
@@ -55,7 +55,7 @@ class _Running:
         connection: This end of its pipe.
         attempt: Its attempt.
         oom_kills: What the kernel had counted before it.
-        last_word: What it said last, held back until its process is gone; None while it runs.
+        final_message: What it said last, held back until its process is gone; None while it runs.
         deadline: When it is killed that has said its last word.
     """
 
@@ -63,7 +63,7 @@ class _Running:
     connection: Connection
     attempt: int
     oom_kills: int = field(default_factory=_count_oom_kills)
-    last_word: Message | None = None
+    final_message: Message | None = None
     deadline: float = math.inf
 
     @property
@@ -174,7 +174,7 @@ class LocalLauncher(OnThisMachine):
         message = Message(job, payload, attempt)
         if not isinstance(payload, (Done, Failure)):
             return message
-        running.last_word, running.deadline = message, time.monotonic() + EXIT_S
+        running.final_message, running.deadline = message, time.monotonic() + EXIT_S
         return None
 
     def _kill_late(self) -> None:
@@ -194,7 +194,7 @@ class LocalLauncher(OnThisMachine):
         running.process.close()
         is_out_of_memory = _count_oom_kills() > running.oom_kills
         died = Message(job, Died(_describe_exit(code, is_out_of_memory=is_out_of_memory)), running.attempt)
-        return running.last_word or died
+        return running.final_message or died
 
 
 def _start_fork_server() -> None:
@@ -214,7 +214,7 @@ def _start_fork_server() -> None:
 def _describe_exit(code: int | None, *, is_out_of_memory: bool) -> str:
     if code is not None and code < 0:
         name = signal.Signals(-code).name
-        by_kernel = " (the kernel ended a process for want of memory)" if is_out_of_memory and name == "SIGKILL" else ""
+        by_kernel = " (the kernel ended a process out of memory)" if is_out_of_memory and name == "SIGKILL" else ""
         return f"killed by {name}{by_kernel}"
     if code == LOST_STATUS:
         return "ended with the fork server"

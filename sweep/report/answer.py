@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from sweep.measures.score import Score
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import TrialRecord, count_saved
 from sweep.study import Study
@@ -146,5 +146,5 @@ def _cautions(study: Study, best: TrialRecord | None, comparisons: tuple[Compari
         found.append("No start point names a default, so the gain over one is not known.")
     if best.stop:
         how = "fell from its peak" if best.stop.kind in ("drop-off", "forecast") else "was stopped early"
-        found.append(f"Trial {best.number} {how}; what is kept is its model at {best.peak.progress / WHOLE:.0%}.")
+        found.append(f"Trial {best.number} {how}; what is kept is its model at {best.peak.progress / COMPLETE:.0%}.")
     return found

@@ -48,7 +48,7 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sign:
+class LegendEntry:
     """An entry of a figure's legend.
 
     Attributes:
@@ -79,7 +79,7 @@ class Chart:
     title: str
     sentence: str
     panels: Sequence[Panel] = ()
-    signs: Sequence[Sign] = ()
+    legend: Sequence[LegendEntry] = ()
     missing: str = ""
 
 
@@ -134,7 +134,7 @@ def listed(values: ArrayLike) -> list[Any]:
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in array]
 
 
-def sign_formats(formats: Sequence[str], shape: str) -> list[Sign]:
+def list_format_entries(formats: Sequence[str], shape: str) -> list[LegendEntry]:
     """The legend's entries of data formats; as dots they differ in shape as well."""
     shapes = {name: "diamond" if shape == "dot" and place % 2 else shape for place, name in enumerate(formats)}
-    return [Sign(text=name, colour=colour_of(name, formats), shape=shapes[name]) for name in formats]
+    return [LegendEntry(text=name, colour=colour_of(name, formats), shape=shapes[name]) for name in formats]

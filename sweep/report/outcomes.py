@@ -13,15 +13,15 @@ from sweep.report.charts import (
     MUTED,
     PAPER,
     Chart,
+    LegendEntry,
     Panel,
-    Sign,
     Trace,
     colour_of,
+    list_format_entries,
     listed,
     make_layout,
     make_line,
     plain,
-    sign_formats,
 )
 from sweep.settings.dimensions import DIMENSIONS, Dimension
 from sweep.settings.space import REFERENCE_BATCH
@@ -59,11 +59,11 @@ def draw_curves(
         ]
     layout = make_layout("share of the trial's examples, %", f"{metric} on dev")
     signs = [
-        *sign_formats(formats, "line"),
-        Sign(text="untrained", colour=MUTED, shape="dash"),
-        Sign(text="peak", colour=INK, shape="ring"),
-        Sign(text="end of warm-up", colour=INK, shape="tick"),
-        Sign(text="stopped", colour=INK, shape="cross"),
+        *list_format_entries(formats, "line"),
+        LegendEntry(text="untrained", colour=MUTED, shape="dash"),
+        LegendEntry(text="peak", colour=INK, shape="ring"),
+        LegendEntry(text="end of warm-up", colour=INK, shape="tick"),
+        LegendEntry(text="stopped", colour=INK, shape="cross"),
     ]
     return Chart(
         key="curves",
@@ -73,7 +73,7 @@ def draw_curves(
             " was best early and then fell. A fall that begins at the tick (the end of the warm-up) points at the rate."
         ),
         panels=[Panel(title="", traces=traces, layout=layout)] if len(curves) else (),
-        signs=signs,
+        legend=signs,
         missing="No trial has been measured yet.",
     )
 
@@ -102,7 +102,7 @@ def draw_rates(trials: pd.DataFrame, *, metric: str) -> Chart:
             " format alone. Crosses were stopped before their end."
         ),
         panels=panels if len(rows) else (),
-        signs=[*sign_formats(formats, "dot"), Sign(text="stopped", colour=INK, shape="cross")],
+        legend=[*list_format_entries(formats, "dot"), LegendEntry(text="stopped", colour=INK, shape="cross")],
         missing="No trial has been measured yet.",
     )
 
@@ -141,10 +141,10 @@ def draw_batches(trials: pd.DataFrame) -> Chart:
             " rate grows with the square root of the batch, from 5e-5 at 64), and whether crosses gather above it."
         ),
         panels=[Panel(title="", traces=traces, layout=layout)] if len(rows) else (),
-        signs=[
-            *sign_formats(formats, "dot"),
-            Sign(text="stopped", colour=INK, shape="cross"),
-            Sign(text="square-root rule", colour=MUTED, shape="dash"),
+        legend=[
+            *list_format_entries(formats, "dot"),
+            LegendEntry(text="stopped", colour=INK, shape="cross"),
+            LegendEntry(text="square-root rule", colour=MUTED, shape="dash"),
         ],
         missing="No trial has been measured yet.",
     )

@@ -18,8 +18,8 @@ from sweep import __version__
 from sweep.report.answer import Answer, find_answer
 from sweep.report.diagnosis import Finding
 from sweep.report.figures import load_plotly_script
-from sweep.report.gallery import draw_all
-from sweep.report.listing import make_listing
+from sweep.report.report_charts import draw_all
+from sweep.report.trials_table import make_listing
 from sweep.run_folder import seen_from_here
 from sweep.settings.dimensions import SHOWN
 from sweep.study import Study

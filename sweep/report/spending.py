@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sweep.report.charts import INK, PAPER, Chart, Panel, Sign, colour_of, listed, make_layout, plain, sign_formats
+from sweep.report.charts import (
+    INK,
+    PAPER,
+    Chart,
+    LegendEntry,
+    Panel,
+    colour_of,
+    list_format_entries,
+    listed,
+    make_layout,
+    plain,
+)
 
 
 def draw_slots(slots: pd.DataFrame) -> Chart:
@@ -42,7 +53,7 @@ def draw_slots(slots: pd.DataFrame) -> Chart:
             " on. Look for gaps: there the device had nothing to do, or the study was not running."
         ),
         panels=[Panel(title="", traces=traces, layout=layout)] if len(slots) else (),
-        signs=sign_formats(formats, "block"),
+        legend=list_format_entries(formats, "block"),
         missing="No process of a trial was recorded.",
     )
 
@@ -83,10 +94,10 @@ def draw_budget(budget: pd.DataFrame) -> Chart:
             " stopping them saved. Look for a format that eats the budget in runs that fall."
         ),
         panels=[Panel(title="", traces=traces, layout=layout)] if len(budget) else (),
-        signs=[
-            *sign_formats(formats, "block"),
-            Sign(text="by runs that fell", colour=INK, shape="hatch"),
-            Sign(text="saved", colour=INK, shape="pale"),
+        legend=[
+            *list_format_entries(formats, "block"),
+            LegendEntry(text="by runs that fell", colour=INK, shape="hatch"),
+            LegendEntry(text="saved", colour=INK, shape="pale"),
         ],
         missing="No trial has been trained yet.",
     )

@@ -25,7 +25,7 @@ from pydantic import (
 
 from sweep.errors import StudyFileError
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
-from sweep.progress import DEFAULT_GRID, MIN_STEPS, WHOLE, count_steps
+from sweep.progress import COMPLETE, DEFAULT_GRID, MIN_STEPS, count_steps
 from sweep.settings.dimensions import SpaceSettings, StartSpec
 from sweep.settings.ranges import FORMS, RANGE_OR_FIXED, Table, as_tuple, form_of
 
@@ -87,7 +87,7 @@ class EvaluationSpec(Table):
     )
     max_queries: int | None = Field(default=None, ge=1, description="Queries to judge, a seeded sample.")
     grid: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
-        default=tuple(point / WHOLE for point in DEFAULT_GRID),
+        default=tuple(point / COMPLETE for point in DEFAULT_GRID),
         description="Progress in (0, 1] at which trials are evaluated, ascending, to the thousandth.",
     )
 
@@ -99,8 +99,8 @@ class EvaluationSpec(Table):
     @field_validator("grid")
     @classmethod
     def _grid_ascends(cls, grid: tuple[float, ...]) -> tuple[float, ...]:
-        points = [round(point * WHOLE) for point in grid]
-        if not points or points != sorted(set(points)) or points[0] < 1 or points[-1] != WHOLE:
+        points = [round(point * COMPLETE) for point in grid]
+        if not points or points != sorted(set(points)) or points[0] < 1 or points[-1] != COMPLETE:
             raise ValueError(f"must ascend within (0, 1] by at least 0.001 and end with 1.0, got {list(grid)}")
         return grid
 
@@ -112,7 +112,7 @@ class EvaluationSpec(Table):
     @property
     def grid_points(self) -> tuple[int, ...]:
         """The grid in thousandths, without the untrained point."""
-        return tuple(round(point * WHOLE) for point in self.grid)
+        return tuple(round(point * COMPLETE) for point in self.grid)
 
 
 class BudgetSpec(Table):

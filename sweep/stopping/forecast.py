@@ -40,7 +40,7 @@ FLOOR = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class RecoveryForecast:
     """The numbers behind a forecast.
 
     Attributes:
@@ -64,7 +64,7 @@ class Outlook:
     can_stop: bool
 
     @property
-    def settled(self) -> bool:
+    def cannot_recover(self) -> bool:
         """Whether the run is past its peak and will not beat it by more than the margin."""
         return self.can_stop and self.now < self.peak and self.highest < self.needed
 
@@ -77,7 +77,7 @@ class Forecast(CurveRule):
     beaten their peak by more.
     """
 
-    def settled(
+    def cannot_recover(
         self, progress: FloatArray, per_query: FloatArray, *, not_before: float = 0.0, scheduler: str = "linear"
     ) -> bool:
         """Whether the last measurement says that the run will not beat its peak by more than the margin.
@@ -93,15 +93,15 @@ class Forecast(CurveRule):
             ValueError: If the shapes disagree, nothing was measured, progress does not ascend, or there is no such
                 scheduler.
         """
-        return self.explain(progress, per_query, not_before=not_before, scheduler=scheduler).settled
+        return self.explain(progress, per_query, not_before=not_before, scheduler=scheduler).cannot_recover
 
     def explain(
         self, progress: FloatArray, per_query: FloatArray, *, not_before: float = 0.0, scheduler: str = "linear"
-    ) -> Outlook:
-        """The numbers behind the forecast at the last measurement; the arguments are those of `settled`."""
+    ) -> RecoveryForecast:
+        """The numbers behind the forecast at the last measurement; the arguments are those of `cannot_recover`."""
         means, covariance, _ = summarize(progress, per_query)
         points = np.asarray(progress, dtype=np.float64)
-        return self.judge(points, means, covariance, spent_rate(points, not_before, scheduler), not_before)
+        return self.assess(points, means, covariance, spent_rate(points, not_before, scheduler), not_before)
 
     def first_stop(
         self, progress: FloatArray, per_query: FloatArray, *, not_before: float = 0.0, scheduler: str = "linear"
@@ -112,18 +112,18 @@ class Forecast(CurveRule):
         spent = spent_rate(points, not_before, scheduler)
         for looks in range(2, len(means) + 1):
             part = covariance[:looks, :looks]
-            if self.judge(points[:looks], means[:looks], part, spent[:looks], not_before).settled:
+            if self.assess(points[:looks], means[:looks], part, spent[:looks], not_before).cannot_recover:
                 return looks - 1
         return None
 
-    def judge(
+    def assess(
         self,
         progress: Float64Array,
         means: Float64Array,
         covariance: Float64Array,
         spent: Float64Array,
         not_before: float,
-    ) -> Outlook:
+    ) -> RecoveryForecast:
         """The forecast on what is left of the measurements.
 
         Args:
@@ -145,7 +145,7 @@ class Forecast(CurveRule):
             steepest = max(0.0, slope + level * error / width, _fastest_gain(means, spent))
             expected = now + slope * left
             highest = now + steepest * left + WANDER * level * error * math.sqrt(left / width)
-        return Outlook(
+        return RecoveryForecast(
             peak=float(means[peak]),
             peak_progress=float(progress[peak]),
             now=now,

@@ -43,7 +43,7 @@ def explain_means(rule: DropOff, progress: FloatArray, means: FloatArray, not_be
     values = np.where(np.isfinite(values), values, 0.0)
     spread, freedom = estimate_step(values)
     looks = np.arange(1, len(values) + 1, dtype=np.float64)
-    return rule.judge(points, values, spread**2 * np.minimum.outer(looks, looks), freedom, not_before)
+    return rule.assess(points, values, spread**2 * np.minimum.outer(looks, looks), freedom, not_before)
 
 
 def estimate_step(means: Float64Array) -> tuple[float, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.stopping.recorded import RecordedRun
 
 Stops = list[int]
@@ -47,7 +47,7 @@ def has_fallen(run: RecordedRun, *, margin: float) -> bool:
     return bool(run.means[-1] < run.means.max() - margin)
 
 
-def judge_stops(runs: Sequence[RecordedRun], stops: Stops, *, whole: Sequence[RecordedRun], margin: float) -> Outcome:
+def score_stops(runs: Sequence[RecordedRun], stops: Stops, *, whole: Sequence[RecordedRun], margin: float) -> Outcome:
     """Counts what stops saved and cost.
 
     Args:
@@ -62,7 +62,7 @@ def judge_stops(runs: Sequence[RecordedRun], stops: Stops, *, whole: Sequence[Re
         float(run.means.max() - run.means[: stop + 1].max()) if early else 0.0
         for run, stop, early in zip(whole, stops, stopped, strict=True)
     ]
-    used = np.array([run.progress[stop] / WHOLE * run.examples for run, stop in zip(runs, stops, strict=True)])
+    used = np.array([run.progress[stop] / COMPLETE * run.examples for run, stop in zip(runs, stops, strict=True)])
     planned = np.array([run.examples for run in runs], dtype=np.float64)
     is_fallen = np.array(fallen)
     return Outcome(
@@ -86,7 +86,7 @@ def trace_best(runs: Sequence[RecordedRun], stops: Stops) -> tuple[NDArray[np.fl
     """
     spent, values, before = [], [], 0.0
     for run, stop in zip(runs, stops, strict=True):
-        share = run.progress[1 : stop + 1] / WHOLE * run.examples
+        share = run.progress[1 : stop + 1] / COMPLETE * run.examples
         spent.append(before + share)
         values.append(run.means[1 : stop + 1])
         before += float(share[-1]) if len(share) else 0.0

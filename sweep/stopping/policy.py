@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.measures.measures import DEFAULT_METRIC, find_measure
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.settings.study_file import DropOffSpec, StoppingSpec
-from sweep.stopping.forecast import Forecast, Outlook, spent_rate
+from sweep.stopping.forecast import Forecast, RecoveryForecast, spent_rate
 from sweep.stopping.rules import CurveRule, DropOff, Fall, summarize
 from sweep.stopping.stop import Stop
 
@@ -31,19 +31,19 @@ class Look:
         is_finite: Whether its embeddings were finite.
         peak: The run's highest mean after at least one optimizer step.
         fall: The numbers behind whether it has fallen.
-        outlook: The numbers behind whether it has a way back.
+        recovery: The numbers behind whether it has a way back.
     """
 
     progress: int
     is_finite: bool
     peak: float
     fall: Fall
-    outlook: Outlook
+    recovery: RecoveryForecast
 
     @property
     def numbers(self) -> dict[str, Any]:
         """The numbers behind both, by name."""
-        return asdict(self.outlook) | asdict(self.fall)
+        return asdict(self.recovery) | asdict(self.fall)
 
     def leads(self, incumbent: float | None) -> bool:
         """Whether the run is above the best of all other runs."""
@@ -68,15 +68,15 @@ def take_look(
         scheduler: Course of the learning rate after that.
     """
     own = {"margin": rule.margin, "alpha": rule.alpha, "grace": rule.grace}
-    points = np.asarray(progress) / WHOLE
+    points = np.asarray(progress) / COMPLETE
     means, covariance, freedom = summarize(points, per_query)
     spent = spent_rate(points, warmup_end, scheduler)
     return Look(
         progress=int(progress[-1]),
         is_finite=bool(np.isfinite(per_query[-1]).all()),
         peak=float(means[1:].max(initial=-math.inf)),
-        fall=DropOff(**own).judge(points, means, covariance, freedom, warmup_end),
-        outlook=Forecast(**own).judge(points, means, covariance, spent, warmup_end),
+        fall=DropOff(**own).assess(points, means, covariance, freedom, warmup_end),
+        recovery=Forecast(**own).assess(points, means, covariance, spent, warmup_end),
     )
 
 
@@ -106,18 +106,24 @@ class StopPolicy(CurveRule):
             incumbent: The highest peak of all other runs so far, or None.
         """
         if not look.is_finite:
-            where = f"{look.progress / WHOLE:.1%} of its budget"
+            where = f"{look.progress / COMPLETE:.1%} of its budget"
             return Stop("diverged", f"diverged: the embeddings are not finite at {where}")
-        if look.progress >= WHOLE:
+        if look.progress >= COMPLETE:
             return None
-        fall, outlook = look.fall, look.outlook
+        fall, recovery = look.fall, look.recovery
         leads = look.leads(incumbent)
-        if self.drop_off and fall.fallen and (outlook.settled or not self.forecast):
+        if self.drop_off and fall.fallen and (recovery.cannot_recover or not self.forecast):
             return Stop("drop-off", _describe_fall(fall, self.margin, self.metric), look.numbers)
-        if self.drop_off and self.forecast and outlook.settled and not leads:
-            return Stop("forecast", _describe_outlook(outlook, self.metric), look.numbers)
-        if self.outclassed and incumbent is not None and not leads and outlook.can_stop and outlook.highest < incumbent:
-            text = _describe_outclassed(outlook, incumbent, self.metric)
+        if self.drop_off and self.forecast and recovery.cannot_recover and not leads:
+            return Stop("forecast", _describe_outlook(recovery, self.metric), look.numbers)
+        if (
+            self.outclassed
+            and incumbent is not None
+            and not leads
+            and recovery.can_stop
+            and recovery.highest < incumbent
+        ):
+            text = _describe_outclassed(recovery, incumbent, self.metric)
             return Stop("outclassed", text, look.numbers | {"incumbent": incumbent})
         return None
 
@@ -127,7 +133,7 @@ class StopPolicy(CurveRule):
             return "diverged"
         if not self.drop_off and not self.outclassed:
             return "goes on"
-        may_come_back = self.drop_off and look.fall.fallen and stop is None and look.progress < WHOLE
+        may_come_back = self.drop_off and look.fall.fallen and stop is None and look.progress < COMPLETE
         return _describe_standing(look.fall) + ("; it may come back" if may_come_back else "")
 
 
@@ -155,16 +161,16 @@ def _describe_fall(fall: Fall, margin: float, metric: str) -> str:
     )
 
 
-def _describe_outlook(outlook: Outlook, metric: str) -> str:
+def _describe_outlook(recovery: RecoveryForecast, metric: str) -> str:
     return (
-        f"forecast: from {metric} {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and"
-        f" {outlook.needed:.4f} would be needed to beat its peak of {outlook.peak:.4f} at {outlook.peak_progress:.1%}"
-        " by the margin"
+        f"forecast: from {metric} {recovery.now:.4f} it will reach {recovery.highest:.4f} at most, and"
+        f" {recovery.needed:.4f} would be needed to beat its peak of {recovery.peak:.4f} at"
+        f" {recovery.peak_progress:.1%} by the margin"
     )
 
 
-def _describe_outclassed(outlook: Outlook, incumbent: float, metric: str) -> str:
+def _describe_outclassed(recovery: RecoveryForecast, incumbent: float, metric: str) -> str:
     return (
-        f"outclassed: from {metric} {outlook.now:.4f} it will reach {outlook.highest:.4f} at most, and the study's"
+        f"outclassed: from {metric} {recovery.now:.4f} it will reach {recovery.highest:.4f} at most, and the study's"
         f" best run reached {incumbent:.4f}"
     )

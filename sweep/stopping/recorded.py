@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sweep.errors import SweepError
 from sweep.measures.measures import DEFAULT_METRIC
 from sweep.measures.score import Score
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.settings.dimensions import add_older
 
 BANK_VERSION = 2
@@ -54,9 +54,9 @@ class RecordedRun:
         return Score(np.where(np.isfinite(self.per_query), self.per_query, 0.0)).means
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether it was measured to its end."""
-        return bool(self.progress[-1] >= WHOLE)
+        return bool(self.progress[-1] >= COMPLETE)
 
     def on_queries(self, chosen: NDArray[np.int64]) -> RecordedRun:
         """The same run, judged on some of its queries alone."""

@@ -26,8 +26,8 @@ from optuna.pruners import (
 from optuna.trial import TrialState, create_trial
 
 from sweep.measures.score import Score
-from sweep.progress import WHOLE
-from sweep.stopping.outcome import Outcome, Stops, judge_stops, trace_best
+from sweep.progress import COMPLETE
+from sweep.stopping.outcome import Outcome, Stops, score_stops, trace_best
 from sweep.stopping.policy import Look, StopPolicy, take_look
 from sweep.stopping.recorded import RecordedRun
 from sweep.stopping.rules import CurveRule
@@ -69,7 +69,7 @@ def replay_runs(
     Args:
         runs: Whole runs.
         settings: Margin, alpha and grace of our rules.
-        queries: Judge on so many of the queries alone, others for each order; held against all of them.
+        queries: Evaluator on so many of the queries alone, others for each order; held against all of them.
         orders: Random orders in which the runs come.
         seed: Seed of the orders and of the choice of queries.
 
@@ -98,7 +98,7 @@ def _replay_orders(
         seen, known = (whole, known) if queries is None else (sample_queries(whole, queries, random), {})
         for name, rule in make_rules(settings, seen, known).items():
             stops = rule(seen)
-            outcomes.setdefault(name, []).append(judge_stops(seen, stops, whole=whole, margin=settings.margin))
+            outcomes.setdefault(name, []).append(score_stops(seen, stops, whole=whole, margin=settings.margin))
             spent, best = trace_best(whole, stops)
             reached = np.searchsorted(spent, np.array(SHARES) * sum(run.examples for run in whole), side="right")
             traces.setdefault(name, []).append(best[np.maximum(reached, 1) - 1])
@@ -138,7 +138,7 @@ def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str
             runs, SuccessiveHalvingPruner(min_resource=first, reduction_factor=4)
         ),
         "Hyperband": lambda runs: stop_by_pruner(
-            runs, HyperbandPruner(min_resource=first, max_resource=WHOLE, reduction_factor=3)
+            runs, HyperbandPruner(min_resource=first, max_resource=COMPLETE, reduction_factor=3)
         ),
         "Wilcoxon": stop_by_wilcoxon,
     }
@@ -210,11 +210,11 @@ def stop_by_wilcoxon(runs: Sequence[RecordedRun], p_threshold: float = 0.1) -> S
     stops: Stops = []
     best: dict[str, tuple[float, np.ndarray]] = {}  # by group: the highest peak and its queries
     for run in runs:
-        last, rival = len(run.progress) - 1, best.get(run.group)
-        worse = (place for place in range(1, last) if rival and _is_worse(run, place, rival[1], pruner))
+        last, incumbent = len(run.progress) - 1, best.get(run.group)
+        worse = (place for place in range(1, last) if incumbent and _is_worse(run, place, incumbent[1], pruner))
         stops.append(next(worse, last))
         place = 1 + int(np.argmax(run.means[1 : stops[-1] + 1]))
-        if rival is None or run.means[place] > rival[0]:
+        if incumbent is None or run.means[place] > incumbent[0]:
             best[run.group] = float(run.means[place]), run.per_query[place]
     return stops
 

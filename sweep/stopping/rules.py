@@ -120,7 +120,7 @@ class DropOff(CurveRule):
     def explain(self, progress: FloatArray, per_query: FloatArray, not_before: float = 0.0) -> Fall:
         """The numbers behind the verdict on the last measurement; the arguments are those of `fallen`."""
         means, covariance, freedom = summarize(progress, per_query)
-        return self.judge(np.asarray(progress, dtype=np.float64), means, covariance, freedom, not_before)
+        return self.assess(np.asarray(progress, dtype=np.float64), means, covariance, freedom, not_before)
 
     def first_stop(self, progress: FloatArray, per_query: FloatArray, not_before: float = 0.0) -> int | None:
         """The first measurement of a whole run that says stop, or None: what asking after each look would give."""
@@ -130,11 +130,11 @@ class DropOff(CurveRule):
             if means[:last].max() - means[last] <= self.margin:  # no difference exceeds the margin
                 continue
             part = covariance[: last + 1, : last + 1]
-            if self.judge(points[: last + 1], means[: last + 1], part, freedom, not_before).fallen:
+            if self.assess(points[: last + 1], means[: last + 1], part, freedom, not_before).fallen:
                 return last
         return None
 
-    def judge(
+    def assess(
         self, progress: Float64Array, means: Float64Array, covariance: Float64Array, freedom: float, not_before: float
     ) -> Fall:
         """The rule on what is left of the measurements: their means and the covariance of these.

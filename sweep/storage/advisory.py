@@ -1,4 +1,4 @@
-"""AdvisoryLock: one coordinator a study on a PostgreSQL server, by a lock that ends with its holder's connection."""
+"""AdvisoryLock: one coordinator a study on a PostgreSQL server, by a lock that ends with its owner's connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from sweep.errors import StorageError, StudyLockedError
-from sweep.storage.lock import Holder, describe_holder, name_holder
+from sweep.storage.lock import LockOwner, describe_owner, name_owner
 
 PATIENCE_S = 45.0
 """Seconds for which a lock is tried to be had back whose connection was lost: until the server has noticed that too."""
@@ -32,7 +32,7 @@ class AdvisoryLock:
 
     The lock is the server's, on a connection of its own, and ends with that connection: with its process, and with a
     restart of the server. It is had back after a restart, before anything is written again, unless another coordinator
-    held the study in the meantime; a mark that every holder leaves on the study's schema tells.
+    held the study in the meantime; a mark that every owner leaves on the study's schema tells.
 
     Args:
         connect: Makes connections to the study's schema, and waits for a server that is gone.
@@ -57,7 +57,7 @@ class AdvisoryLock:
         connection = self._open()
         try:
             if not _try_lock(connection, self._schema):
-                raise StudyLockedError(describe_holder(self._where, _read_holder(connection, self._schema)))
+                raise StudyLockedError(describe_owner(self._where, _read_owner(connection, self._schema)))
             self._leave_mark(connection)
         except psycopg.Error as error:
             connection.close()
@@ -99,7 +99,7 @@ class AdvisoryLock:
         try:
             while not _try_lock(connection, self._schema):
                 if time.monotonic() >= deadline:
-                    raise StudyLockedError(describe_holder(self._where, _read_holder(connection, self._schema)))
+                    raise StudyLockedError(describe_owner(self._where, _read_owner(connection, self._schema)))
                 time.sleep(POLL_S)
             if _read_mark(connection, self._schema) != self._mark:
                 raise StudyLockedError(
@@ -119,15 +119,15 @@ class AdvisoryLock:
     def _leave_mark(self, connection: psycopg.Connection) -> None:
         name = sql.Identifier(self._schema)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-        # a holder whose machine is gone is noticed within half a minute, and its lock is free
+        # a owner whose machine is gone is noticed within half a minute, and its lock is free
         for setting in ("tcp_keepalives_idle TO 10", "tcp_keepalives_interval TO 5", "tcp_keepalives_count TO 3"):
             with contextlib.suppress(psycopg.errors.InvalidParameterValue):
                 connection.execute(sql.SQL("SET " + setting))
-        self._mark = json.dumps({**asdict(name_holder()), "token": uuid.uuid4().hex})
+        self._mark = json.dumps({**asdict(name_owner()), "token": uuid.uuid4().hex})
         connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(name, sql.Literal(self._mark)))
 
 
-def find_advisory_holder(connect: Connect, *, schema: str) -> Holder | None:
+def find_advisory_owner(connect: Connect, *, schema: str) -> LockOwner | None:
     """Who holds a study on a PostgreSQL server now, or None where nobody does."""
     with contextlib.closing(connect()) as connection:
         connection.autocommit = True
@@ -139,7 +139,7 @@ def find_advisory_holder(connect: Connect, *, schema: str) -> Holder | None:
         ).fetchone()
         if not is_held or not is_held[0]:
             return None
-        return _read_holder(connection, schema) or Holder(0, "unknown", "unknown")
+        return _read_owner(connection, schema) or LockOwner(0, "unknown", "unknown")
 
 
 def _key(schema: str) -> int:
@@ -159,10 +159,10 @@ def _read_mark(connection: psycopg.Connection, schema: str) -> str | None:
     return None if row is None else row[0]
 
 
-def _read_holder(connection: psycopg.Connection, schema: str) -> Holder | None:
+def _read_owner(connection: psycopg.Connection, schema: str) -> LockOwner | None:
     with contextlib.suppress(ValueError, TypeError, KeyError):
         found = json.loads(_read_mark(connection, schema) or "")
-        return Holder(found["pid"], found["host"], found["since"])
+        return LockOwner(found["pid"], found["host"], found["since"])
     return None
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from sweep.messages import Cosines, Evaluation, Report
-from sweep.storage.repetition import repeat, repeated
+from sweep.storage.retry import retried, retry
 from sweep.storage.schema import EVALUATIONS, FIGURES, HISTOGRAMS, known_columns, open_schema
 from sweep.storage.transaction import reading, writing
 
@@ -74,7 +74,7 @@ class EvaluationTable:
 
     def __init__(self, engine: sqlalchemy.Engine, *, writable: bool) -> None:
         self._engine = engine
-        repeat(lambda: open_schema(engine, writable=writable))
+        retry(lambda: open_schema(engine, writable=writable))
 
     def add(self, measured: Sequence[tuple[int, Report]]) -> None:
         """Commits measurements on the dev split, each of a trial, together.
@@ -102,7 +102,7 @@ class EvaluationTable:
             ]
         )
 
-    def add_judgement(self, trial: int, split: str, evaluation: Evaluation) -> None:
+    def add_model(self, trial: int, split: str, evaluation: Evaluation) -> None:
         """Commits the judgement of a whole model: the untrained one on dev, or a chosen one on test."""
         self._insert(
             [
@@ -123,7 +123,7 @@ class EvaluationTable:
             ]
         )
 
-    @repeated
+    @retried
     def rows(self, trial: int | None = None) -> list[EvaluationRow]:
         """The dev measurements of one trial or of all, ordered by trial and progress."""
         names = ("trial", "progress", "step", "value", "seconds", "evaluation_seconds", "examples")
@@ -146,7 +146,7 @@ class EvaluationTable:
             for number, progress, step, ndcg, seconds, evaluation_seconds, examples in found
         ]
 
-    @repeated
+    @retried
     def figures(self, split: str = "dev") -> list[dict[str, Any]]:
         """Every column of the measurements on a split but for the values of each query, by the column's name.
 
@@ -160,7 +160,7 @@ class EvaluationTable:
         missing = dict.fromkeys(column.name for column in EVALUATIONS.columns if column.name != "per_query")
         return [missing | dict(row) | {name: _counts(row.get(name)) for name in HISTOGRAMS} for row in found]
 
-    @repeated
+    @retried
     def per_query(self, trial: int) -> tuple[list[int], NDArray[np.float32]]:
         """A trial's progress points (T,) and values of each query (T, Q) on the dev split."""
         query = select(EVALUATIONS.c.progress, EVALUATIONS.c.per_query).where(
@@ -170,8 +170,8 @@ class EvaluationTable:
             found = connection.execute(query.order_by(EVALUATIONS.c.progress)).all()
         return [row.progress for row in found], np.array([_from_blob(row.per_query) for row in found])
 
-    @repeated
-    def judgement(self, trial: int, split: str) -> NDArray[np.float32] | None:
+    @retried
+    def model_values(self, trial: int, split: str) -> NDArray[np.float32] | None:
         """(Q,) value of each query of a judged model, or None where it has not been judged."""
         query = select(EVALUATIONS.c.per_query).where(
             EVALUATIONS.c.trial == trial, EVALUATIONS.c.split == split, EVALUATIONS.c.progress == 0
@@ -190,7 +190,7 @@ class EvaluationTable:
                 insert()
 
         try:
-            repeat(insert, again=insert_again)
+            retry(insert, again=insert_again)
         except sqlalchemy.exc.IntegrityError as error:
             there = (f"trial {row['trial']} has a measurement at {row['progress']}" for row in rows)
             raise ValueError(" or ".join(there)) from error

@@ -19,7 +19,7 @@ from sweep.run_folder import RunFolder
 from sweep.settings.study_file import StudySpec, load_study
 from sweep.storage.database import open_storage, open_storage_read_only
 from sweep.storage.journal import Journal
-from sweep.storage.lock import Holder, StudyLock, find_holder
+from sweep.storage.lock import LockOwner, StudyLock, find_owner
 
 if TYPE_CHECKING:
     from sweep.storage.postgresql import Connector, PostgresAddress
@@ -71,7 +71,7 @@ class DatabaseLocation(Protocol):
     def open_read_only(self, *, refresh_s: float = math.inf) -> RDBStorage:
         """Opens it for reading alone; a reader that stays on sees what is at most ``refresh_s`` old."""
 
-    def find_holder(self) -> Holder | None:
+    def find_owner(self) -> LockOwner | None:
         """The coordinator that holds the study now, or None."""
 
 
@@ -107,9 +107,9 @@ class SqliteLocation:
         """Opens the file for reading alone."""
         return open_storage_read_only(self.folder.database, refresh_s=refresh_s)
 
-    def find_holder(self) -> Holder | None:
+    def find_owner(self) -> LockOwner | None:
         """Who holds the lock."""
-        return find_holder(self.folder.lock)
+        return find_owner(self.folder.lock)
 
 
 @dataclass(frozen=True)
@@ -164,11 +164,11 @@ class PostgresLocation:
 
         return open_postgres_read_only(self._connector(read_only=True), where=self)
 
-    def find_holder(self) -> Holder | None:
+    def find_owner(self) -> LockOwner | None:
         """Who holds the advisory lock."""
-        from sweep.storage.advisory import find_advisory_holder
+        from sweep.storage.advisory import find_advisory_owner
 
-        return find_advisory_holder(self._connector(read_only=True), schema=self.schema)
+        return find_advisory_owner(self._connector(read_only=True), schema=self.schema)
 
     def _connector(self, *, read_only: bool, waiting: Waiting | None = None) -> Connector:
         from sweep.storage.postgresql import Connector
@@ -179,7 +179,7 @@ class PostgresLocation:
         )
 
 
-class HeldStudy:
+class LockedStudy:
     """A study that this process holds: its one writer, opened when it is first asked for.
 
     Args:
@@ -205,14 +205,14 @@ class HeldStudy:
 
 
 @contextlib.contextmanager
-def hold_study(database: DatabaseLocation, *, waiting: Waiting) -> Iterator[HeldStudy]:
+def lock_study(database: DatabaseLocation, *, waiting: Waiting) -> Iterator[LockedStudy]:
     """Holds a study for the life of a ``with`` block.
 
     Raises:
         StudyLockedError: If another coordinator holds it.
         StorageError: If its database, or its folder, cannot be reached.
     """
-    with database.lock(waiting) as lock, contextlib.closing(HeldStudy(database, lock, waiting)) as held:
+    with database.lock(waiting) as lock, contextlib.closing(LockedStudy(database, lock, waiting)) as held:
         yield held
 
 

@@ -1,4 +1,4 @@
-"""StudyLock: one coordinator a study, by a lock that the kernel releases when its holder is gone."""
+"""StudyLock: one coordinator a study, by a lock that the kernel releases when its owner is gone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True)
-class Holder:
+class LockOwner:
     """Who holds a study: what is written into the lock's file for the message.
 
     Attributes:
@@ -57,12 +57,12 @@ class StudyLock:
         descriptor = _open(self._file)
         if not _lock(descriptor):
             os.close(descriptor)
-            raise StudyLockedError(describe_holder(self._file.parent, _read_holder(self._file)))
+            raise StudyLockedError(describe_owner(self._file.parent, _read_owner(self._file)))
         with contextlib.suppress(
             OSError
         ):  # who holds it is for the message alone: on a full disk the lock holds as well
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(name_holder())).encode(), 0)
+            os.pwrite(descriptor, json.dumps(asdict(name_owner())).encode(), 0)
         self._descriptor = descriptor
         return self
 
@@ -87,7 +87,7 @@ def _open(file: Path) -> int:
 
 
 def _lock(descriptor: int) -> bool:
-    """Takes the lock; tries for a moment, since whoever looks for its holder has it for an instant."""
+    """Takes the lock; tries for a moment, since whoever looks for its owner has it for an instant."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(BlockingIOError):
@@ -98,7 +98,7 @@ def _lock(descriptor: int) -> bool:
         time.sleep(PATIENCE_S / 10)
 
 
-def find_holder(file: Path) -> Holder | None:
+def find_owner(file: Path) -> LockOwner | None:
     """Who holds a study now, or None where nobody does."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -107,24 +107,24 @@ def find_holder(file: Path) -> Holder | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read_holder(file) or Holder(0, "unknown", "unknown")
+        return _read_owner(file) or LockOwner(0, "unknown", "unknown")
     finally:
         os.close(descriptor)
     return None
 
 
-def _read_holder(file: Path) -> Holder | None:
+def _read_owner(file: Path) -> LockOwner | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return Holder(**json.loads(file.read_text(encoding="utf-8")))
+        return LockOwner(**json.loads(file.read_text(encoding="utf-8")))
     return None
 
 
-def name_holder() -> Holder:
-    """This process, as the holder of a study from now on."""
-    return Holder(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
+def name_owner() -> LockOwner:
+    """This process, as the owner of a study from now on."""
+    return LockOwner(os.getpid(), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def describe_holder(study: object, holder: Holder | None) -> str:
+def describe_owner(study: object, owner: LockOwner | None) -> str:
     """The line for who wants to run a study that another coordinator holds."""
-    who = f"process {holder.pid} on {holder.host} since {holder.since}" if holder else "another process"
+    who = f"process {owner.pid} on {owner.host} since {owner.since}" if owner else "another process"
     return f"{study}: this study is being run by {who}; look at it with `sweep status`, or stop that one first"

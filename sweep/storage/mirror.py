@@ -20,7 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from sweep.storage.repetition import repeat
+from sweep.storage.retry import retry
 from sweep.storage.study_tables import FINISHED, TrialRow
 
 OWN_ATTRIBUTES = frozenset({"params", "attempt", "paused", "counted", "without_progress", "mark"})
@@ -61,8 +61,8 @@ class Mirror:
         self._storage = storage
         self._name = name
         self._shown: dict[int, _Shown] = {}
-        repeat(self._make)
-        repeat(self.look)
+        retry(self._make)
+        retry(self.look)
 
     @property
     def unfinished(self) -> Sequence[int]:
@@ -72,7 +72,7 @@ class Mirror:
     def study(self) -> optuna.Study:
         """The study, as anybody reads it."""
         sampler = RandomSampler(seed=0)  # never asked: every value is settled before it comes here
-        return repeat(lambda: optuna.load_study(study_name=self._name, storage=self._storage, sampler=sampler))
+        return retry(lambda: optuna.load_study(study_name=self._name, storage=self._storage, sampler=sampler))
 
     def look(self) -> None:
         """Reads how far it is; in no transaction, which Optuna rolls back where it does not find a trial."""
@@ -96,7 +96,7 @@ class Mirror:
 
     def trial(self, number: int) -> FrozenTrial:
         """A trial as it shows it."""
-        return repeat(lambda: self._storage.get_trial(self.find_id(number)))
+        return retry(lambda: self._storage.get_trial(self.find_id(number)))
 
     def show_attribute(self, name: str, value: Any) -> None:
         """Shows a user attribute of the study."""

@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sweep.errors import StorageError
 from sweep.storage.failures import explain_failures
-from sweep.storage.repetition import repeat
+from sweep.storage.retry import retry
 
 DRIVER = "postgresql+psycopg://"
 """All that SQLAlchemy is told; address and password stay in the function that connects."""
@@ -253,7 +253,7 @@ def _open(connect: Connector, where: object, **settings: Any) -> RDBStorage:
     # Optuna leaves its connections open where it fails half-way
     with contextlib.closing(opening), explain_failures(where):
         try:
-            storage = repeat(open_once)
+            storage = retry(open_once)
         except RuntimeError as error:  # Optuna's word for a database of another version
             raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
         opening.keep()

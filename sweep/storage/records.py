@@ -226,7 +226,7 @@ def read_stop(attributes: Mapping[str, Any]) -> Stop | None:
 
 
 def _read_old_stop(text: str, numbers: Mapping[str, Any]) -> Stop:
-    """A stop as it was recorded before its kind was: the kind is how the text begins, and the incumbent was a rival."""
+    """A stop of a study from before kinds were recorded: the kind begins the text, and the incumbent was "rival"."""
     kind: Any = text.partition(":")[0]
     return Stop(kind, text, {"incumbent" if name == "rival" else name: value for name, value in numbers.items()})
 

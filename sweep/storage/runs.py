@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy
 from sqlalchemy import func, select
 
-from sweep.storage.repetition import repeat, repeated
+from sweep.storage.retry import retried, retry
 from sweep.storage.schema import RUNS, has_columns
 from sweep.storage.transaction import reading, writing
 
@@ -55,16 +55,16 @@ class RunTable:
                 before = connection.execute(its_runs).scalar_one()
                 connection.execute(RUNS.insert().values(trial=trial, run=before, slot=slot, device=device, began=began))
 
-        repeat(insert)
+        retry(insert)
 
-    @repeated
+    @retried
     def end_run(self, trial: int) -> None:
         """Writes down that the last process of a trial has ended."""
         last = select(func.max(RUNS.c.run)).where(RUNS.c.trial == trial).scalar_subquery()
         with writing(self._engine) as connection:
             connection.execute(RUNS.update().where(RUNS.c.trial == trial, RUNS.c.run == last).values(ended=time.time()))
 
-    @repeated
+    @retried
     def runs(self) -> list[RunRow]:
         """Every process of every trial, by trial and in the order they began."""
         if not has_columns(self._engine, RUNS):

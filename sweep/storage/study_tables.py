@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import select
 
 from sweep.errors import StorageError
-from sweep.storage.repetition import repeated
+from sweep.storage.retry import retried
 from sweep.storage.schema import ATTRIBUTES, OLD_TRIALS, TRIALS, has_columns
 from sweep.storage.transaction import reading, writing
 
@@ -62,14 +62,14 @@ class StudyTables:
     def __init__(self, engine: sqlalchemy.Engine) -> None:
         self._engine = engine
 
-    @repeated
+    @retried
     def attributes(self) -> dict[str, Any]:
         """The study's attributes, in the order in which they were first written."""
         with reading(self._engine) as connection:
             found = connection.execute(select(ATTRIBUTES.c.name, ATTRIBUTES.c.value)).all()
         return {name: json.loads(value) for name, value in found}
 
-    @repeated
+    @retried
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
         """Writes attributes of the study, new ones or in place of those before."""
         rows = [{"name": name, "value": json.dumps(value)} for name, value in attributes.items()]
@@ -78,7 +78,7 @@ class StudyTables:
                 connection.execute(ATTRIBUTES.delete().where(ATTRIBUTES.c.name.in_(attributes)))
                 connection.execute(ATTRIBUTES.insert(), rows)
 
-    @repeated
+    @retried
     def put(self, rows: Sequence[TrialRow]) -> None:
         """Writes trials, new ones or in place of those of the same numbers."""
         if rows:
@@ -86,13 +86,13 @@ class StudyTables:
                 connection.execute(TRIALS.delete().where(TRIALS.c.number.in_([row.number for row in rows])))
                 connection.execute(TRIALS.insert(), [_columns(row.__dict__) for row in rows])
 
-    @repeated
+    @retried
     def update(self, number: int, columns: Mapping[str, Any]) -> None:
         """Writes columns of a trial that is there."""
         with writing(self._engine) as connection:
             connection.execute(TRIALS.update().where(TRIALS.c.number == number).values(**_columns(columns)))
 
-    @repeated
+    @retried
     def rows(self, numbers: Iterable[int] | None = None) -> list[TrialRow]:
         """The trials of these numbers, or all of them, by number."""
         query = select(*(TRIALS.c[name] for name in TrialRow.__dataclass_fields__)).order_by(TRIALS.c.number)
@@ -165,7 +165,7 @@ def import_trial(trial: FrozenTrial, stop_numbers: Mapping[str, Any] | None = No
     )
 
 
-@repeated
+@retried
 def _read_old_numbers(engine: sqlalchemy.Engine) -> dict[int, Mapping[str, Any]]:
     """The numbers behind the stops of trials that ended when these stood in a table of their own, by trial."""
     if not has_columns(engine, OLD_TRIALS):

@@ -18,7 +18,7 @@ from typing import TypeVar
 import sqlalchemy
 from optuna.storages import RDBStorage
 
-from sweep.storage.repetition import repeat, taking_part
+from sweep.storage.retry import retry, taking_part
 
 R = TypeVar("R")
 
@@ -55,7 +55,7 @@ def write_together(storage: RDBStorage, call: Callable[[], R], *, before_again: 
             before_again()
         return _write(storage, call, again=True)
 
-    return repeat(lambda: _write(storage, call, again=False), again=again)
+    return retry(lambda: _write(storage, call, again=False), again=again)
 
 
 @contextlib.contextmanager

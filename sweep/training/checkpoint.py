@@ -59,7 +59,7 @@ def verify(folder: Path) -> None:
         raise CheckpointError(f"{folder / MANIFEST}: is not a manifest; delete the folder") from error
 
 
-def newest_whole(folders: Iterable[Path]) -> Path | None:
+def newest_complete(folders: Iterable[Path]) -> Path | None:
     """The last of ``folders`` (ascending) that is whole; a broken one falls back to the one before it."""
     for folder in reversed(list(folders)):
         try:

@@ -41,7 +41,7 @@ def limit_threads(count: int | None) -> None:
 
 
 @contextlib.contextmanager
-def naming_exhaustion(device: str, micro_batch: int) -> Iterator[None]:
+def translate_oom(device: str, micro_batch: int) -> Iterator[None]:
     """Turns an exhausted device memory within a ``with`` block into an error that names the micro-batch.
 
     Raises:

@@ -30,8 +30,8 @@ from sweep.data.formats.format import PROMPTS, Roles, columns_of
 from sweep.progress import count_warmup_steps
 from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import publish
-from sweep.training.devices import computes_bf16, naming_exhaustion
-from sweep.training.judge import role_prompts
+from sweep.training.devices import computes_bf16, translate_oom
+from sweep.training.evaluator import role_prompts
 from sweep.training.losses.loss import Loss
 
 IntArray = NDArray[np.int64]
@@ -48,7 +48,7 @@ _WEIGHTS = "model.safetensors"
 _COURSE = "course.json"
 
 
-class Next(enum.Flag):
+class StepAction(enum.Flag):
     """What a training run does after a step."""
 
     GO_ON = 0
@@ -89,7 +89,7 @@ class FitPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class TrainingStats:
     """How a training went lately.
 
     Attributes:
@@ -103,7 +103,7 @@ class Course:
     gradient_norm: float | None
 
 
-OnStep = Callable[[int, Callable[[], Course]], Next]
+OnStep = Callable[[int, Callable[[], TrainingStats]], StepAction]
 """Called after each optimizer step with its number and a function that says how the training went since the last."""
 
 
@@ -134,7 +134,7 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
     trainer.add_callback(_StepCallback(trainer, plan, on_step))
     trainer.remove_callback(PrinterCallback)
     try:
-        with naming_exhaustion(str(model.device), plan.micro_batch):
+        with translate_oom(str(model.device), plan.micro_batch):
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     finally:
         shutil.rmtree(plan.work_folder, ignore_errors=True)
@@ -221,12 +221,12 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         self._learning_rate = self._get_learning_rate()
         return self._gradient_norm
 
-    def take_course(self) -> Course:
+    def take_course(self) -> TrainingStats:
         """How the training went since it was last asked."""
         loss = None if self._loss_sum is None else float(self._loss_sum) / self._loss_steps
         self._loss_sum, self._loss_steps = None, 0
         norm = None if self._gradient_norm is None else float(self._gradient_norm)
-        return Course(loss=_finite(loss), learning_rate=self._learning_rate, gradient_norm=_finite(norm))
+        return TrainingStats(loss=_finite(loss), learning_rate=self._learning_rate, gradient_norm=_finite(norm))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002 - the library's name
         """Saves the weights alone; the library would pickle its arguments and write the tokenizer beside them."""
@@ -259,8 +259,8 @@ class _StepCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002 - the library's names
         decision = self._on_step(state.global_step, self._trainer.take_course)
-        control.should_save = Next.SAVE in decision
-        control.should_training_stop = Next.STOP in decision or state.global_step >= state.max_steps
+        control.should_save = StepAction.SAVE in decision
+        control.should_training_stop = StepAction.STOP in decision or state.global_step >= state.max_steps
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's names

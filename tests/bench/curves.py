@@ -133,7 +133,7 @@ def save_bank(file: Path, runs: Sequence[RecordedRun]) -> None:
 def add_to_bank(file: Path, bank: Path) -> None:
     """Adds the runs of a study that have ended to the bank."""
     known = {run.name: run for run in load_bank(bank)} if bank.exists() else {}
-    known |= {run.name: run for run in open_study(file).recorded_runs() if run.is_whole}
+    known |= {run.name: run for run in open_study(file).recorded_runs() if run.is_complete}
     save_bank(bank, [known[name] for name in sorted(known)])
 
 

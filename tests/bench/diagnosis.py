@@ -32,11 +32,11 @@ import optuna
 from numpy.typing import NDArray
 
 from sweep.coordinator.proposals import Proposer
-from sweep.progress import WHOLE, count_steps, plan_evaluations, warmup_end
+from sweep.progress import COMPLETE, count_steps, plan_evaluations, warmup_end
 from sweep.report.diagnosis.cause import OVERALL
 from sweep.report.diagnosis.causes import CAUSES
 from sweep.report.diagnosis.findings import Finding, diagnose_runs
-from sweep.report.diagnosis.runs import RunOutcome, Stop, measure_run
+from sweep.report.diagnosis.run_outcomes import RunOutcome, Stop, measure_run
 from sweep.settings.dimensions import Params, StartSpec
 from sweep.settings.ranges import FloatRange, PowerRange
 from sweep.settings.space import SearchSpace
@@ -105,7 +105,7 @@ class Planted:
 
 
 @dataclass
-class Course:
+class TrainingStats:
     """What a run does, as functions of its settings: how far it rises, and how deep and from where it falls."""
 
     gain: float = GAIN
@@ -131,9 +131,9 @@ def share_of_negatives(params: Params) -> float:
     return 1.0 - math.exp(-crowd * params.batch_size)
 
 
-def plan_course(params: Params, planted: Planted) -> Course:
+def plan_course(params: Params, planted: Planted) -> TrainingStats:
     """What the planted causes make of a run."""
-    course, depth = Course(), planted.effect * EFFECT
+    course, depth = TrainingStats(), planted.effect * EFFECT
     rate = params.effective_learning_rate * math.sqrt(64 / params.batch_size)
     title = params.data_format == "title-content"
     heat = 1.0 / (1.0 + math.exp(-(math.log10(rate) - math.log10(2.2e-4)) / 0.1))
@@ -178,7 +178,7 @@ def run_course(
     stop: Stop | None = None
     policy = StopPolicy()
     for point in planned:
-        share = point.progress / WHOLE
+        share = point.progress / COMPLETE
         shift = course.shift(share)
         spread = SPREAD * math.sqrt(share) + MOVED * abs(shift)
         noise = spread * (own + extra) + EVALUATION_NOISE * random.normal(0.0, 1.0, QUERIES)
@@ -188,7 +188,7 @@ def run_course(
         look = take_look(policy, progress=progress, per_query=np.array(values, dtype=np.float32), warmup_end=ends)
         found = policy.decide(look, incumbent=incumbent)
         if found is not None:
-            stop = "settled" if found.kind == "forecast" else "fallen"
+            stop = "cannot_recover" if found.kind == "forecast" else "fallen"
             break
     outcome = measure_run(
         trial,
@@ -222,7 +222,7 @@ def simulate(planted: Planted, *, trials: int, seed: int) -> list[RunOutcome]:
     return runs
 
 
-def judge(task: tuple[Planted, int, int]) -> dict[str, Any]:
+def assess(task: tuple[Planted, int, int]) -> dict[str, Any]:
     """What the diagnosis says of one simulated study: which supports are wrong, which planted causes it finds."""
     planted, trials, seed = task
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -278,7 +278,7 @@ def judge_all(tasks: Sequence[tuple[Planted, int, int]], *, processes: int, part
     left = [task for task in tasks if task[1:] not in done]
     began = time.perf_counter()
     with multiprocessing.get_context("forkserver").Pool(processes) as pool, partial.open("a") as lines:
-        for found in pool.imap_unordered(judge, left):
+        for found in pool.imap_unordered(assess, left):
             lines.write(json.dumps(found) + "\n")
             lines.flush()
             if time.perf_counter() - began > 60 * minutes:

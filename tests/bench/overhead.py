@@ -35,7 +35,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sweep.data import choose_format, load_collection, make_columns, plan_judged, plan_order
+from sweep.data import choose_format, load_collection, make_columns, plan_evaluation_set, plan_order
 from sweep.launch import Died, LocalLauncher, Slot
 from sweep.messages import Assignment, Channel, Done, Failure, Job, Report, Started, Verdict
 from sweep.progress import count_steps, count_warmup_steps, plan_evaluations
@@ -125,7 +125,7 @@ def prepare(task: Assignment, channel: Channel) -> dict[str, str]:  # noqa: ARG0
     collection = load_collection(spec.data, folder=task.folder)
     columns = make_columns(collection, choose_format(spec, task.params.data_format), document=view)
     order = plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=spec.seed).ravel().tolist()
-    judged = plan_judged(
+    judged = plan_evaluation_set(
         collection,
         "dev",
         max_documents=spec.evaluation.max_documents,
@@ -152,7 +152,7 @@ def trace_trial(task: Assignment, channel: Channel) -> dict[str, float]:
     """Our trial with its phases timed."""
     import sweep.training.fit as fit
     import sweep.trial as trial
-    from sweep.training.judge import Judge
+    from sweep.training.evaluator import Evaluator
 
     clock = Stopwatch()
     clock.watch(trial, "load_model", "loading the model")
@@ -163,7 +163,7 @@ def trace_trial(task: Assignment, channel: Channel) -> dict[str, float]:
     clock.watch(fit._PlannedTrainer, "_save_checkpoint", "checkpoints")
     clock.watch(fit, "publish", "checkpoints")
     clock.watch(trial, "save_model", "peak models")
-    clock.watch(Judge, "judge", "evaluation")
+    clock.watch(Evaluator, "test", "evaluation")
     clock.watch(channel, "report", "answers")
     trial.run_trial(task, channel)
     return dict(clock.seconds)

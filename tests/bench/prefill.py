@@ -27,7 +27,7 @@ from sweep.coordinator.changes import describe_beginning
 from sweep.coordinator.ledger import Ledger
 from sweep.plan import StudyPlan
 from sweep.settings.space import SearchSpace
-from sweep.storage.location import DatabaseLocation, Waiting, hold_study
+from sweep.storage.location import DatabaseLocation, Waiting, lock_study
 from sweep.storage.mirror import OWN_ATTRIBUTES
 from sweep.storage.schema import EVALUATIONS, RUNS, TRIALS
 from sweep.testing import scripted_ndcg
@@ -75,7 +75,7 @@ def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int)
         queries: Queries of each measurement.
     """
     random = np.random.default_rng(0)
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, plan.spec.name)
         began = describe_beginning(plan.spec, revision=plan.revision, collection_hash=plan.collection.content_hash)
         ledger.begin_study(

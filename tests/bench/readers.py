@@ -38,8 +38,8 @@ from sweep.storage.location import (  # noqa: E402
     PostgresLocation,
     SqliteLocation,
     Waiting,
-    hold_study,
     locate_study,
+    lock_study,
 )
 from sweep.testing import write_toy_study  # noqa: E402
 
@@ -80,7 +80,7 @@ while True:
 def write(place: DatabaseLocation, plan: StudyPlan, *, seconds: float) -> list[float]:
     """Commits measurements at a steady rate; how many seconds each took."""
     took: list[float] = []
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
         number, points = begin_trial(ledger, plan), iter(POINTS)  # which reads the whole study
         began = time.perf_counter()

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.pruners import PatientPruner
 from optuna.trial import TrialState
 
-from sweep.stopping.outcome import Outcome, Stops, has_fallen, judge_stops
+from sweep.stopping.outcome import Outcome, Stops, has_fallen, score_stops
 from sweep.stopping.policy import StopPolicy
 from sweep.stopping.recorded import RecordedRun
 from sweep.stopping.replay import (
@@ -91,7 +91,7 @@ def measure_frontier(runs: Sequence[RecordedRun], orders: int) -> None:
             order = [runs[place] for place in random.permutation(len(runs))]
             seen = sample_queries(order, count, random)
             for name, stops in _stop_by_settings(seen):
-                found = judge_stops(seen, stops, whole=order, margin=MARGIN)
+                found = score_stops(seen, stops, whole=order, margin=MARGIN)
                 rows.setdefault(name, {}).setdefault(count, []).append(found)
     for name, counts in rows.items():
         cells = [

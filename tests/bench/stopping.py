@@ -54,7 +54,7 @@ def attained_levels(per_query: Curve, progress: Curve, rule: DropOff) -> Iterato
     for last in range(1, len(means)):
         if means[:last].max() - means[last] > rule.margin:
             part = covariance[: last + 1, : last + 1]
-            fall = rule.judge(progress[: last + 1], means[: last + 1], part, freedom, WARMUP_END)
+            fall = rule.assess(progress[: last + 1], means[: last + 1], part, freedom, WARMUP_END)
             if fall.can_stop:
                 yield last, fall.level
 

@@ -109,7 +109,7 @@ class Arena:
         """
         self.starts += 1
         self.expected = set(USUAL_ENDS)
-        self._last_words = ""
+        self._final_messages = ""
         self._began = time.monotonic()
         self._slowness = 1.0
         self.process = subprocess.Popen(
@@ -140,8 +140,8 @@ class Arena:
         self.kills += code == -signal.SIGKILL
         if code == 0:
             return False
-        if code not in self.expected or (code != -signal.SIGKILL and not self._last_words.startswith(LAST_WORDS)):
-            self.violations[f"coordinators that ended with {code} by themselves: {self._last_words}"] += 1
+        if code not in self.expected or (code != -signal.SIGKILL and not self._final_messages.startswith(LAST_WORDS)):
+            self.violations[f"coordinators that ended with {code} by themselves: {self._final_messages}"] += 1
         self.start(waits=waits)
         return True
 
@@ -162,10 +162,10 @@ class Arena:
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            if not self._last_words:
+            if not self._final_messages:
                 self._slowness = max(1.0, (time.monotonic() - self._began) / USUAL_START_S)
-            self._last_words = line.rstrip()
-            self.note(self._last_words)
+            self._final_messages = line.rstrip()
+            self.note(self._final_messages)
 
     def _check_gone(self) -> None:
         group = self.process.pid

@@ -151,10 +151,10 @@ class Attacker:
                     time.sleep(attack.duration_s)
             else:
                 file = RunFolder.beside(self._arena.file).database
-                with contextlib.closing(sqlite3.connect(file, timeout=LOCK_S)) as holder:
-                    holder.execute("BEGIN EXCLUSIVE")
+                with contextlib.closing(sqlite3.connect(file, timeout=LOCK_S)) as owner:
+                    owner.execute("BEGIN EXCLUSIVE")
                     time.sleep(attack.duration_s)
-                    holder.rollback()
+                    owner.rollback()
         except (psycopg.Error, sqlite3.OperationalError):
             return False
         return True

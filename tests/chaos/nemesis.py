@@ -1,4 +1,4 @@
-"""What is done to a running sweep, and when: planned from a seed, so that a run can be repeated."""
+"""What is done to a running sweep, and when: planned from a seed, so that a run can be retried."""
 
 from __future__ import annotations
 

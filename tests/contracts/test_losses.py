@@ -8,7 +8,7 @@ import torch
 
 from sweep.data.formats.format import PAIR
 from sweep.testing import write_tiny_model
-from sweep.training.judge import TokenizedTexts, encode
+from sweep.training.evaluator import TokenizedTexts, encode
 from sweep.training.losses import LOSSES
 from sweep.training.models import load_model
 

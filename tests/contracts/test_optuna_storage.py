@@ -15,7 +15,7 @@ from postgres import PostgresServer
 
 from sweep.run_folder import RunFolder
 from sweep.storage.database import open_storage
-from sweep.storage.location import PostgresLocation, Waiting, hold_study
+from sweep.storage.location import PostgresLocation, Waiting, lock_study
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def place(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) ->
 class TestPostgres(StorageTestCase):
     @pytest.fixture
     def storage(self, place: PostgresLocation, postgres: PostgresServer) -> Iterator[BaseStorage]:
-        with hold_study(place, waiting=Waiting()) as held:
+        with lock_study(place, waiting=Waiting()) as held:
             yield held.storage
         with warnings.catch_warnings():  # copies that a test unpickled and left open
             warnings.simplefilter("ignore", ResourceWarning)

@@ -32,7 +32,7 @@ from sweep.plan import StudyPlan, plan_study
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
-from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation, Waiting, hold_study, locate_study
+from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation, Waiting, locate_study, lock_study
 from sweep.storage.records import StudyRecord, load_record
 from sweep.testing import write_toy_study
 
@@ -62,7 +62,7 @@ def place(make_place: Callable[[RunFolder, str], DatabaseLocation], tmp_path: Pa
 @pytest.fixture
 def ledger(place: DatabaseLocation) -> Iterator[Ledger]:
     """The writer of a study that has begun."""
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
         begin_study(ledger)
         yield ledger
@@ -81,7 +81,7 @@ def test_a_study_that_has_not_begun_is_none_and_reading_it_makes_none(place: Dat
     with pytest.raises(StorageError, match=r"\A.*: there is no study here yet; start it with `sweep run`\Z"):
         place.open_read_only()
     assert not place.exists()
-    assert place.find_holder() is None
+    assert place.find_owner() is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,7 +168,7 @@ def check_mirror(ledger: Ledger) -> None:
 
 
 def test_what_optuna_was_not_shown_before_a_crash_is_shown_by_the_next_coordinator(place: DatabaseLocation) -> None:
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         first = Ledger(held.storage, "toy")
         begin_study(first)
         numbers = [begin_trial(first) for _ in range(5)]
@@ -178,7 +178,7 @@ def test_what_optuna_was_not_shown_before_a_crash_is_shown_by_the_next_coordinat
         first.commit([Measurement(1, make_report(100, 0.5))])
         end_trial(first, 3, 0.5)
     assert 0 < len(show(place)) < len(numbers)
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         second = Ledger(held.storage, "toy")
         second.mirror()
         check_mirror(second)
@@ -188,13 +188,13 @@ def test_what_optuna_was_not_shown_before_a_crash_is_shown_by_the_next_coordinat
 def test_a_trial_that_was_enqueued_under_a_number_that_is_taken_by_then_moves_behind_the_others(
     place: DatabaseLocation,
 ) -> None:
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         first = Ledger(held.storage, "toy")
         begin_study(first)
         begin_trial(first)
         first.study.enqueue_trial(VALUES, user_attrs={"by": "hand"})
         begin_trial(first)  # Optuna is shown it by the next coordinator
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         second = Ledger(held.storage, "toy")
         assert [trial.state for trial in second.record().trials] == ["running", "running", "waiting"]
         adopted = second.adopt_trials(SPACE).trials[2]
@@ -205,7 +205,7 @@ def test_a_trial_that_was_enqueued_under_a_number_that_is_taken_by_then_moves_be
 
 
 def test_a_study_whose_trials_stand_in_optunas_tables_alone_is_read_and_goes_on(place: DatabaseLocation) -> None:
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
         begin_study(ledger)
         for _ in range(3):
@@ -223,7 +223,7 @@ def test_a_study_whose_trials_stand_in_optunas_tables_alone_is_read_and_goes_on(
     alone = read(place)
     assert [trial.state for trial in alone.trials] == ["complete", "pruned", "running", "waiting"]
     assert alone.attributes == {"spec": {}}
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
         assert ledger.has_begun()
         assert spell(ledger.record()) == spell(alone)
@@ -278,13 +278,13 @@ def show(place: DatabaseLocation) -> list[optuna.trial.FrozenTrial]:
 
 
 def test_a_coordinator_that_comes_later_finds_everything(place: DatabaseLocation) -> None:
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         first = Ledger(held.storage, "toy")
         begin_study(first)
         number = begin_trial(first)
         first.commit([Measurement(number, make_report(100, 0.75))])
         left = first.record()
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         second = Ledger(held.storage, "toy")
         assert second.has_begun()
         assert second.record() == left
@@ -321,7 +321,7 @@ def test_a_reader_in_the_middle_of_its_reading_keeps_no_writer_waiting(ledger: L
 
 @pytest.mark.parametrize("version", ["sweep", "optuna"])
 def test_a_database_of_a_newer_version_is_one_line_and_stays_as_it_is(place: DatabaseLocation, version: str) -> None:
-    with hold_study(place, waiting=Waiting()) as held:
+    with lock_study(place, waiting=Waiting()) as held:
         begin_study(Ledger(held.storage, "toy"))
         with held.storage.engine.begin() as connection:
             if version == "sweep":
@@ -331,7 +331,7 @@ def test_a_database_of_a_newer_version_is_one_line_and_stays_as_it_is(place: Dat
     with pytest.raises(StorageError, match=r"\A.*version.*(upgrade|updating).*\Z"):
         read(place)
     with (
-        hold_study(place, waiting=Waiting()) as held,
+        lock_study(place, waiting=Waiting()) as held,
         pytest.raises(StorageError, match=r"\A.*version.*(upgrade|updating).*\Z"),
     ):
         Ledger(held.storage, "toy")
@@ -341,20 +341,20 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from sweep.run_folder import RunFolder
-from sweep.storage.location import PostgresLocation, SqliteLocation, Waiting, hold_study
+from sweep.storage.location import PostgresLocation, SqliteLocation, Waiting, lock_study
 from sweep.storage.postgresql import parse_address
 
 url, name, folder = sys.argv[1:]
 folder = RunFolder(Path(folder))
 place = PostgresLocation(parse_address(url), name, folder) if url else SqliteLocation(folder)
-with hold_study(place, waiting=Waiting()):
+with lock_study(place, waiting=Waiting()):
     print("held", flush=True)
     time.sleep(600)
 """
 
 
 @pytest.fixture
-def holder(place: DatabaseLocation, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def owner(place: DatabaseLocation, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the study."""
     words = ["", ""]
     if isinstance(place, PostgresLocation):
@@ -368,28 +368,26 @@ def holder(place: DatabaseLocation, request: pytest.FixtureRequest, tmp_path: Pa
 
 
 def test_a_study_has_one_coordinator_and_who_comes_second_is_told_who_it_is(
-    holder: subprocess.Popen[str], place: DatabaseLocation
+    owner: subprocess.Popen[str], place: DatabaseLocation
 ) -> None:
-    found = place.find_holder()
+    found = place.find_owner()
     assert found is not None
-    assert (found.pid, found.host) == (holder.pid, socket.gethostname())
-    expected = f"being run by process {holder.pid} on {socket.gethostname()} since 20.*stop that one first$"
-    with pytest.raises(StudyLockedError, match=expected), hold_study(place, waiting=Waiting()):
+    assert (found.pid, found.host) == (owner.pid, socket.gethostname())
+    expected = f"being run by process {owner.pid} on {socket.gethostname()} since 20.*stop that one first$"
+    with pytest.raises(StudyLockedError, match=expected), lock_study(place, waiting=Waiting()):
         pass
-    assert place.find_holder() == found
+    assert place.find_owner() == found
 
 
-def test_a_study_is_free_once_its_coordinator_was_killed(
-    holder: subprocess.Popen[str], place: DatabaseLocation
-) -> None:
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.wait()
-    assert wait_until(lambda: place.find_holder() is None)
-    with hold_study(place, waiting=Waiting()):
-        found = place.find_holder()
+def test_a_study_is_free_once_its_coordinator_was_killed(owner: subprocess.Popen[str], place: DatabaseLocation) -> None:
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    assert wait_until(lambda: place.find_owner() is None)
+    with lock_study(place, waiting=Waiting()):
+        found = place.find_owner()
         assert found is not None
         assert found.pid == os.getpid()
-    assert place.find_holder() is None
+    assert place.find_owner() is None
 
 
 @pytest.fixture

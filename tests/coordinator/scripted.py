@@ -112,8 +112,8 @@ def check_finished(file: Path) -> StudyRecord:
     assert study.best_trial.number == record.best.number
     assert study.best_value == max(trial.peak.ndcg for trial in complete if trial.peak)
     check_files(plan, record)
-    assert table.judgement(UNTRAINED, "test") is not None
-    assert table.judgement(record.best.number, "test") is not None
+    assert table.model_values(UNTRAINED, "test") is not None
+    assert table.model_values(record.best.number, "test") is not None
     return record
 
 
@@ -122,8 +122,8 @@ def check_trial(plan: StudyPlan, trial: TrialRecord) -> None:
     assert trial.params is not None
     planned = [(point.progress, point.step) for point in plan.evaluations(trial.params.batch_size)]
     measured = [(row.progress, row.step) for row in trial.rows]
-    is_whole = trial.state != "fail" and trial.stop is None
-    assert measured == (planned if is_whole else planned[: len(measured)])
+    is_complete = trial.state != "fail" and trial.stop is None
+    assert measured == (planned if is_complete else planned[: len(measured)])
     if trial.stop is None or trial.stop.kind != "diverged":
         for row in trial.rows:
             assert row.ndcg == pytest.approx(scripted_ndcg(trial.params, row.progress), abs=1e-6)

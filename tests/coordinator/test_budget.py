@@ -11,13 +11,13 @@ from scripted import open_study, rewrite, run
 from trial_records import make_running, make_trial
 
 import sweep
-from sweep.coordinator.budget import SPENT, Meter, Spent, describe_end, find_end
+from sweep.coordinator.budget import SPENT, BudgetTracker, Spent, describe_end, find_end
 from sweep.coordinator.ledger import Ledger
 from sweep.launch import Slot
 from sweep.run_folder import RunFolder
 from sweep.settings.study_file import BudgetSpec
 from sweep.status import describe_study
-from sweep.storage.location import SqliteLocation, Waiting, hold_study
+from sweep.storage.location import SqliteLocation, Waiting, lock_study
 from sweep.storage.records import StudyRecord, count_saved
 from sweep.testing import write_toy_study
 
@@ -52,7 +52,7 @@ NOTHING = StudyRecord(name="toy", attributes={}, trials=(), baseline=0.5)
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     """The writer of a study that has begun."""
-    with hold_study(SqliteLocation(RunFolder(tmp_path), "delete"), waiting=Waiting()) as held:
+    with lock_study(SqliteLocation(RunFolder(tmp_path), "delete"), waiting=Waiting()) as held:
         ledger = Ledger(held.storage, "toy")
         begin_study(ledger)
         yield ledger
@@ -63,7 +63,7 @@ def hours(seconds: float) -> float:
 
 
 def test_device_hours_are_those_of_devices_however_many_trials_share_one(ledger: Ledger) -> None:
-    meter = Meter(ledger, BudgetSpec(trials=4, examples=100, device_hours=hours(10.0)), now=100.0)
+    meter = BudgetTracker(ledger, BudgetSpec(trials=4, examples=100, device_hours=hours(10.0)), now=100.0)
     first, second = (Slot(f"cuda:0/{share}", "a card", "cuda", place="cuda:0") for share in (1, 2))
     other = Slot("cuda:1", "a card", "cuda", place="cuda:1")
     for now, slots in [(102.0, [first, second]), (104.0, [first, other]), (106.0, []), (109.9, [first])]:
@@ -77,12 +77,12 @@ def test_device_hours_are_those_of_devices_however_many_trials_share_one(ledger:
 
 def test_time_in_which_the_machine_slept_is_not_spent_and_a_later_run_goes_on_counting(ledger: Ledger) -> None:
     budget = BudgetSpec(trials=4, examples=100, wall_clock_h=hours(10.0))
-    meter = Meter(ledger, budget, now=0.0)
+    meter = BudgetTracker(ledger, budget, now=0.0)
     for now in (1.0, 4000.0, 4002.0):  # 1 s, then an hour of which 5 s count, and 2 s
         meter.tick(now, [])
     assert not meter.ends_early(NOTHING, [])
     meter.save(4002.0)
-    later = Meter(ledger, budget, now=9000.0)
+    later = BudgetTracker(ledger, budget, now=9000.0)
     later.tick(9001.9, [])
     assert not later.ends_early(NOTHING, [])
     later.tick(9002.1, [])
@@ -91,7 +91,7 @@ def test_time_in_which_the_machine_slept_is_not_spent_and_a_later_run_goes_on_co
 
 
 def test_a_target_counts_from_the_moment_a_running_trial_reaches_it(ledger: Ledger) -> None:
-    meter = Meter(ledger, BudgetSpec(trials=4, examples=100, target=0.75), now=0.0)
+    meter = BudgetTracker(ledger, BudgetSpec(trials=4, examples=100, target=0.75), now=0.0)
     record = StudyRecord(name="toy", attributes={}, trials=(make_trial(0, 0.7),), baseline=0.5)
     assert not meter.ends_early(record, [make_running(1, 0.625)])
     assert meter.ends_early(record, [make_running(1, 0.625), make_running(2, 0.75)])

@@ -9,7 +9,7 @@ import pytest
 from scripted import Recorder, open_study, run
 from trial_records import make_trial
 
-from sweep.coordinator.checkpoint_pruning import GIB, Keeper, check_disk, folder_bytes, plan_kept, rank_models
+from sweep.coordinator.checkpoint_pruning import GIB, CheckpointPruner, check_disk, folder_bytes, plan_kept, rank_models
 from sweep.coordinator.events import tell_to
 from sweep.errors import DeviceError
 from sweep.run_folder import RunFolder
@@ -56,24 +56,24 @@ def test_of_a_running_trial_only_the_model_of_its_committed_peak_stays(tmp_path:
     folder, recorder = RunFolder(tmp_path), Recorder()
     for trial, progress in [(0, 50), (0, 100), (0, 150), (1, 50)]:
         folder.peak_model(trial, progress).mkdir(parents=True)
-    keeper = Keeper(folder, CheckpointsSpec(), slots=1, tell=tell_to(recorder))
-    aside = keeper.set_aside_peaks(0, kept=100)
+    keeper = CheckpointPruner(folder, CheckpointsSpec(), slots=1, tell=tell_to(recorder))
+    aside = keeper.mark_peaks_for_deletion(0, kept=100)
     assert folder.peak_models(0) == [folder.peak_model(0, 100)]
     assert folder.peak_models(1) == [folder.peak_model(1, 50)]
     folder.peak_model(0, 150).mkdir()  # the trial, which goes on meanwhile
-    keeper.forget(0, aside)
+    keeper.delete(0, aside)
     assert sorted(path.name for path in folder.trial(0).iterdir()) == ["peak-0100", "peak-0150"]
     assert recorder.texts("replace") == ["peak-0050, peak-0150 (0.0 MiB)"]
 
 
 def test_a_model_is_set_aside_where_a_crash_left_one_of_that_name(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    keeper = Keeper(folder, CheckpointsSpec(), slots=1, tell=tell_to(Recorder()))
+    keeper = CheckpointPruner(folder, CheckpointsSpec(), slots=1, tell=tell_to(Recorder()))
     for _ in range(2):
         folder.peak_model(0, 50).mkdir(parents=True)
         (folder.peak_model(0, 50) / "weights").touch()
-        aside = keeper.set_aside_peaks(0, kept=100)
-    keeper.forget(0, aside)
+        aside = keeper.mark_peaks_for_deletion(0, kept=100)
+    keeper.delete(0, aside)
     assert list(folder.trial(0).iterdir()) == []
 
 

@@ -38,7 +38,7 @@ def test_the_coordinators_log_holds_every_event_of_a_run_in_order(tmp_path: Path
     events = [json.loads(line) for line in log.read_text().splitlines()]
     shown = [(event.kind, event.trial, event.text) for event in recorder.events]
     assert [(event["event"], event["trial"], event["text"]) for event in events] == shown[-len(events) :]
-    assert {"prepare", "start", "evaluate", "end", "delete", "budget", "judge"} <= {event["event"] for event in events}
+    assert {"prepare", "start", "evaluate", "end", "delete", "budget", "test"} <= {event["event"] for event in events}
     assert {event["attempt"] for event in events if event["event"] == "start"} == {1}
     assert log.stat().st_mode & 0o777 == 0o600
 

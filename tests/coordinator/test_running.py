@@ -31,6 +31,6 @@ def test_the_peak_is_the_earliest_of_the_highest_measurements_after_the_untraine
     assert make_running(0).peak is None
     trial = make_running(0, 0.25, math.nan, 0.375, 0.375, 0.125)
     assert trial.peak == Peak(300, 0.375)
-    assert not trial.is_measured_whole
+    assert not trial.is_measured_to_the_end
     trial.add_point(1000, make_values(0.25))
-    assert trial.is_measured_whole
+    assert trial.is_measured_to_the_end

@@ -121,12 +121,12 @@ def test_without_a_drop_off_rule_every_trial_goes_to_its_end(folder: Path) -> No
 def test_the_test_split_is_judged_once(folder: Path) -> None:
     file = write_toy_study(folder, script={}, budget={"trials": 3})
     _, recorder = run(file)
-    assert len(recorder.texts("judge")) == 1
-    untrained = open_study(file)[1].judgement(UNTRAINED, "test")
+    assert len(recorder.texts("test")) == 1
+    untrained = open_study(file)[1].model_values(UNTRAINED, "test")
     rewrite(file, "trials = 3", "trials = 8")
     run(file)
     check_finished(file)
-    after = open_study(file)[1].judgement(UNTRAINED, "test")
+    after = open_study(file)[1].model_values(UNTRAINED, "test")
     assert untrained is not None
     assert after is not None
     assert after.tobytes() == untrained.tobytes()
@@ -140,7 +140,7 @@ def test_the_model_of_the_first_start_point_is_kept_and_judged_beside_the_best(f
     assert record.best is not None
     assert record.default is not None
     assert (record.default.number, record.best.number != 0) == (0, True)
-    judged = [open_study(file)[1].judgement(trial.number, "test") is not None for trial in record.trials]
+    judged = [open_study(file)[1].model_values(trial.number, "test") is not None for trial in record.trials]
     assert [number for number, found in enumerate(judged) if found] == sorted({0, record.best.number})
 
 

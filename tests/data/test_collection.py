@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.data import Collection, Document, count_shared_documents, plan_judged
+from sweep.data import Collection, Document, count_shared_documents, plan_evaluation_set
 from sweep.errors import CollectionError
 
 
@@ -79,7 +79,7 @@ def test_shared_documents_are_those_judged_that_some_format_could_train_on():
 
 
 def test_everything_is_judged_where_nothing_limits_it():
-    judged = plan_judged(make(GRADED), "dev", max_documents=None, max_queries=None, seed=0)
+    judged = plan_evaluation_set(make(GRADED), "dev", max_documents=None, max_queries=None, seed=0)
     assert judged.document_ids == tuple(f"d{n:02}" for n in reversed(range(12)))
     assert judged.query_ids == ("q1", "q2", "q3", "q4")
     assert judged.qrels == GRADED["dev"]
@@ -89,7 +89,7 @@ def test_everything_is_judged_where_nothing_limits_it():
 @settings(deadline=None)
 @given(st.integers(1, 14), st.integers(1, 6), st.integers(0, 50))
 def test_judged_documents_come_first_and_others_fill_up(max_documents, max_queries, seed):
-    judged = plan_judged(make(GRADED), "dev", max_documents=max_documents, max_queries=max_queries, seed=seed)
+    judged = plan_evaluation_set(make(GRADED), "dev", max_documents=max_documents, max_queries=max_queries, seed=seed)
     assert judged.query_ids == tuple(sorted(judged.qrels))
     assert len(judged.query_ids) == min(max_queries, 4)
     assert judged.document_ids == tuple(sorted(set(judged.document_ids), reverse=True))
@@ -103,7 +103,8 @@ def test_judged_documents_come_first_and_others_fill_up(max_documents, max_queri
 @given(st.integers(0, 20), st.integers(1, 3))
 def test_a_larger_sample_holds_the_smaller(seed, size):
     smaller, larger = (
-        plan_judged(make(GRADED), "dev", max_documents=None, max_queries=size + more, seed=seed) for more in (0, 1)
+        plan_evaluation_set(make(GRADED), "dev", max_documents=None, max_queries=size + more, seed=seed)
+        for more in (0, 1)
     )
     assert set(smaller.query_ids) < set(larger.query_ids)
 
@@ -112,7 +113,7 @@ def test_the_sample_follows_the_seed_and_the_split():
     everywhere = make({split: {f"q{n}": {f"d{n:02}": 1} for n in range(6)} for split in ("dev", "test")})
 
     def sample(split, seed):
-        return plan_judged(everywhere, split, max_documents=8, max_queries=3, seed=seed)
+        return plan_evaluation_set(everywhere, split, max_documents=8, max_queries=3, seed=seed)
 
     assert sample("dev", 0) == sample("dev", 0)
     assert len({sample("dev", seed).query_ids for seed in range(10)}) > 3
@@ -122,7 +123,7 @@ def test_the_sample_follows_the_seed_and_the_split():
 def test_queries_without_a_relevant_document_in_the_corpus_are_left_out():
     dev = {"q0": {"gone": 1}, "q1": {"d01": 0}, "q2": {"d02": 1, "d03": -2, "gone": 1}, "q?": {"d01": 1}}
     strange = make({"dev": dev})
-    judged = plan_judged(strange, "dev", max_documents=4, max_queries=None, seed=0)
+    judged = plan_evaluation_set(strange, "dev", max_documents=4, max_queries=None, seed=0)
     assert judged.qrels == {"q2": {"d02": 1, "d03": 0}}
     assert judged.judged_documents == 2
     assert len(judged.document_ids) == 4
@@ -130,4 +131,4 @@ def test_queries_without_a_relevant_document_in_the_corpus_are_left_out():
 
 def test_a_split_without_a_judged_query_is_refused():
     with pytest.raises(CollectionError, match="toy: no query of the test split has a relevant document"):
-        plan_judged(make({"test": {"q1": {"d01": 0}}}), "test", max_documents=None, max_queries=None, seed=0)
+        plan_evaluation_set(make({"test": {"q1": {"d01": 0}}}), "test", max_documents=None, max_queries=None, seed=0)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sweep.data import count_shared_documents, load_collection, plan_judged
+from sweep.data import count_shared_documents, load_collection, plan_evaluation_set
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec, SplitSpec
 
@@ -26,7 +26,7 @@ def test_a_single_qrels_file_is_split_by_document(write_toy, name):
     assert sizes(collection) == {"train": 2, "dev": 1, "test": 1}
     assert len(collection.held_out) == 2
     assert count_shared_documents(collection) == 0
-    assert plan_judged(collection, "dev", max_documents=None, max_queries=None, seed=0).judged_documents == 1
+    assert plan_evaluation_set(collection, "dev", max_documents=None, max_queries=None, seed=0).judged_documents == 1
 
 
 def test_splits_with_dev_are_taken_as_they_are(write_toy):

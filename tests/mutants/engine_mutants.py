@@ -237,8 +237,8 @@ STORAGE = [
         ),
     ),
     *of(
-        "sweep/storage/repetition.py",
-        "tests/storage/test_repetition.py",
+        "sweep/storage/retry.py",
+        "tests/storage/test_retry.py",
         (
             "a write that may stand is made again as it was",
             "        call = again or call\n",

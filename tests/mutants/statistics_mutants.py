@@ -114,14 +114,14 @@ DATA = [
         "tests/test_progress.py",
         (
             "an evaluation is stored under the first point it reaches",
-            "{-(-point * steps // WHOLE): point for point in grid}",
-            "{-(-point * steps // WHOLE): point for point in reversed(grid)}",
+            "{-(-point * steps // COMPLETE): point for point in grid}",
+            "{-(-point * steps // COMPLETE): point for point in reversed(grid)}",
             "points_that_one_step_reaches_are_measured_once_under_the_last_of_them",
         ),
         (
             "an evaluation comes a step early",
-            "{-(-point * steps // WHOLE): point",
-            "{max(1, point * steps // WHOLE): point",
+            "{-(-point * steps // COMPLETE): point",
+            "{max(1, point * steps // COMPLETE): point",
             "points_that_one_step_reaches_are_measured_once_under_the_last_of_them",
         ),
         (
@@ -309,8 +309,8 @@ STOPPING = [
         "tests/stopping/test_policy.py",
         (
             "the run that leads is given up on a forecast",
-            "outlook.settled and not leads:",
-            "outlook.settled:",
+            "recovery.cannot_recover and not leads:",
+            "recovery.cannot_recover:",
             "the_run_that_leads_is_not_given_up_on_a_forecast_alone",
         ),
         (
@@ -321,20 +321,20 @@ STOPPING = [
         ),
         (
             "a run that may come back is stopped",
-            "fall.fallen and (outlook.settled or not self.forecast):",
+            "fall.fallen and (recovery.cannot_recover or not self.forecast):",
             "fall.fallen:",
             "a_run_that_has_fallen_goes_on_while_it_may_come_back",
         ),
         (
             "a run is outclassed by what it has, not by what it may reach",
-            "outlook.highest < incumbent:",
-            "outlook.now < incumbent:",
+            "and recovery.highest < incumbent",
+            "and recovery.now < incumbent",
             "a_run_that_is_outclassed_is_stopped",
         ),
         (
             "a run that diverges at its end is whole",
             "if not look.is_finite:\n            where",
-            "if not look.is_finite and look.progress < WHOLE:\n            where",
+            "if not look.is_finite and look.progress < COMPLETE:\n            where",
             "a_run_that_is_not_finite_is_stopped_at_once",
         ),
     ),
@@ -422,8 +422,8 @@ REPORT = [
         ),
     ),
     *of(
-        "sweep/report/diagnosis/runs.py",
-        "tests/report/test_runs.py",
+        "sweep/report/diagnosis/run_outcomes.py",
+        "tests/report/test_run_outcomes.py",
         (
             "the last value wherever runs are compared",
             "end = 0 if last is None else int(last)",

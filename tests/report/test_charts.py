@@ -7,7 +7,7 @@ import pytest
 
 from sweep.report import charts
 from sweep.report.figures import LIGHT, make_figure
-from sweep.report.gallery import draw_all
+from sweep.report.report_charts import draw_all
 from sweep.study import Study
 
 
@@ -23,7 +23,7 @@ def test_plotly_knows_every_key_and_value_of_every_figure(study: Study) -> None:
 def test_a_colour_stands_for_one_thing_in_all_figures(study: Study) -> None:
     meanings: dict[str, set[str]] = {}
     for chart in draw_all(study):
-        for sign in chart.signs:
+        for sign in chart.legend:
             if not sign.colour.startswith("@"):
                 meanings.setdefault(sign.colour, set()).add(sign.text)
     assert {colour: texts for colour, texts in meanings.items() if len(texts) > 1} == {}

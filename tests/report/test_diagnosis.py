@@ -20,7 +20,7 @@ from sweep.report.diagnosis.cause import OVERALL, Effect, Evidence, Question
 from sweep.report.diagnosis.causes import CAUSES
 from sweep.report.diagnosis.causes.overfitting import measure_rise
 from sweep.report.diagnosis.findings import AXES, decide, diagnose_runs
-from sweep.report.diagnosis.runs import COMMON, Reached, RunOutcome
+from sweep.report.diagnosis.run_outcomes import COMMON, Reached, RunOutcome
 from sweep.settings.dimensions import Params
 from sweep.settings.ranges import FloatRange
 from sweep.settings.space import SearchSpace

@@ -11,8 +11,8 @@ from made_studies import change, make_study
 from markupsafe import Markup
 
 from sweep.cli import main
-from sweep.report.gallery import draw_all
 from sweep.report.page import dump_json, render_page, set_apart
+from sweep.report.report_charts import draw_all
 from sweep.run_folder import RunFolder
 from sweep.study import Study
 
@@ -214,7 +214,7 @@ def test_text_is_escaped_and_set_apart_in_its_direction() -> None:
 
 def test_every_entry_of_every_legend_has_a_picture_in_its_colour(study: Study) -> None:
     page = render_page(study, [])
-    entries = [sign for chart in draw_all(study) if chart.panels for sign in chart.signs]
+    entries = [sign for chart in draw_all(study) if chart.panels for sign in chart.legend]
     pictures = re.findall(r"<svg [^>]*style='color:([^']+)'[^>]*>(.*?)</svg>", page)
     colours = [sign.colour.replace("@", "var(--") + (")" if sign.colour.startswith("@") else "") for sign in entries]
     assert [colour for colour, _ in pictures] == colours

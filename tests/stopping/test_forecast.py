@@ -19,7 +19,7 @@ def measure(*means: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("means", "settled"),
+    ("means", "cannot_recover"),
     [
         pytest.param([0.58, 0.6, 0.6, 0.58, 0.57, 0.56], True, id="falls"),
         pytest.param([0.595, 0.6, 0.602, 0.601, 0.601, 0.6], True, id="a plateau past its peak"),
@@ -32,9 +32,9 @@ def measure(*means: float) -> tuple[np.ndarray, np.ndarray]:
         pytest.param([0.6, 0.5], False, id="too few measurements"),
     ],
 )
-def test_a_run_is_settled_when_it_has_no_way_left_to_a_new_peak(means: list[float], settled: bool) -> None:
+def test_a_run_is_settled_when_it_has_no_way_left_to_a_new_peak(means: list[float], cannot_recover: bool) -> None:
     progress, per_query = measure(*means)
-    assert Forecast(grace=0.0).settled(progress, per_query) is settled
+    assert Forecast(grace=0.0).cannot_recover(progress, per_query) is cannot_recover
 
 
 def test_the_same_curve_has_further_to_go_where_more_of_the_rate_is_left() -> None:
@@ -48,51 +48,51 @@ def test_the_same_curve_has_further_to_go_where_more_of_the_rate_is_left() -> No
 def test_the_gain_of_now_is_that_over_the_last_quarter_of_the_spent_rate() -> None:
     progress = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
     per_query = np.repeat([[0.6], [0.5], [0.5], [0.5], [0.51], [0.52]], 4, axis=1)  # no noise at all
-    outlook = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    recovery = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
     # a quarter before 0.5 lies behind 0.2, where it stood at 0.5: 0.02 in 0.3, and half of the rate is left
-    assert outlook.expected == pytest.approx(0.52 + 0.02 / 0.3 * 0.5)
-    assert outlook.highest == pytest.approx(outlook.expected)
-    assert outlook.needed == pytest.approx(0.61)
-    assert outlook.settled
+    assert recovery.expected == pytest.approx(0.52 + 0.02 / 0.3 * 0.5)
+    assert recovery.highest == pytest.approx(recovery.expected)
+    assert recovery.needed == pytest.approx(0.61)
+    assert recovery.cannot_recover
 
 
 def test_the_gain_of_now_is_taken_over_three_measurements_at_least_however_far_apart_they_are() -> None:
     progress = np.array([0.0, 0.1, 0.2, 0.3, 0.6, 0.9])
     per_query = np.repeat([[0.6], [0.5], [0.4], [0.46], [0.5], [0.53]], 4, axis=1)
-    outlook = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    recovery = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
     # a quarter before 0.9 lies behind 0.6, one measurement back; three back is 0.2, where it stood at 0.4
-    assert outlook.expected == pytest.approx(0.53 + 0.13 / 0.7 * 0.1)
+    assert recovery.expected == pytest.approx(0.53 + 0.13 / 0.7 * 0.1)
 
 
 def test_noise_raises_the_gain_of_now_and_half_of_it_may_wander() -> None:
     spent = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
-    outlook = Forecast().judge(spent, np.full(6, 0.5), 0.0001 * np.eye(6), spent, 0.0)
+    recovery = Forecast().assess(spent, np.full(6, 0.5), 0.0001 * np.eye(6), spent, 0.0)
     # a flat curve, whose difference over the last 0.3 has a standard error of sqrt(0.0002) = 0.014142; at the level of
     # 95 % that is 0.023262, so the gain over the half that is left may be 0.023262 / 0.3 * 0.5 = 0.038769; and half of
     # the noise, 0.011631, wanders with the square root of 0.5 / 0.3: 0.015016
-    assert outlook.expected == pytest.approx(0.5)
-    assert outlook.highest == pytest.approx(0.5 + 0.038769 + 0.015016, abs=1e-6)
+    assert recovery.expected == pytest.approx(0.5)
+    assert recovery.highest == pytest.approx(0.5 + 0.038769 + 0.015016, abs=1e-6)
 
 
 def test_the_fastest_gain_so_far_may_come_again() -> None:
     progress = np.array([0.0, 0.05, 0.2, 0.3, 0.4, 0.5])
     per_query = np.repeat([[0.5], [0.52], [0.53], [0.53], [0.52], [0.51]], 4, axis=1)
-    outlook = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    recovery = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
     # 0.02 in the first 0.05, which counts for 0.1: 0.2 for the whole rate, of which half is left
-    assert outlook.highest == pytest.approx(0.51 + 0.2 * 0.5)
+    assert recovery.highest == pytest.approx(0.51 + 0.2 * 0.5)
 
 
-@pytest.mark.parametrize(("now", "settled"), [(0.6, True), (0.3, False)])
-def test_warmup_and_grace_cannot_stop(now: float, settled: bool) -> None:
+@pytest.mark.parametrize(("now", "cannot_recover"), [(0.6, True), (0.3, False)])
+def test_warmup_and_grace_cannot_stop(now: float, cannot_recover: bool) -> None:
     _, per_query = measure(0.58, 0.6, 0.5, 0.45, 0.4)
     progress = np.linspace(0.0, now, 5)
-    assert Forecast(grace=0.02).settled(progress, per_query, not_before=0.3) is settled
+    assert Forecast(grace=0.02).cannot_recover(progress, per_query, not_before=0.3) is cannot_recover
 
 
 def test_asking_after_each_measurement_gives_the_first_stop() -> None:
     progress, per_query = measure(0.58, 0.6, 0.62, 0.6, 0.58, 0.55)
     forecast = Forecast()
-    each = [forecast.settled(progress[:looks], per_query[:looks]) for looks in range(1, len(progress) + 1)]
+    each = [forecast.cannot_recover(progress[:looks], per_query[:looks]) for looks in range(1, len(progress) + 1)]
     assert forecast.first_stop(progress, per_query) == each.index(True)
     assert forecast.first_stop(*measure(0.5, 0.6, 0.7)) is None
 
@@ -118,7 +118,7 @@ def test_the_spent_rate_is_the_sum_of_the_rates_of_the_steps(scheduler: str, war
 
 def test_an_unknown_scheduler_is_refused() -> None:
     with pytest.raises(ValueError, match=r"scheduler must be one of linear, cosine, .*, got 'step'"):
-        Forecast().settled(*measure(0.5, 0.6), scheduler="step")
+        Forecast().cannot_recover(*measure(0.5, 0.6), scheduler="step")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from simulate import Noise, simulate_run, true_means
 
 from sweep.errors import SweepError
 from sweep.settings.dimensions import add_older
-from sweep.stopping.outcome import judge_stops, trace_best
+from sweep.stopping.outcome import score_stops, trace_best
 from sweep.stopping.policy import StopPolicy
 from sweep.stopping.recorded import RecordedRun, load_bank
 from sweep.stopping.replay import SHARES, look_at_run, replay_runs, stop_by_policy, stop_by_pruner, stop_by_wilcoxon
@@ -68,7 +68,7 @@ def test_what_stops_saved_and_cost_is_counted_on_the_whole_runs() -> None:
         flat_run("rises", [0.5, 0.6, 0.7, 0.8, 0.9], examples=3000),
         flat_run("comes back", [0.5, 0.6, 0.4, 0.6, 0.75]),
     ]
-    found = judge_stops(runs, [2, 4, 2], whole=runs, margin=0.01)
+    found = score_stops(runs, [2, 4, 2], whole=runs, margin=0.01)
     assert (found.fallen, found.fallen_stopped, found.healthy, found.healthy_stopped) == (1, 1, 2, 1)
     assert found.wrong == 1
     assert found.lost == pytest.approx(0.15)
@@ -90,7 +90,7 @@ def test_a_policy_knows_of_the_runs_before() -> None:
     first, second = flat_run("first", flat), flat_run("second", flat)
     looks = {run.name: look_at_run(run, FORECAST) for run in (first, second)}
     assert not any(look.fall.fallen for look in looks["first"])
-    settled = [look.outlook.settled for look in looks["first"]].index(True)
+    settled = [look.recovery.cannot_recover for look in looks["first"]].index(True)
     assert settled < 6
     assert stop_by_policy([first, second], looks, FORECAST) == [6, settled]  # the first one leads
     assert stop_by_policy([first], looks, FORECAST, incumbent=0.7) == [settled]

@@ -9,7 +9,7 @@ import pytest
 from postgres import PostgresServer
 
 from sweep.errors import StudyLockedError
-from sweep.storage.advisory import AdvisoryLock, find_advisory_holder
+from sweep.storage.advisory import AdvisoryLock, find_advisory_owner
 from sweep.storage.postgresql import Connector
 
 NUMBERS = itertools.count()
@@ -38,16 +38,16 @@ def cut_off(postgres: PostgresServer) -> None:
 
 def test_the_lock_is_held_in_its_block_alone(postgres: PostgresServer, schema: str) -> None:
     connect = connector(postgres, schema)
-    assert find_advisory_holder(connect, schema=schema) is None
+    assert find_advisory_owner(connect, schema=schema) is None
     with lock_of(postgres, schema) as lock:
         lock.check()
-        found = find_advisory_holder(connect, schema=schema)
+        found = find_advisory_owner(connect, schema=schema)
         assert found is not None
         assert (found.pid, found.host) == (os.getpid(), socket.gethostname())
-    assert find_advisory_holder(connect, schema=schema) is None
+    assert find_advisory_owner(connect, schema=schema) is None
     with pytest.raises(RuntimeError, match="scripted"), lock_of(postgres, schema):
         raise RuntimeError("scripted")
-    assert find_advisory_holder(connect, schema=schema) is None
+    assert find_advisory_owner(connect, schema=schema) is None
 
 
 def test_studies_do_not_lock_each_other(postgres: PostgresServer, schema: str) -> None:
@@ -65,9 +65,9 @@ def test_a_second_coordinator_is_told_who_holds_the_study(postgres: PostgresServ
 def test_a_lock_whose_connection_was_lost_is_had_back(postgres: PostgresServer, schema: str) -> None:
     with lock_of(postgres, schema) as lock:
         cut_off(postgres)
-        assert find_advisory_holder(connector(postgres, schema), schema=schema) is None
+        assert find_advisory_owner(connector(postgres, schema), schema=schema) is None
         lock.check()
-        assert find_advisory_holder(connector(postgres, schema), schema=schema) is not None
+        assert find_advisory_owner(connector(postgres, schema), schema=schema) is not None
 
 
 def test_a_coordinator_that_lost_its_lock_to_another_writes_nothing_more(

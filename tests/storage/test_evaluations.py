@@ -90,22 +90,22 @@ def test_rows_come_by_trial_and_progress_whatever_the_order_they_were_committed_
 
 
 def test_judgements_are_no_rows_of_trials(table: EvaluationTable) -> None:
-    table.add_judgement(UNTRAINED, "dev", make_evaluation([0.5]))
-    table.add_judgement(UNTRAINED, "test", make_evaluation([0.25]))
-    table.add_judgement(4, "test", make_evaluation([0.75]))
+    table.add_model(UNTRAINED, "dev", make_evaluation([0.5]))
+    table.add_model(UNTRAINED, "test", make_evaluation([0.25]))
+    table.add_model(4, "test", make_evaluation([0.75]))
     assert table.rows() == []
     assert table.rows(4) == []
     assert [row.ndcg for row in table.rows(UNTRAINED)] == [0.5]
-    judged = table.judgement(4, "test")
+    judged = table.model_values(4, "test")
     assert judged is not None
     assert judged.tolist() == [0.75]
-    assert table.judgement(5, "test") is None
+    assert table.model_values(5, "test") is None
 
 
 def test_a_model_is_judged_once_on_a_split(table: EvaluationTable) -> None:
-    table.add_judgement(4, "test", make_evaluation())
+    table.add_model(4, "test", make_evaluation())
     with pytest.raises(ValueError, match="trial 4 has a measurement at 0"):
-        table.add_judgement(4, "test", make_evaluation())
+        table.add_model(4, "test", make_evaluation())
 
 
 def test_a_trial_that_was_never_measured_has_no_points(table: EvaluationTable) -> None:

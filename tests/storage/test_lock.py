@@ -12,7 +12,7 @@ import pytest
 from processes import end_group, start_script
 
 from sweep.errors import StudyLockedError
-from sweep.storage.lock import StudyLock, find_holder
+from sweep.storage.lock import StudyLock, find_owner
 
 HOLD = """
 import sys, time
@@ -66,9 +66,9 @@ def test_a_second_coordinator_is_refused_and_told_who_holds_the_study(hold: Hold
     expected = f"this study is being run by process {process.pid} on {socket.gethostname()} since 20"
     with pytest.raises(StudyLockedError, match=expected), StudyLock(lock):
         pass
-    holder = find_holder(lock)
-    assert holder is not None
-    assert (holder.pid, holder.host) == (process.pid, socket.gethostname())
+    owner = find_owner(lock)
+    assert owner is not None
+    assert (owner.pid, owner.host) == (process.pid, socket.gethostname())
 
 
 def test_the_lock_is_free_once_its_holder_was_killed(hold: Hold, lock: Path) -> None:
@@ -76,9 +76,9 @@ def test_the_lock_is_free_once_its_holder_was_killed(hold: Hold, lock: Path) -> 
     read_line(process)
     process.kill()
     process.wait()
-    assert find_holder(lock) is None
+    assert find_owner(lock) is None
     with StudyLock(lock):
-        assert find_holder(lock) is not None
+        assert find_owner(lock) is not None
 
 
 def test_workers_do_not_inherit_the_lock(hold: Hold, lock: Path) -> None:
@@ -88,7 +88,7 @@ def test_workers_do_not_inherit_the_lock(hold: Hold, lock: Path) -> None:
     process.kill()
     process.wait()
     os.kill(worker, 0)
-    assert find_holder(lock) is None
+    assert find_owner(lock) is None
     with StudyLock(lock):
         os.kill(worker, 0)
 
@@ -97,7 +97,7 @@ def test_the_lock_is_free_after_its_block_and_after_an_error_in_it(tmp_path: Pat
     file = tmp_path / "study.lock"
     with pytest.raises(RuntimeError, match="scripted"), StudyLock(file):
         raise RuntimeError("scripted")
-    assert find_holder(file) is None
+    assert find_owner(file) is None
     with StudyLock(file), pytest.raises(StudyLockedError, match=f"process {os.getpid()} "), StudyLock(file):
         pass
     with StudyLock(file):
@@ -105,29 +105,29 @@ def test_the_lock_is_free_after_its_block_and_after_an_error_in_it(tmp_path: Pat
 
 
 def test_a_study_that_was_never_run_has_no_holder(tmp_path: Path) -> None:
-    assert find_holder(tmp_path / "study.lock") is None
+    assert find_owner(tmp_path / "study.lock") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_an_earlier_holder_wrote_means_nothing(tmp_path: Path) -> None:
     file = tmp_path / "study.lock"
     file.write_text('{"pid": 1, "host": "elsewhere", "since": "2020-01-01T00:00:00+00:00"}')
-    assert find_holder(file) is None
+    assert find_owner(file) is None
     with StudyLock(file):
-        holder = find_holder(file)
-    assert holder is not None
-    assert holder.pid == os.getpid()
+        owner = find_owner(file)
+    assert owner is not None
+    assert owner.pid == os.getpid()
 
 
 def test_a_holder_that_wrote_nothing_readable_is_seen_all_the_same(tmp_path: Path) -> None:
     file = tmp_path / "study.lock"
     with StudyLock(file):
         file.write_text("not json")
-        holder = find_holder(file)
+        owner = find_owner(file)
         with pytest.raises(StudyLockedError, match="being run by another process"), StudyLock(file):
             pass
-    assert holder is not None
-    assert holder.pid == 0
+    assert owner is not None
+    assert owner.pid == 0
 
 
 def test_looking_for_the_holder_never_disturbs_a_start(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_looking_for_the_holder_never_disturbs_a_start(tmp_path: Path) -> None:
 
     def look() -> None:
         while not done.is_set():
-            find_holder(file)
+            find_owner(file)
             done.wait(0.001)
 
     lookers = [threading.Thread(target=look) for _ in range(3)]

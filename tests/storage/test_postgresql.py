@@ -16,7 +16,7 @@ from postgres import PostgresServer
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.errors import StorageError
 from sweep.run_folder import RunFolder
-from sweep.storage.location import PostgresLocation, Waiting, hold_study
+from sweep.storage.location import PostgresLocation, Waiting, lock_study
 from sweep.storage.postgresql import Connector, PostgresAddress, name_schema, parse_address
 
 SECRET = "s3cr3t"
@@ -110,7 +110,7 @@ def test_a_user_who_may_make_no_schema_is_told_so_in_one_line(guarded: PostgresA
     place = PostgresLocation(guarded, "not allowed", RunFolder(tmp_path))
     with (
         pytest.raises(StorageError, match=r"\A.*: permission denied for database .*\Z"),
-        hold_study(place, waiting=Waiting()),
+        lock_study(place, waiting=Waiting()),
     ):
         pass
 
@@ -138,7 +138,7 @@ def mortal() -> Iterator[PostgresServer]:
 def test_a_study_goes_on_after_its_server_was_killed_and_started_again(mortal: PostgresServer, tmp_path: Path) -> None:
     place = PostgresLocation(mortal.address(), "killed", RunFolder(tmp_path))
     said: list[str] = []
-    with hold_study(place, waiting=Waiting(tell=said.append)) as held:
+    with lock_study(place, waiting=Waiting(tell=said.append)) as held:
         ledger = Ledger(held.storage, "toy")
         begin_study(ledger)
         number = begin_trial(ledger)
@@ -146,9 +146,9 @@ def test_a_study_goes_on_after_its_server_was_killed_and_started_again(mortal: P
             ledger.commit([Measurement(number, make_report(progress, 0.5))])
             mortal.kill()
             mortal.start()
-        assert place.find_holder() is None  # the lock went with the server
+        assert place.find_owner() is None  # the lock went with the server
         ledger.commit([Measurement(number, make_report(400, 0.5))])
-        found = place.find_holder()
+        found = place.find_owner()
         assert found is not None  # and was had back before anything was written
         assert [row.progress for row in ledger.table.rows(number)] == [100, 200, 300, 400]
         assert ledger.study.trials[number].intermediate_values == {0: 0.5, 100: 0.5, 200: 0.5, 300: 0.5, 400: 0.5}
@@ -201,7 +201,7 @@ def test_many_studies_share_a_database_and_none_sees_another(postgres: PostgresS
     places = [PostgresLocation(postgres.address(), f"shared {name}", RunFolder(tmp_path / name)) for name in ("a", "b")]
     for place in places:
         place.folder.path.mkdir()
-    with hold_study(places[0], waiting=Waiting()) as first, hold_study(places[1], waiting=Waiting()) as second:
+    with lock_study(places[0], waiting=Waiting()) as first, lock_study(places[1], waiting=Waiting()) as second:
         one, other = Ledger(first.storage, "toy"), Ledger(second.storage, "toy")
         begin_study(one)
         begin_trial(one)

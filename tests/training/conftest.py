@@ -14,7 +14,7 @@ from sweep.data import plan_order
 from sweep.data.formats.format import PAIR
 from sweep.settings.dimensions import Params
 from sweep.testing import write_tiny_model
-from sweep.training.fit import FitPlan, Next, fit
+from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
 
@@ -68,7 +68,7 @@ def train_in(tiny_model: Path, columns: dict[str, list[str]]) -> Train:
         steps: int = 8,
         micro_batch: int = 8,
         seed: int = 0,
-        on_step: Callable[..., Next] = lambda *_: Next.GO_ON,
+        on_step: Callable[..., StepAction] = lambda *_: StepAction.GO_ON,
         resume_from: Path | None = None,
         **params: Any,
     ) -> Trained:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sweep.errors import CheckpointError
-from sweep.training.checkpoint import MANIFEST, newest_whole, publish, remove, verify
+from sweep.training.checkpoint import MANIFEST, newest_complete, publish, remove, verify
 
 
 def fill(folder, content=b"weights"):
@@ -90,7 +90,7 @@ def test_a_folder_does_not_count_with(tmp_path, damage, message):
     damage(later)
     with pytest.raises(CheckpointError, match=message):
         verify(later)
-    assert newest_whole([earlier, later]) == earlier
+    assert newest_complete([earlier, later]) == earlier
 
 
 def test_a_folder_that_is_not_there_does_not_count(tmp_path):
@@ -108,13 +108,13 @@ def test_a_file_that_came_later_is_no_damage(tmp_path):
     folder = published(tmp_path / "step")
     (folder / "extra").write_text("unlisted")
     verify(folder)
-    assert newest_whole([folder]) == folder
+    assert newest_complete([folder]) == folder
 
 
 def test_the_last_whole_folder_is_the_newest(tmp_path):
     folders = [published(tmp_path / name) for name in ("a", "b", "c")]
-    assert newest_whole(folders) == folders[2]
-    assert newest_whole(iter(folders[:2])) == folders[1]
+    assert newest_complete(folders) == folders[2]
+    assert newest_complete(iter(folders[:2])) == folders[1]
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -122,7 +122,7 @@ def test_where_no_folder_is_whole_there_is_no_newest(tmp_path, count):
     folders = [published(tmp_path / f"{number}") for number in range(count)]
     for folder in folders:
         flip_a_byte(folder)
-    assert newest_whole(folders) is None
+    assert newest_complete(folders) is None
 
 
 def test_publishing_moves_the_folder_to_its_name(tmp_path):
@@ -144,7 +144,7 @@ def test_publishing_replaces_what_stood_there(tmp_path):
 
 
 def test_what_is_still_being_written_is_not_whole(tmp_path):
-    assert newest_whole([fill(tmp_path / "step.partial")]) is None
+    assert newest_complete([fill(tmp_path / "step.partial")]) is None
 
 
 def test_a_removed_folder_is_gone_and_removing_it_again_is_no_error(tmp_path):

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from sweep.data import load_collection, plan_judged
+from sweep.data import load_collection, plan_evaluation_set
 from sweep.data.formats.format import PAIR
 from sweep.errors import DeviceMemoryError
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import DataSpec, ModelSpec
 from sweep.training.devices import autocast, choose_micro_batch, computes_bf16, list_cuda_devices
-from sweep.training.fit import FitPlan, Next, fit
-from sweep.training.judge import Judge
+from sweep.training.evaluator import Evaluator
+from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_base_model, load_model
 
 
 def keep_loss(trained, step, take_course):
     trained.notes[step] = take_course().loss
-    return Next.GO_ON
+    return StepAction.GO_ON
 
 
 def forward_types(model):
@@ -98,7 +98,7 @@ class TestCuda:
 
     def test_a_resumed_run_goes_on_from_the_saved_state(self, train, tiny_model):
         def keep_loss_and_save(trained, step, take_course):
-            return keep_loss(trained, step, take_course) | Next.SAVE
+            return keep_loss(trained, step, take_course) | StepAction.SAVE
 
         first = train(model=load_model(tiny_model, device="cuda"), on_step=keep_loss_and_save)
         resumed = train(
@@ -107,11 +107,11 @@ class TestCuda:
         assert resumed.notes == {step: pytest.approx(first.notes[step], rel=0.02) for step in (5, 6, 7, 8)}
 
     def test_a_judging_is_close_to_that_on_the_cpu(self, tiny_model, binary):
-        judged = plan_judged(binary, "dev", max_documents=None, max_queries=None, seed=0)
+        judged = plan_evaluation_set(binary, "dev", max_documents=None, max_queries=None, seed=0)
         found = {}
         for device in ("cpu", "cuda"):
             model = load_model(tiny_model, device=device)
-            found[device] = Judge(model, binary, judged=judged).judge(model)
+            found[device] = Evaluator(model, binary, judged=judged).evaluate(model)
         assert found["cuda"].ndcg == pytest.approx(
             found["cpu"].ndcg, abs=0.1
         )  # bfloat16 swaps documents of like cosine
@@ -121,9 +121,9 @@ class TestCuda:
 
     def test_a_judging_draws_no_random_number_on_the_device(self, tiny_model, binary):
         model = load_model(tiny_model, device="cuda").train()
-        judged = plan_judged(binary, "dev", max_documents=60, max_queries=20, seed=0)
+        judged = plan_evaluation_set(binary, "dev", max_documents=60, max_queries=20, seed=0)
         before = torch.cuda.get_rng_state()
-        Judge(model, binary, judged=judged).judge(model)
+        Evaluator(model, binary, judged=judged).evaluate(model)
         assert torch.equal(torch.cuda.get_rng_state(), before)
 
     @pytest.mark.parametrize("batch_size", [2, 64, 1 << 20])
@@ -178,7 +178,7 @@ class TestCuda:
             work_folder=tmp_path / "work",
             checkpoint=lambda step: tmp_path / f"step-{step}",
         )
-        assert fit(model, plan, on_step=lambda *_: Next.GO_ON) == 1
+        assert fit(model, plan, on_step=lambda *_: StepAction.GO_ON) == 1
 
     @pytest.mark.parametrize("micro_batch", [8, 4])
     def test_memory_that_runs_out_is_an_error_with_the_micro_batch(self, train, tiny_model, tmp_path, micro_batch):

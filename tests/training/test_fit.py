@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sweep.progress import count_warmup_steps
-from sweep.training.fit import Next
-from sweep.training.judge import TokenizedTexts, encode
+from sweep.training.evaluator import TokenizedTexts, encode
+from sweep.training.fit import StepAction
 from sweep.training.models import load_model
 
 BATCH = 8
@@ -50,12 +50,12 @@ def keep_rate(trained, step, _take_course):
     if step > 1:
         saved = torch.load(trained.plan.checkpoint(step - 1) / "scheduler.pt", weights_only=True)
         trained.notes[step] = saved["_last_lr"]
-    return Next.SAVE
+    return StepAction.SAVE
 
 
 def keep_loss(trained, step, take_course):
     trained.notes[step] = take_course().loss
-    return Next.GO_ON
+    return StepAction.GO_ON
 
 
 class TestOrder:
@@ -83,7 +83,7 @@ class TestOrder:
 
     @pytest.mark.parametrize("step", [3, 5])
     def test_a_resumed_run_is_fed_what_was_left_of_the_plan(self, train, tiny_model, columns, step):
-        first = train(on_step=lambda _, now, __: Next.SAVE | Next.STOP if now == step else Next.GO_ON)
+        first = train(on_step=lambda _, now, __: StepAction.SAVE | StepAction.STOP if now == step else StepAction.GO_ON)
         model = load_model(tiny_model, device="cpu")
         seen = texts_reaching(model)
         plan = train(model=model, resume_from=first.plan.checkpoint(step)).plan
@@ -127,7 +127,7 @@ class TestLoss:
             if step in (3, 4, 8):
                 trained.notes[step] = take_course().loss
                 assert take_course().loss is None
-            return Next.GO_ON
+            return StepAction.GO_ON
 
         each = train(micro_batch=micro_batch, on_step=keep_loss).notes
         seldom = train(micro_batch=micro_batch, on_step=take_seldom).notes
@@ -139,7 +139,7 @@ class TestLoss:
     def test_the_rate_and_the_gradients_norm_are_those_of_the_last_step(self, train):
         def keep_course(trained, step, take_course):
             trained.notes[step] = take_course()
-            return Next.SAVE
+            return StepAction.SAVE
 
         trained = train(on_step=keep_course)
         for step, course in list(trained.notes.items())[1:]:
@@ -217,16 +217,16 @@ class TestLearningRate:
         assert all(len(set(rates)) == 1 for rates in trained.notes.values())
 
     def test_the_floor_is_a_tenth_of_the_peak_rate(self, train):
-        trained = train(on_step=lambda *_: Next.SAVE, scheduler="cosine-with-floor", effective_learning_rate=2e-3)
+        trained = train(on_step=lambda *_: StepAction.SAVE, scheduler="cosine-with-floor", effective_learning_rate=2e-3)
         saved = torch.load(trained.plan.checkpoint(8) / "scheduler.pt", weights_only=True)
         assert saved["_last_lr"] == pytest.approx([2e-4, 2e-4])
 
     def test_a_warm_up_begins_at_zero_so_its_first_step_changes_nothing(self, train, tiny_model):
-        trained = train(steps=8, on_step=lambda *_: Next.STOP, warmup_ratio=0.5)
+        trained = train(steps=8, on_step=lambda *_: StepAction.STOP, warmup_ratio=0.5)
         assert_bit_equal(trained.model.state_dict(), load_model(tiny_model, device="cpu").state_dict())
 
     def test_without_a_warm_up_the_first_step_trains(self, train, tiny_model):
-        trained = train(steps=8, on_step=lambda *_: Next.STOP, warmup_ratio=0.0)
+        trained = train(steps=8, on_step=lambda *_: StepAction.STOP, warmup_ratio=0.0)
         untrained = load_model(tiny_model, device="cpu").state_dict()
         assert any(not torch.equal(weights, untrained[name]) for name, weights in trained.model.state_dict().items())
 
@@ -262,12 +262,14 @@ class TestRun:
         assert trained.last_step == 8
 
     def test_it_stops_when_told_to_and_saves_nothing_unasked(self, train):
-        trained = train(on_step=lambda _, step, __: Next.STOP if step == 3 else Next.GO_ON)
+        trained = train(on_step=lambda _, step, __: StepAction.STOP if step == 3 else StepAction.GO_ON)
         assert trained.last_step == 3
         assert not any(trained.plan.work_folder.parent.glob("*"))
 
     def test_it_saves_and_stops_at_the_very_step(self, train):
-        trained = train(on_step=lambda _, step, __: Next.SAVE | Next.STOP if step == 3 else Next.GO_ON)
+        trained = train(
+            on_step=lambda _, step, __: StepAction.SAVE | StepAction.STOP if step == 3 else StepAction.GO_ON
+        )
         assert trained.last_step == 3
         assert [path.name for path in trained.plan.work_folder.parent.iterdir()] == ["step-00000003"]
 
@@ -279,7 +281,7 @@ class TestRun:
         assert not left.parent.exists()
 
     def test_it_prints_nothing(self, train, capfd):
-        train(on_step=lambda *_: Next.SAVE, steps=2)
+        train(on_step=lambda *_: StepAction.SAVE, steps=2)
         assert capfd.readouterr().out == ""
 
     def test_what_a_callback_raises_comes_through_and_nothing_is_left_behind(self, train, tmp_path):

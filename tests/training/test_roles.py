@@ -9,13 +9,13 @@ import pytest
 import torch
 from hard_negatives import HardNegatives
 
-from sweep.data import load_collection, make_columns, plan_held_out, plan_judged, plan_order
+from sweep.data import load_collection, make_columns, plan_evaluation_set, plan_held_out, plan_order
 from sweep.data.negatives import measure_false_negatives
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import DataSpec
 from sweep.training.devices import fit_rows
-from sweep.training.fit import FitPlan, Next, fit
-from sweep.training.judge import Judge
+from sweep.training.evaluator import Evaluator
+from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
 
@@ -66,7 +66,7 @@ def train(toy, tiny_model, tmp_path):
             seen.append(["".join(piece.removeprefix("##") for piece in row) for row in pieces])
 
         model.register_forward_pre_hook(note)
-        fit(model, plan, on_step=lambda *_: Next.GO_ON)
+        fit(model, plan, on_step=lambda *_: StepAction.GO_ON)
         return plan, seen
 
     return run
@@ -118,8 +118,8 @@ def test_the_validation_loss_is_the_loss_over_all_columns(toy, tiny_model):
     rows = plan_held_out(toy, FORMAT, judgements=toy.qrels["dev"], document="text")
     assert list(rows.texts) == COLUMNS
     loss = MultipleNegativesRanking(scale=50.0)
-    judged = plan_judged(toy, "dev", max_documents=None, max_queries=5, seed=0)
-    found = Judge(model, toy, judged=judged, held_out={"own": rows}, loss=loss).judge(model).validation_losses
+    judged = plan_evaluation_set(toy, "dev", max_documents=None, max_queries=5, seed=0)
+    found = Evaluator(model, toy, judged=judged, held_out={"own": rows}, loss=loss).evaluate(model).validation_losses
     built = loss.build(model, micro_batch=None)
     with torch.no_grad():
         theirs = [

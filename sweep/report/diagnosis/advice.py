@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from sweep.report.diagnosis.cause import OVERALL, Answer, Evidence, Question
-from sweep.report.diagnosis.runs import RunOutcome
+from sweep.report.diagnosis.run_outcomes import RunOutcome
 
 End = Literal["low", "high"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweep.report.diagnosis.runs import RunOutcome
+from sweep.report.diagnosis.run_outcomes import RunOutcome
 from sweep.report.diagnosis.surface import FloatArray
 from sweep.settings.dimensions import DIMENSIONS, Dimension
 from sweep.settings.ranges import ends

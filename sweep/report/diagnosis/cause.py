@@ -12,7 +12,7 @@ import numpy as np
 
 from sweep.measures.measures import DEFAULT_METRIC, find_measure
 from sweep.report.diagnosis.axes import Axis
-from sweep.report.diagnosis.runs import COMMON, RunOutcome
+from sweep.report.diagnosis.run_outcomes import COMMON, RunOutcome
 from sweep.report.diagnosis.surface import DATA_FORMAT, Contrast, FloatArray, IntArray, Settings, Term, join_settings
 from sweep.settings.dimensions import Value
 from sweep.settings.study_file import SpaceSpec
@@ -32,10 +32,10 @@ FALLS: tuple[Outcome, ...] = (*(("fall", place) for place in reversed(range(len(
 """Falls are compared on the way as well, before runs were stopped; and what is held at the end, for a run that rises
 for another reason hides its fall."""
 
-LEAST_RATIO = 2.0
+MIN_RATIO = 2.0
 """Learning rates and scales that differ by less tell nothing."""
 
-MOST_POINTS = 12
+MAX_POINTS = 12
 """Trials at whose other settings a contrast is taken."""
 
 Start = dict[str, Value]
@@ -203,7 +203,7 @@ def _with_contrast(question: Question, evidence: Evidence, axis: Axis) -> Questi
 
 
 def choose_points(evidence: Evidence, rows: IntArray) -> Settings:
-    """The settings of at most MOST_POINTS of the runs, evenly spread over the study."""
-    if len(rows) > MOST_POINTS:
-        rows = rows[np.linspace(0, len(rows) - 1, MOST_POINTS).round().astype(np.int64)]
+    """The settings of at most MAX_POINTS of the runs, evenly spread over the study."""
+    if len(rows) > MAX_POINTS:
+        rows = rows[np.linspace(0, len(rows) - 1, MAX_POINTS).round().astype(np.int64)]
     return evidence.settings.take(rows)

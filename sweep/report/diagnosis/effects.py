@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.report.diagnosis.cause import Cause, Effect, Evidence, Outcome, Question
-from sweep.report.diagnosis.runs import RunOutcome
+from sweep.report.diagnosis.run_outcomes import RunOutcome
 from sweep.report.diagnosis.surface import FloatArray, Outcomes, Prior, bound, draw_effects, estimate_effects
 
 ALPHA = 0.04
@@ -54,7 +54,7 @@ def collect_outcomes(runs: Sequence[RunOutcome], outcome: Outcome) -> Outcomes:
         value=np.array([-each.fall if is_fall else each.held for each in reached]),
         noise=np.array([each.fall_noise if is_fall else each.held_noise for each in reached]),
         stopped=np.array([each.is_stopped for each in reached]),
-        most=np.array([-each.least_fall if is_fall else each.most for each in reached]),
+        most=np.array([-each.min_fall if is_fall else each.most for each in reached]),
         lowest=np.array([-each.peak if is_fall else 0.0 for each in reached]),
     )
 

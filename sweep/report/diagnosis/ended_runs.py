@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from sweep.progress import warmup_end
-from sweep.report.diagnosis.runs import RunOutcome, Stop, measure_run
+from sweep.report.diagnosis.run_outcomes import RunOutcome, Stop, measure_run
 from sweep.settings.study_file import DropOffSpec
 from sweep.stopping.stop import StopKind
 from sweep.storage.evaluations import UNTRAINED
 from sweep.study import Study
 
-STOPS: Mapping[StopKind, Stop] = {"forecast": "settled", "outclassed": "outclassed"}
+STOPS: Mapping[StopKind, Stop] = {"forecast": "cannot_recover", "outclassed": "outclassed"}
 """Why a run was stopped, by the kind of its stop; for any other reason it had fallen."""
 
 MARGIN = 0.01
@@ -41,7 +41,7 @@ def collect_runs(study: Study) -> list[RunOutcome]:
             warmup_end=warmup_end(trial.params.warmup_ratio, steps) if steps else trial.params.warmup_ratio,
             stop=STOPS.get(trial.stop.kind, "fallen") if trial.stop else None,
             margin=find_margin(study),
-            rival=trial.stop.numbers.get("incumbent", math.inf) if trial.stop else math.inf,
+            incumbent=trial.stop.numbers.get("incumbent", math.inf) if trial.stop else math.inf,
             share=trial.attributes.get("false_negatives"),
             losses=losses,
         )

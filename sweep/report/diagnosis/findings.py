@@ -16,7 +16,7 @@ from sweep.report.diagnosis.causes import CAUSES
 from sweep.report.diagnosis.effects import answer_all
 from sweep.report.diagnosis.ended_runs import MARGIN, collect_runs, find_margin
 from sweep.report.diagnosis.phrasing import say_finding, say_interaction
-from sweep.report.diagnosis.runs import RunOutcome
+from sweep.report.diagnosis.run_outcomes import RunOutcome
 from sweep.report.diagnosis.starts import plan_pairs, write_starts
 from sweep.report.diagnosis.surface import Prior
 from sweep.settings.study_file import SpaceSpec

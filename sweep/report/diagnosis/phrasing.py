@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.report.diagnosis.cause import OVERALL, Answer, Cause, Effect, Evidence, Question
-from sweep.report.diagnosis.runs import COMMON
+from sweep.report.diagnosis.run_outcomes import COMMON
 
 
 def say_finding(cause: Cause, question: Question, answer: Answer, effect: Effect | None, evidence: Evidence) -> str:
@@ -22,7 +22,7 @@ def _say_effect(cause: Cause, question: Question, answer: Answer, effect: Effect
     low, high = effect.interval or (-math.inf, math.inf)
     runs = [evidence.runs[row] for row in question.rows]
     verb = "loses" if name == "fall" else "ends lower by"
-    early = "" if COMMON[place] == WHOLE else f" in the first {COMMON[place] / WHOLE:.0%} of the run"
+    early = "" if COMMON[place] == COMPLETE else f" in the first {COMMON[place] / COMPLETE:.0%} of the run"
     what = f"{question.compared} {verb} {_signed(effect.seen)} {evidence.metric}{early} ({low:+.3f} to {high:+.3f})"
     stopped = sum(run.reached[place].is_stopped for run in runs)
     censored = f"; {stopped} of the {len(runs)} runs had been stopped before" if stopped else ""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from sweep.report.diagnosis.cause import OVERALL, Cause, Evidence, Question, Start
-from sweep.report.diagnosis.runs import RunOutcome
+from sweep.report.diagnosis.run_outcomes import RunOutcome
 from sweep.settings.dimensions import DIMENSIONS, Dimension, Value
 from sweep.settings.ranges import Setting, ends
 from sweep.settings.space import SearchSpace

@@ -51,7 +51,7 @@ RESTS = (0.004, 0.015, 0.05)
 DRAWS, DRAWS_A_CHAIN, SWEEPS = 8000, 8, 20
 """Draws in all, how many share their values of stopped runs, and passes over those before they are used."""
 
-LEAST_WEIGHT = 0.02
+MIN_WEIGHT = 0.02
 """Share of the posterior below which a size of the noise is not drawn from."""
 
 
@@ -292,7 +292,7 @@ def _weigh(prior: Prior, settings: Settings, outcomes: Outcomes, *, middle: floa
     highest = max(evidence for _, _, evidence in found)
     weights = [(factor, rest, float(np.exp(evidence - highest))) for factor, rest, evidence in found]
     total = sum(weight for _, _, weight in weights)
-    kept = [(factor, rest, weight) for factor, rest, weight in weights if weight / total >= LEAST_WEIGHT]
+    kept = [(factor, rest, weight) for factor, rest, weight in weights if weight / total >= MIN_WEIGHT]
     total = sum(weight for _, _, weight in kept)
     return [(factor, rest, weight / total) for factor, rest, weight in kept]
 

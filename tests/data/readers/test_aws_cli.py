@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.data import FORMATS, load_collection, make_columns, plan_judged
+from sweep.data import FORMATS, load_collection, make_columns, plan_evaluation_set
 from sweep.data.readers.aws_cli import load_aws_cli, make_aws_cli
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec
@@ -173,4 +173,4 @@ def test_a_study_can_train_and_judge_on_it(tmp_path, monkeypatch):
         columns = make_columns(collection, FORMATS[data_format](), document="text")
         assert len(columns["anchor"]) > least
         assert not contents & set(columns["positive"])
-    assert len(plan_judged(collection, "dev", max_documents=800, max_queries=200, seed=0).document_ids) == 800
+    assert len(plan_evaluation_set(collection, "dev", max_documents=800, max_queries=200, seed=0).document_ids) == 800

@@ -15,7 +15,7 @@ from sweep.report.diagnosis.surface import Contrast, FloatArray, Term
 SHARE = Axis(name="share", read=lambda run: run.share or 0.0)
 """The share of anchors with a false negative in their batch; 0 where it is not known."""
 
-LEAST_SHARE = 0.01
+MIN_SHARE = 0.01
 """Shares that differ by less are compared with none."""
 
 DEVIATION = 0.3
@@ -40,7 +40,7 @@ def _ask(evidence: Evidence) -> Iterator[Question]:
         return
     shares = evidence.settings.values[SHARE.name]
     low, high = float(shares.min()), float(shares.max())
-    low = low if high - low >= LEAST_SHARE else 0.0
+    low = low if high - low >= MIN_SHARE else 0.0
     points = choose_points(evidence, rows)
     yield replace(
         question,

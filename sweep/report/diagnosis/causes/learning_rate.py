@@ -12,7 +12,7 @@ from sweep.report.diagnosis.advice import End, advise_end
 from sweep.report.diagnosis.axes import RATE
 from sweep.report.diagnosis.cause import (
     AT_END,
-    LEAST_RATIO,
+    MIN_RATIO,
     Cause,
     Effect,
     Evidence,
@@ -38,7 +38,7 @@ def _ask(evidence: Evidence, *, end: End) -> Iterator[Question]:
     def pick(tried: FloatArray) -> Pick:
         better, worse = find_middle_rate(tried, evidence.space), float(tried.max() if end == "high" else tried.min())
         side = "above" if end == "high" else "below"
-        is_apart = max(worse / better, better / worse) >= LEAST_RATIO
+        is_apart = max(worse / better, better / worse) >= MIN_RATIO
         return Pick(
             better=better,
             worse=worse,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sweep.report.diagnosis.advice import End, advise_end
 from sweep.report.diagnosis.axes import SCALE
-from sweep.report.diagnosis.cause import LEAST_RATIO, Cause, Effect, Evidence, Pick, Question, ask_scopes
+from sweep.report.diagnosis.cause import MIN_RATIO, Cause, Effect, Evidence, Pick, Question, ask_scopes
 from sweep.report.diagnosis.surface import FloatArray, Term, line
 from sweep.settings.ranges import ends
 
@@ -22,7 +22,7 @@ def _pick(tried: FloatArray) -> Pick:
         better=low,
         worse=high,
         compared=f"a scale of {high:.3g} against {low:.3g}",
-        reason="" if high / low >= LEAST_RATIO else f"every scale that was tried is about {low:.3g}",
+        reason="" if high / low >= MIN_RATIO else f"every scale that was tried is about {low:.3g}",
     )
 
 

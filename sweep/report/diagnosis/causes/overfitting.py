@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.report.diagnosis.advice import find_best_runs
 from sweep.report.diagnosis.cause import OVERALL, Answer, Cause, Effect, Evidence, Question, Start
-from sweep.report.diagnosis.runs import RunOutcome
+from sweep.report.diagnosis.run_outcomes import RunOutcome
 from sweep.report.diagnosis.starts import keep_new, settings_of_run, spread_values
 
 MATTERS = 0.01
 """Share of the loss by which it has to rise from the run's peak to its end."""
 
-LEAST_RUNS = 3
+MIN_RUNS = 3
 
 ALPHA = 0.01
 """Chance that runs are wrongly said to overfit: its part of the 5 % that all causes share."""
@@ -58,13 +58,13 @@ def measure_rise(runs: Sequence[RunOutcome], *, fallen_by: float, alpha: float) 
     trials = tuple(told)
     rises = np.array([math.log(at_end / at_peak) for at_peak, at_end in told.values()])
     effect = float(rises.mean()) if len(rises) else None
-    if len(rises) < LEAST_RUNS:
+    if len(rises) < MIN_RUNS:
         if not fallen:
             reason = f"no run lost {fallen_by:g} or more from its peak, so there is no fall to explain"
         elif len(told) < len(fallen):
             reason = f"the validation loss was measured in {len(told)} of the {len(fallen)} runs that fell"
         else:
-            reason = f"only {len(told)} of at least {LEAST_RUNS} runs fell"
+            reason = f"only {len(told)} of at least {MIN_RUNS} runs fell"
         return Rise(effect=effect, interval=None, trials=trials, reason=reason)
     error = float(rises.std(ddof=1)) / math.sqrt(len(rises))
     reach = float(stdtrit(len(rises) - 1, 1.0 - alpha / 2.0)) * error
@@ -93,7 +93,7 @@ def _say(question: Question, answer: Answer, effect: Effect) -> str:
 
 def _advise(_question: Question, _effect: Effect, evidence: Evidence) -> str:
     """Fewer examples only where the best runs peaked before their end."""
-    is_late = any(run.end.peak_progress >= WHOLE for run in find_best_runs(evidence.runs))
+    is_late = any(run.end.peak_progress >= COMPLETE for run in find_best_runs(evidence.runs))
     fewer = "" if is_late else ", or on fewer examples"
     return f"Train on more or other pairs{fewer}: the peak's model is kept as it is."
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sweep.progress import WHOLE
+from sweep.progress import COMPLETE
 from sweep.report.diagnosis.advice import advise_end
 from sweep.report.diagnosis.axes import WARMUP
 from sweep.report.diagnosis.cause import Cause, Effect, Evidence, Pick, Question, ask_scopes
 from sweep.report.diagnosis.surface import FloatArray, IntArray, Term, line
 from sweep.settings.ranges import ends
 
-LEAST_DIFFERENCE = 0.05
+MIN_DIFFERENCE = 0.05
 """Warm-up ratios that differ by less tell nothing."""
 
 NEAR = 0.05
@@ -25,7 +25,7 @@ def _ask(evidence: Evidence) -> Iterator[Question]:
 
 def _pick(tried: FloatArray) -> Pick:
     low, high = float(tried.min()), float(tried.max())
-    apart = high - low >= LEAST_DIFFERENCE
+    apart = high - low >= MIN_DIFFERENCE
     return Pick(
         better=high,
         worse=low,
@@ -42,7 +42,7 @@ def _pair(evidence: Evidence) -> tuple[float, float] | None:
 def _remark(evidence: Evidence, rows: IntArray) -> str:
     """Where the peaks of the runs that fell lie, seen from the end of their warm-up."""
     fallen = [run for run in (evidence.runs[row] for row in rows) if run.end.fall >= evidence.margin]
-    near = sum(abs(run.end.peak_progress / WHOLE - run.warmup_end) <= NEAR for run in fallen)
+    near = sum(abs(run.end.peak_progress / COMPLETE - run.warmup_end) <= NEAR for run in fallen)
     if not fallen:
         return ""
     return f" Of {len(fallen)} runs that fell, {near} had their peak within 5 % of the budget from its end."

@@ -8,11 +8,11 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-from sweep.data import FORMATS, Collection, Document, JudgedSet, load_collection, plan_held_out, plan_judged
+from sweep.data import FORMATS, Collection, Document, EvaluationSet, load_collection, plan_evaluation_set, plan_held_out
 from sweep.data.formats.title_content import TitleContent
 from sweep.measures.measures import find_measure
 from sweep.settings.study_file import DataSpec
-from sweep.training.judge import Judge, TokenizedTexts, encode
+from sweep.training.evaluator import Evaluator, TokenizedTexts, encode
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
 
@@ -42,7 +42,7 @@ def graded(binary):
 
 
 def judged_set(collection, **limits):
-    return plan_judged(collection, "dev", **{"max_documents": None, "max_queries": None, "seed": 0, **limits})
+    return plan_evaluation_set(collection, "dev", **{"max_documents": None, "max_queries": None, "seed": 0, **limits})
 
 
 def library_cosines(model, collection, judged, **prompts):
@@ -110,7 +110,7 @@ def test_a_measure_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, 
     found = evaluator.evaluate(run)
     values = {name: [found[query][name] for query in judged.query_ids] for name in asked}
     measure = find_measure(metric)
-    ours = Judge(model, graded, judged=judged, measure=measure).judge(model)
+    ours = Evaluator(model, graded, judged=judged, measure=measure).evaluate(model)
     np.testing.assert_allclose(ours.per_query, values[theirs], atol=1e-6)
     assert ours.ndcg == pytest.approx(np.mean(ours.per_query))
     assert ours.ndcg_10 == pytest.approx(np.mean(values["ndcg_cut_10"]), abs=1e-6)
@@ -130,7 +130,7 @@ def test_mean_ndcg_of_binary_grades_is_that_of_the_librarys_evaluator(model, bin
         write_csv=False,
     )
     theirs = evaluator(model)["cosine_ndcg@10"]
-    ours = Judge(model, binary, judged=judged).judge(model).ndcg
+    ours = Evaluator(model, binary, judged=judged).evaluate(model).ndcg
     assert 0.01 < ours < 0.99
     assert ours == pytest.approx(theirs, abs=1e-6)
 
@@ -140,7 +140,7 @@ def test_cosines_of_relevant_and_of_other_pairs_are_those_of_the_library(model, 
     chosen = request.getfixturevalue(collection)
     judged = judged_set(chosen)
     cosines, relevant = library_cosines(model, chosen, judged), relevant_mask(judged)
-    found = Judge(model, chosen, judged=judged).judge(model)
+    found = Evaluator(model, chosen, judged=judged).evaluate(model)
     assert_summary(found.positives, cosines[relevant])
     assert_summary(found.negatives, cosines[~relevant])
     assert found.seconds > 0
@@ -156,13 +156,13 @@ def test_more_queries_than_are_ranked_at_once_are_ranked_alike(model):
         frozenset(),
     )
     judged = judged_set(collection)
-    found = Judge(model, collection, judged=judged).judge(model)
+    found = Evaluator(model, collection, judged=judged).evaluate(model)
     assert found.per_query.shape == (1100,)
     parts = [
-        JudgedSet(judged.document_ids, names, {name: judged.qrels[name] for name in names}, judged.judged_documents)
+        EvaluationSet(judged.document_ids, names, {name: judged.qrels[name] for name in names}, judged.judged_documents)
         for names in (judged.query_ids[:1000], judged.query_ids[1000:])
     ]
-    apart = [Judge(model, collection, judged=part).judge(model).per_query for part in parts]
+    apart = [Evaluator(model, collection, judged=part).evaluate(model).per_query for part in parts]
     assert (np.concatenate(apart) == found.per_query).mean() > 0.99  # rounding can swap two documents
     cosines, relevant = library_cosines(model, collection, judged), relevant_mask(judged)
     assert_summary(found.positives, cosines[relevant])
@@ -171,11 +171,11 @@ def test_more_queries_than_are_ranked_at_once_are_ranked_alike(model):
 
 def test_the_view_of_documents_decides_what_is_embedded(model, binary):
     judged = judged_set(binary, max_documents=60, max_queries=20)
-    both = Judge(model, binary, judged=judged, document="title-and-text").judge(model)
+    both = Evaluator(model, binary, judged=judged, document="title-and-text").evaluate(model)
     joined = {name: Document("", document.embedded("title-and-text")) for name, document in binary.documents.items()}
     same = Collection("joined", joined, binary.queries, binary.qrels, binary.held_out)
-    assert both.positives == Judge(model, same, judged=judged).judge(model).positives
-    assert both.positives != Judge(model, binary, judged=judged).judge(model).positives
+    assert both.positives == Evaluator(model, same, judged=judged).evaluate(model).positives
+    assert both.positives != Evaluator(model, binary, judged=judged).evaluate(model).positives
 
 
 def random_states():
@@ -188,8 +188,8 @@ def test_judging_draws_no_random_number_and_leaves_the_model_in_its_mode(tiny_mo
     model = load_model(tiny_model, device="cpu")
     model.train(training)
     before = random_states()
-    judge = Judge(model, binary, judged=judged_set(binary, max_documents=60, max_queries=20))
-    first, second = judge.judge(model), judge.judge(model)
+    evaluator = Evaluator(model, binary, judged=judged_set(binary, max_documents=60, max_queries=20))
+    first, second = evaluator.evaluate(model), evaluator.evaluate(model)
     assert random_states() == before
     assert [module for module in model.modules() if module.training != training] == []
     np.testing.assert_array_equal(first.per_query, second.per_query)
@@ -201,10 +201,10 @@ def test_judging_draws_no_random_number_and_leaves_the_model_in_its_mode(tiny_mo
 def test_a_model_whose_embeddings_are_not_finite_is_judged_as_not_a_number(tiny_model, binary, value):
     model = load_model(tiny_model, device="cpu")
     judged = judged_set(binary, max_documents=60, max_queries=20)
-    judge = Judge(model, binary, judged=judged)
+    evaluator = Evaluator(model, binary, judged=judged)
     with torch.no_grad():
         next(model.parameters()).fill_(value)
-    found = judge.judge(model)
+    found = evaluator.evaluate(model)
     assert found.per_query.shape == (len(judged.query_ids),)
     assert np.isnan(found.per_query).all()
     assert np.isnan(found.ndcg)
@@ -244,7 +244,7 @@ def test_the_prompts_of_a_model_are_put_before_queries_and_documents(tiny_model,
         @ model.encode_document(texts, normalize_embeddings=True).T
     )
     relevant = relevant_mask(judged)
-    found = Judge(model, binary, judged=judged).judge(model)
+    found = Evaluator(model, binary, judged=judged).evaluate(model)
     assert_summary(found.positives, cosines[relevant])
     assert_summary(found.negatives, cosines[~relevant])
 
@@ -253,14 +253,14 @@ def test_the_validation_loss_is_that_of_the_librarys_loss_on_the_held_out_pairs(
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     pairs = plan_held_out(binary, TitleContent(), judgements=binary.qrels["dev"], document="text")
-    judge = Judge(
+    evaluator = Evaluator(
         model,
         binary,
         judged=judged_set(binary, max_queries=5),
         held_out={"title-content": pairs},
         loss=MultipleNegativesRanking(scale=50.0),
     )
-    found = judge.judge(model).validation_losses
+    found = evaluator.evaluate(model).validation_losses
     model.eval()
     loss = MultipleNegativesRankingLoss(model, scale=50.0)
     with torch.no_grad():
@@ -275,8 +275,8 @@ def test_held_out_pairs_leave_the_ndcg_as_it_is(model, binary):
     judged = judged_set(binary)
     formats = ("title-content", "query-document")
     pairs = {name: plan_held_out(binary, FORMATS[name](), judgements=judged.qrels, document="text") for name in formats}
-    alone = Judge(model, binary, judged=judged).judge(model)
-    beside = Judge(model, binary, judged=judged, held_out=pairs, loss=MultipleNegativesRanking()).judge(model)
+    alone = Evaluator(model, binary, judged=judged).evaluate(model)
+    beside = Evaluator(model, binary, judged=judged, held_out=pairs, loss=MultipleNegativesRanking()).evaluate(model)
     np.testing.assert_array_equal(alone.per_query, beside.per_query)
     assert set(beside.validation_losses) == set(formats)
     assert alone.validation_losses == {}
@@ -293,7 +293,7 @@ def test_recall_and_reciprocal_rank_are_those_of_the_librarys_evaluator(model, b
         write_csv=False,
     )
     theirs = evaluator(model)
-    found = Judge(model, binary, judged=judged).judge(model)
+    found = Evaluator(model, binary, judged=judged).evaluate(model)
     assert found.mrr_10 == pytest.approx(theirs["cosine_mrr@10"], abs=1e-6)
     assert found.recall_10 == pytest.approx(theirs["cosine_recall@10"], abs=1e-6)
     assert found.recall_100 == pytest.approx(theirs["cosine_recall@100"], abs=1e-6)
@@ -301,7 +301,7 @@ def test_recall_and_reciprocal_rank_are_those_of_the_librarys_evaluator(model, b
 
 def test_alignment_uniformity_and_histograms_come_from_the_same_embeddings(model, binary):
     judged = judged_set(binary, max_documents=40)
-    found = Judge(model, binary, judged=judged).judge(model)
+    found = Evaluator(model, binary, judged=judged).evaluate(model)
     cosines, relevant = library_cosines(model, binary, judged), relevant_mask(judged)
     assert found.alignment == pytest.approx(2 - 2 * cosines[relevant].mean(), abs=1e-4)
     assert sum(found.positives.histogram) == relevant.sum()

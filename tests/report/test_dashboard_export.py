@@ -13,10 +13,10 @@ from sweep import open_study
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher
 from sweep.plan import plan_study
-from sweep.report.showcase import choose_figures, exhibit, write_note
+from sweep.report.dashboard_export import choose_figures, exhibit, write_note
 from sweep.signals import StopSignal
 from sweep.storage.location import locate_study
-from sweep.storage.remarks import MAX_FIGURE_BYTES
+from sweep.storage.notes import MAX_FIGURE_BYTES
 from sweep.study import Study
 from sweep.testing import write_toy_study
 

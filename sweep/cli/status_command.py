@@ -14,6 +14,6 @@ def print_status(study: Study, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(describe_study(study), allow_nan=False, indent=2))
         return
-    if study.holder is not None:
-        print(f"Run by process {study.holder.pid} on {study.holder.host} since {study.holder.since}.")
+    if study.owner is not None:
+        print(f"Run by process {study.owner.pid} on {study.owner.host} since {study.owner.since}.")
     print_leaderboard(study)

@@ -12,7 +12,7 @@ from optuna_dashboard import get_note, save_note
 
 from sweep.coordinator.ledger import Ledger
 from sweep.storage.database import open_storage
-from sweep.storage.remarks import MAX_FIGURE_BYTES, OWN, PIECE, quote, save_figure, save_study_remark
+from sweep.storage.notes import MAX_FIGURE_BYTES, OWN, PIECE, quote, save_figure, save_study_note
 
 
 @pytest.fixture
@@ -43,24 +43,24 @@ def test_a_text_from_outside_is_code_in_one_line(text: str, shown: str) -> None:
 def test_our_part_of_a_note_is_replaced_and_what_a_person_wrote_below_it_stays(
     study: optuna.Study, storage: InMemoryStorage
 ) -> None:
-    save_study_remark(storage, 0, "first")
+    save_study_note(storage, 0, "first")
     assert get_note(study) == f"first{OWN}"
     save_note(study, get_note(study) + "mine: 한국어")
-    save_study_remark(storage, 0, "second")
+    save_study_note(storage, 0, "second")
     assert get_note(study) == f"second{OWN}mine: 한국어"
 
 
 def test_a_note_from_before_ours_stays_below_it(study: optuna.Study, storage: InMemoryStorage) -> None:
     save_note(study, "a person's")
-    save_study_remark(storage, 0, "ours")
+    save_study_note(storage, 0, "ours")
     assert get_note(study) == f"ours{OWN}a person's"
 
 
 @pytest.mark.usefixtures("study")
 def test_a_note_that_is_the_same_is_not_written_again(storage: InMemoryStorage) -> None:
-    save_study_remark(storage, 0, "ours")
+    save_study_note(storage, 0, "ours")
     before = dict(storage.get_study_system_attrs(0))
-    save_study_remark(storage, 0, "ours")
+    save_study_note(storage, 0, "ours")
     assert storage.get_study_system_attrs(0) == before
 
 
@@ -68,15 +68,15 @@ def test_a_long_note_is_read_whole_by_the_dashboard_and_so_is_a_shorter_one_afte
     study: optuna.Study, storage: InMemoryStorage
 ) -> None:
     for length in (10_000, PIECE, 10, 5000):
-        save_study_remark(storage, 0, "\u0645" * length)
+        save_study_note(storage, 0, "\u0645" * length)
         assert get_note(study) == "\u0645" * length + OWN
 
 
 def test_a_note_is_saved_without_the_libraries_of_the_dashboard() -> None:
     code = (
-        "import optuna, sys; from sweep.storage.remarks import save_study_remark;"
+        "import optuna, sys; from sweep.storage.notes import save_study_note;"
         "storage = optuna.storages.InMemoryStorage(); optuna.create_study(storage=storage);"
-        "save_study_remark(storage, 0, 'text'); print(storage.get_study_system_attrs(0), *sys.modules)"
+        "save_study_note(storage, 0, 'text'); print(storage.get_study_system_attrs(0), *sys.modules)"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert "text" in done.stdout

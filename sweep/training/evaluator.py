@@ -1,4 +1,4 @@
-"""Judge: a measure of a model on a fixed set of queries and documents.
+"""Evaluator: a measure of a model on a fixed set of queries and documents.
 
 Texts are tokenized once, in batches of like length, so that an evaluation is little more than the model's own forward
 passes. Nothing here draws a random number, so an evaluation leaves a training run as it was.
@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from sweep.data import Collection, HeldOutRows, JudgedSet
+from sweep.data import Collection, EvaluationSet, HeldOutRows
 from sweep.data.formats.format import PROMPTS
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
@@ -95,7 +95,7 @@ def encode(model: SentenceTransformer, texts: TokenizedTexts) -> _Float32:
     return restored
 
 
-class Judge:
+class Evaluator:
     """Judges models on one set of queries and documents.
 
     Args:
@@ -114,7 +114,7 @@ class Judge:
         model: SentenceTransformer,
         collection: Collection,
         *,
-        judged: JudgedSet,
+        judged: EvaluationSet,
         document: Any = "text",
         held_out: Mapping[str, HeldOutRows] | None = None,
         loss: Loss | None = None,
@@ -138,7 +138,7 @@ class Judge:
         self._grades = _grade_rows(judged)
         self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
 
-    def judge(self, model: SentenceTransformer) -> Evaluation:
+    def evaluate(self, model: SentenceTransformer) -> Evaluation:
         """The measure of each query, and what else the same embeddings tell."""
         start = time.perf_counter()
         all_documents = encode(model, self._documents)
@@ -204,7 +204,7 @@ def role_prompts(model: SentenceTransformer) -> dict[str, str]:
     return {role: prompt for role, prompt in model.prompts.items() if role in ("query", "document") and prompt}
 
 
-def _grade_rows(judged: JudgedSet) -> list[dict[int, int]]:
+def _grade_rows(judged: EvaluationSet) -> list[dict[int, int]]:
     """For each query, its judged documents' grades by column."""
     columns = {name: column for column, name in enumerate(judged.document_ids)}
     return [

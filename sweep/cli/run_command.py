@@ -49,12 +49,12 @@ def _look(location: StudyLocation) -> tuple[Study, Sequence[Finding]]:
     """A study as its run leaves it, which is whoever still holds it, and its diagnosis."""
     from sweep.report.diagnosis import diagnose
 
-    study = replace(read_study(location), holder=None)
+    study = replace(read_study(location), owner=None)
     return study, diagnose(study)
 
 
 def _exhibit(look: Callable[[], tuple[Study, Sequence[Finding]]]) -> tuple[str, dict[str, Any]]:
-    from sweep.report.showcase import exhibit
+    from sweep.report.dashboard_export import exhibit
 
     return exhibit(*look())
 

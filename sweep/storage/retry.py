@@ -25,7 +25,7 @@ _is_made_again: ContextVar[bool | None] = ContextVar("_is_made_again", default=N
 """Whether the larger call is made again that every call takes part in; None where there is none."""
 
 
-def repeat(call: Callable[[], R], *, again: Callable[[], R] | None = None) -> R:
+def retry(call: Callable[[], R], *, again: Callable[[], R] | None = None) -> R:
     """Makes a call, and makes it again as long as its connection is lost.
 
     Args:
@@ -36,7 +36,7 @@ def repeat(call: Callable[[], R], *, again: Callable[[], R] | None = None) -> R:
         What the call that came through returned.
     """
     if _is_made_again.get() is not None:
-        return (again if is_made_again() and again is not None else call)()
+        return (again if is_retry() and again is not None else call)()
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call()
@@ -49,7 +49,7 @@ def repeat(call: Callable[[], R], *, again: Callable[[], R] | None = None) -> R:
 
 @contextlib.contextmanager
 def taking_part(*, again: bool) -> Iterator[None]:
-    """Has each call within a ``with`` block made once, as a part of a larger one that is repeated as a whole.
+    """Has each call within a ``with`` block made once, as a part of a larger one that is retried as a whole.
 
     Args:
         again: Whether the larger one is made again, so that each write may stand already.
@@ -61,16 +61,16 @@ def taking_part(*, again: bool) -> Iterator[None]:
         _is_made_again.reset(mark)
 
 
-def is_made_again() -> bool:
+def is_retry() -> bool:
     """Whether the larger call is made again that this one takes part in."""
     return bool(_is_made_again.get())
 
 
-def repeated(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+def retried(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
     """A method that may be called twice without harm, called again as long as its connection is lost."""
 
     @functools.wraps(method)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return repeat(lambda: method(self, *args, **kwargs))
+        return retry(lambda: method(self, *args, **kwargs))
 
     return call

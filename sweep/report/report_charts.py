@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sweep.report.charts import Chart
-from sweep.report.insides import draw_cosines, draw_losses
 from sweep.report.outcomes import draw_batches, draw_curves, draw_importances, draw_rates
+from sweep.report.run_internals import draw_cosines, draw_losses
 from sweep.report.spending import draw_budget, draw_slots
 from sweep.report.tables import (
     tabulate_budget,

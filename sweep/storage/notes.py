@@ -29,7 +29,7 @@ Its own function would bring scikit-learn and scipy.stats along: 1.4 s of CPU an
 PIECE = 2045
 
 
-def save_study_remark(storage: BaseStorage, study_id: int, text: str) -> None:
+def save_study_note(storage: BaseStorage, study_id: int, text: str) -> None:
     """Saves our part of a study's note in place of the one before; what a person wrote below it stays."""
     found = storage.get_study_system_attrs(study_id)
     count = sum(name.startswith(NOTE) for name in found)
@@ -45,12 +45,12 @@ def save_study_remark(storage: BaseStorage, study_id: int, text: str) -> None:
         storage.set_study_system_attr(study_id, f"{NOTE}{place}", note[place * PIECE : (place + 1) * PIECE])
 
 
-def save_showcase(storage: BaseStorage, study: optuna.Study, note: str, figures: Mapping[str, Any]) -> None:
+def export_to_dashboard(storage: BaseStorage, study: optuna.Study, note: str, figures: Mapping[str, Any]) -> None:
     """Saves our part of a study's note and Plotly figures by their names.
 
     A figure is dozens of attributes of the study, which a dashboard puts together again.
     """
-    save_study_remark(storage, storage.get_study_id_from_name(study.study_name), note)
+    save_study_note(storage, storage.get_study_id_from_name(study.study_name), note)
     for name, figure in figures.items():
         save_figure(study, figure, name=name)
 

@@ -10,8 +10,8 @@ from sweep.report.charts import (
     LOSS_COLOURS,
     LOSS_NAMES,
     Chart,
+    LegendEntry,
     Panel,
-    Sign,
     Trace,
     colour_of,
     make_layout,
@@ -40,10 +40,10 @@ def draw_cosines(cosines: pd.DataFrame, histograms: pd.DataFrame) -> Chart:
             " that holds, or the two bands rise together, so that others come as close as the relevant ones."
         ),
         panels=panels,
-        signs=[
-            Sign(text="positives", colour=COSINE_COLOURS["positive"], shape="line"),
-            Sign(text="negatives", colour=COSINE_COLOURS["negative"], shape="line"),
-            Sign(text="untrained", colour=INK, shape="dash"),
+        legend=[
+            LegendEntry(text="positives", colour=COSINE_COLOURS["positive"], shape="line"),
+            LegendEntry(text="negatives", colour=COSINE_COLOURS["negative"], shape="line"),
+            LegendEntry(text="untrained", colour=INK, shape="dash"),
         ],
         missing=ALONE,
     )
@@ -68,7 +68,9 @@ def draw_losses(losses: pd.DataFrame, data_formats: dict[int, str], *, metric: s
             " loss that rises is plain overfitting."
         ),
         panels=panels,
-        signs=[Sign(text=LOSS_NAMES[name], colour=colour, shape="line") for name, colour in LOSS_COLOURS.items()],
+        legend=[
+            LegendEntry(text=LOSS_NAMES[name], colour=colour, shape="line") for name, colour in LOSS_COLOURS.items()
+        ],
         missing=ALONE,
     )
 

@@ -38,7 +38,7 @@ def print_replay(
     Args:
         source: A study, or a bank of recorded runs.
         rule: Margin, alpha and grace of our rules.
-        queries: Judge on so many of the queries alone, held against all of them.
+        queries: Evaluator on so many of the queries alone, held against all of them.
         orders: Orders of the runs that the figures are means over.
         figure: Where the best value found against the budget is drawn, as HTML.
         as_json: Whether to print for a machine.
@@ -79,7 +79,7 @@ def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
         runs, cut = load_bank(source), 0
     else:
         found = source.recorded_runs()
-        runs = [run for run in found if run.is_whole]
+        runs = [run for run in found if run.is_complete]
         cut = len(found) - len(runs)
     if not runs:
         raise SweepError(

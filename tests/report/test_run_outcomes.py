@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sweep.report.diagnosis.runs import COMMON, LEAST_NOISE, STILL, RunOutcome, Stop, measure_run
+from sweep.report.diagnosis.run_outcomes import COMMON, MIN_NOISE, STILL, RunOutcome, Stop, measure_run
 from sweep.settings.dimensions import Params
 
 PARAMS = Params(
@@ -23,7 +23,7 @@ def run_of(
     means: list[float],
     *,
     stop: Stop | None = None,
-    rival: float = math.inf,
+    incumbent: float = math.inf,
     losses: list[float | None] | None = None,
 ) -> RunOutcome | None:
     """A run of four queries whose NDCG has these means at 0, 10 %, 20 % and so on."""
@@ -37,7 +37,7 @@ def run_of(
         warmup_end=0.1,
         stop=stop,
         margin=0.01,
-        rival=rival,
+        incumbent=incumbent,
         losses=losses or [],
     )
 
@@ -60,18 +60,18 @@ def test_a_run_is_whole_at_a_progress_before_its_stop() -> None:
 
 
 def test_a_run_that_had_fallen_is_taken_to_have_stayed_down_and_one_that_would_not_rise_not() -> None:
-    fallen, settled = run_of([0.5, 0.6, 0.55], stop="fallen"), run_of([0.5, 0.6, 0.55], stop="settled")
+    fallen, settled = run_of([0.5, 0.6, 0.55], stop="fallen"), run_of([0.5, 0.6, 0.55], stop="cannot_recover")
     assert fallen is not None
     assert settled is not None
-    assert (fallen.end.most, fallen.end.least_fall) == (pytest.approx(0.55), pytest.approx(0.05))
-    assert (settled.end.most, settled.end.least_fall) == (pytest.approx(0.61), 0.0)
+    assert (fallen.end.most, fallen.end.min_fall) == (pytest.approx(0.55), pytest.approx(0.05))
+    assert (settled.end.most, settled.end.min_fall) == (pytest.approx(0.61), 0.0)
     assert settled.reached[0].most == pytest.approx(0.6)  # measured, not guessed
 
 
 def test_a_run_that_was_outclassed_may_have_come_up_to_the_one_it_would_not_beat() -> None:
-    run = run_of([0.5, 0.6, 0.59], stop="outclassed", rival=0.8)
+    run = run_of([0.5, 0.6, 0.59], stop="outclassed", incumbent=0.8)
     assert run is not None
-    assert (run.end.most, run.end.least_fall) == (0.8, 0.0)
+    assert (run.end.most, run.end.min_fall) == (0.8, 0.0)
 
 
 def test_what_is_measured_between_two_points_is_carried_forward_to_the_second() -> None:
@@ -101,7 +101,7 @@ def test_a_run_that_changed_nothing_is_not_without_noise() -> None:
     values = np.full((3, 4), 0.5)
     run = measure_run(0, PARAMS, progress=[0, 500, 1000], per_query=values, warmup_end=0.1, stop=None)
     assert run is not None
-    assert (run.end.held_noise, run.end.fall_noise) == (LEAST_NOISE, LEAST_NOISE)
+    assert (run.end.held_noise, run.end.fall_noise) == (MIN_NOISE, MIN_NOISE)
 
 
 def test_a_run_that_diverged_stands_at_its_last_finite_value() -> None:

@@ -10,10 +10,10 @@ from sweep.report.answer import find_answer
 from sweep.report.charts import Panel
 from sweep.report.diagnosis import Finding
 from sweep.report.figures import make_figure
-from sweep.report.gallery import draw_main
 from sweep.report.outcomes import draw_batches, draw_rates
+from sweep.report.report_charts import draw_main
 from sweep.report.tables import tabulate_trials
-from sweep.storage.remarks import quote
+from sweep.storage.notes import quote
 from sweep.study import Study
 
 

@@ -13,10 +13,10 @@ from sqlalchemy.exc import OperationalError
 
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.run_folder import RunFolder
-from sweep.storage.location import PostgresLocation, Waiting, hold_study
+from sweep.storage.location import PostgresLocation, Waiting, lock_study
 from sweep.storage.postgresql import Connector, open_postgres
 from sweep.storage.records import StudyRecord
-from sweep.storage.repetition import ATTEMPTS, repeat
+from sweep.storage.retry import ATTEMPTS, retry
 from sweep.storage.runs import RunTable
 
 NUMBERS = itertools.count()
@@ -41,25 +41,25 @@ def call(outcomes: Iterator[Any]) -> Any:
 @pytest.mark.parametrize("times", [0, 1, ATTEMPTS - 1])
 def test_a_call_is_made_again_while_its_connection_is_lost(times: int) -> None:
     outcomes = fail(times, lost())
-    assert repeat(lambda: call(outcomes)) == "done"
+    assert retry(lambda: call(outcomes)) == "done"
 
 
 def test_a_server_that_drops_every_connection_is_given_up() -> None:
     outcomes = fail(ATTEMPTS, lost())
     with pytest.raises(OperationalError, match="the connection is gone"):
-        repeat(lambda: call(outcomes))
+        retry(lambda: call(outcomes))
 
 
 def test_what_fails_for_another_reason_is_not_made_again() -> None:
     outcomes = fail(1, lost(invalidated=False))
     with pytest.raises(OperationalError, match="the connection is gone"):
-        repeat(lambda: call(outcomes))
+        retry(lambda: call(outcomes))
     assert next(outcomes) == "done"
 
 
 def test_a_write_that_may_stand_already_is_made_again_in_another_way() -> None:
     outcomes = fail(2, lost())
-    assert repeat(lambda: call(outcomes), again=lambda: f"{call(outcomes)} at last") == "done at last"
+    assert retry(lambda: call(outcomes), again=lambda: f"{call(outcomes)} at last") == "done at last"
 
 
 class LosingConnector(Connector):
@@ -115,7 +115,7 @@ def write_study(connect: Connector, place: PostgresLocation) -> tuple[StudyRecor
         ledger.record(),
         [
             (trial.number, trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs)
-            for trial in repeat(ledger.study.get_trials)
+            for trial in retry(ledger.study.get_trials)
         ],
         [(run.trial, run.run, run.slot) for run in table.runs()],
     )
@@ -129,7 +129,7 @@ def test_a_study_is_the_same_whichever_commit_loses_its_connection(
 ) -> None:
     def write(fatal: int | None) -> tuple[tuple[StudyRecord, list[Any], list[Any]], int]:
         place = PostgresLocation(postgres.address(), f"losing {next(NUMBERS)}", RunFolder(tmp_path))
-        with hold_study(place, waiting=Waiting()):
+        with lock_study(place, waiting=Waiting()):
             connect = LosingConnector(place)
             connect.fatal, connect.is_committed = fatal, is_committed
             found = write_study(connect, place)

@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweep.measures.score import Score
-from sweep.progress import WHOLE, value_at
+from sweep.progress import COMPLETE, value_at
 from sweep.settings.dimensions import Params
 
 STILL = 0.5
 """Share of the standard error of a run's distance from the untrained model that its fall has as noise at the least, so
 that a run which ended at its peak is no measurement without noise."""
 
-LEAST_NOISE = 0.001
+MIN_NOISE = 0.001
 """Smallest standard error of an outcome: a run that changed no query's value was still measured once only."""
 
 
-COMMON = (150, 300, 600, WHOLE)
+COMMON = (150, 300, 600, COMPLETE)
 """Progress in thousandths at which runs are compared: on the way, where fewer have been stopped yet, and at the end."""
 
-Stop = Literal["fallen", "settled", "outclassed"]
+Stop = Literal["fallen", "cannot_recover", "outclassed"]
 """Why a run was stopped: it had fallen; it would not beat its peak by the margin, whether or not it falls; or it would
 not beat another run."""
 
@@ -61,7 +61,7 @@ class Reached:
         return self.peak - self.held
 
     @property
-    def least_fall(self) -> float:
+    def min_fall(self) -> float:
         """Least of it that it can have lost at the common progress, at least 0."""
         return max(0.0, self.peak - self.most)
 
@@ -106,7 +106,7 @@ def measure_run(
     warmup_end: float,
     stop: Stop | None,
     margin: float = 0.0,
-    rival: float = math.inf,
+    incumbent: float = math.inf,
     share: float | None = None,
     losses: Sequence[float | None] = (),
 ) -> RunOutcome | None:
@@ -121,7 +121,7 @@ def measure_run(
         warmup_end: Progress in [0, 1] at which its warm-up ended.
         stop: Why it was stopped before its budget was spent; None where it was not.
         margin: Gain over its peak that a run may make which was stopped because it would make none.
-        rival: What another run reached that a run would not beat which was stopped for that.
+        incumbent: What another run reached that a run would not beat which was stopped for that.
         share: Share of anchors with a false negative in their batch.
         losses: (T,) validation loss in its own format, None where there is none.
 
@@ -134,7 +134,7 @@ def measure_run(
     if len(points) < 2:
         return None
     means = Score(values).means
-    ceilings = {"fallen": float(means[-1]), "settled": float(means.max()) + margin, "outclassed": rival}
+    ceilings = {"fallen": float(means[-1]), "cannot_recover": float(means.max()) + margin, "outclassed": incumbent}
     most = ceilings[stop] if stop else None
     reached = tuple(_reach(points, values, common, most=most) for common in COMMON)
     own = [loss for loss, kept in zip(losses, finite, strict=True) if kept] if losses else []
@@ -170,8 +170,8 @@ def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, m
         peak=float(means[top]),
         peak_progress=points[top],
         held=held,
-        held_noise=max(moved, LEAST_NOISE),
-        fall_noise=max(math.hypot(_paired_error(values[top], values[end]), STILL * moved), LEAST_NOISE),
+        held_noise=max(moved, MIN_NOISE),
+        fall_noise=max(math.hypot(_paired_error(values[top], values[end]), STILL * moved), MIN_NOISE),
         most=held if most is None or not is_stopped else most,
         is_stopped=is_stopped,
     )
