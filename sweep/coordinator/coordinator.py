@@ -393,11 +393,11 @@ class Coordinator:
     def _mirror(self) -> bool:
         """Shows the study in Optuna's tables, if that is due."""
         now = time.monotonic()
-        if now < self._mirror_due or not self._ledger.is_behind():
+        if now < self._mirror_due or not self._ledger.is_behind:
             return False
-        self._ledger.mirror(at_most_s=MIRROR_SLICE_S)
+        is_whole = self._ledger.mirror(at_most_s=MIRROR_SLICE_S)
         took = time.monotonic() - now
-        self._mirror_due = now + (took / MIRROR_SHARE if self._ledger.is_behind() else took + MIRROR_S)
+        self._mirror_due = now + (took + MIRROR_S if is_whole else took / MIRROR_SHARE)
         return True
 
     def _show(self) -> bool:

@@ -25,7 +25,7 @@ from sweep.storage.notes import export_to_dashboard, save_study_note
 from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record, make_trial_record
 from sweep.storage.retry import retry
 from sweep.storage.runs import RunTable
-from sweep.storage.study_tables import FINISHED, StudyContent, StudyTables, TrialRow, import_content, import_trial
+from sweep.storage.study_tables import StudyContent, StudyTables, TrialRow, import_trial
 from sweep.storage.transaction import write_together
 
 R = TypeVar("R")
@@ -47,8 +47,8 @@ class Measurement:
 
 
 @dataclass
-class _Tracked:
-    """A trial that has not ended, or that the mirror does not show as it stands; with its measurements."""
+class _Open:
+    """A trial that has not ended, with its measurements."""
 
     row: TrialRow
     measured: list[EvaluationRow] = field(default_factory=list)
@@ -76,20 +76,15 @@ class Ledger:
         self.table = EvaluationTable(storage.engine, writable=True)
         self._tables = StudyTables(storage.engine)
         self._runs = RunTable(storage.engine)
-        self._mirror = Mirror(storage, name)
-        self._tracked: dict[int, _Tracked] = {}  # by the trial's number
-        self._ended: dict[int, TrialRecord] = {}  # until they are asked for
-        self._behind: dict[int, None] = {}  # trials that the mirror does not show as they stand
-        self._together(self._take_in)
+        self._mirror = Mirror(storage, name, tables=self._tables, evaluations=self.table)
         self._attributes = self._tables.attributes()
-        self._attributes_behind = {
-            name for name, value in self._attributes.items() if self._mirror.attributes.get(name) != value
-        }
+        self._open: dict[int, _Open] = {}  # by the trial's number
+        self._ended: dict[int, TrialRecord] = {}  # until they are asked for
 
     @property
     def study(self) -> optuna.Study:
         """The study as Optuna shows it, up to date."""
-        self.mirror()
+        self._mirror.catch_up()
         return self._mirror.study()
 
     @property
@@ -108,8 +103,8 @@ class Ledger:
         """
         trials = list(record.trials)
         for begun in range(len(trials), number):
-            if begun in self._tracked:
-                trials.append(self._ended.get(begun, self._tracked[begun].record))
+            if begun in self._open:
+                trials.append(self._open[begun].record)
             else:  # somebody has enqueued it
                 trials += map(functools.partial(make_trial_record, rows=()), self._tables.rows([begun]))
         trials[number : number + 1] = [self._ended.pop(number)]
@@ -145,7 +140,7 @@ class Ledger:
         """Writes an attribute of the study."""
         self._tables.set_attributes({name: value})
         self._attributes[name] = value
-        self._attributes_behind.add(name)
+        self._mirror.mark_attribute(name, value)
 
     def remark(self, text: str) -> None:
         """Writes our part of the study's note, as Markdown."""
@@ -157,14 +152,14 @@ class Ledger:
 
     def next_number(self) -> int:
         """The number that the next new trial will have."""
-        return self._next_number
+        return self._tables.next_number
 
     def begin_trial(
         self, values: Mapping[str, Any], *, distributions: Mapping[str, BaseDistribution], attributes: Mapping[str, Any]
     ) -> int:
         """Writes down a new trial, as running."""
         row = TrialRow(
-            number=self._next_number,
+            number=self._tables.next_number,
             state="running",
             values=dict(values),
             distributions={name: distribution_to_json(distributions[name]) for name in values},
@@ -172,16 +167,14 @@ class Ledger:
             began=time.time(),
         )
         self._tables.put([row])
-        self._next_number += 1
-        self._track(_Tracked(row))
+        self._keep_open(row)
         return row.number
 
     def add_trials(self, rows: Sequence[TrialRow]) -> None:
         """Writes down trials of another study, whose measurements are there already, under numbers from the next on."""
         self._tables.put(rows)
-        self._next_number += len(rows)
         for row in rows:
-            self._track(_Tracked(row, self.table.rows(row.number)))
+            self._mirror.mark(row.number)
 
     def adopt_trials(self, space: SearchSpace) -> StudyRecord:
         """Takes over the trials that an earlier coordinator left behind, and those that somebody has enqueued.
@@ -191,10 +184,13 @@ class Ledger:
         Returns:
             The study as it stands then.
         """
-        self.mirror()
+        self._mirror.catch_up()
         with warnings.catch_warnings():  # a setting stands as it was enqueued, in a range that was narrowed since too
             warnings.filterwarnings("ignore", "Fixed parameter", UserWarning)
             self._adopt_settings(space)
+        for row in self._tables.rows():
+            if row.state == "running":
+                self._keep_open(row)
         return self.record()
 
     def _adopt_settings(self, space: SearchSpace) -> None:
@@ -214,9 +210,8 @@ class Ledger:
             retry(self._mirror.look)
         for number in lacking:
             found = import_trial(self._mirror.trial(number))
-            row = dataclasses.replace(found, attributes={**found.attributes, **rows[number].attributes})
-            self._tables.put([row])
-            self._track(_Tracked(row, self.table.rows(number)))
+            known = {**found.attributes, **rows[number].attributes}
+            self._tables.put([dataclasses.replace(found, attributes=known)])
 
     def begin_run(self, number: int, *, slot: str, device: str, attempt: int) -> None:
         """Writes down that a process of a trial begins."""
@@ -235,11 +230,11 @@ class Ledger:
     def note(self, number: int, **attributes: Any) -> None:
         """Writes user attributes of a running trial."""
         if attributes:
-            trial = self._tracked[number]
+            trial = self._open[number]
             known = dict(trial.row.attributes) | {name: _storable(value) for name, value in attributes.items()}
             self._tables.update(number, {"attributes": known})
             trial.row = dataclasses.replace(trial.row, attributes=known)
-            self._behind[number] = None
+            self._mirror.mark(number)
 
     def commit(self, measured: Sequence[Measurement]) -> None:
         """Commits measurements: once this returns all of them are on the disk.
@@ -255,8 +250,8 @@ class Ledger:
 
         self._together(commit)
         for one in measured:
-            self._tracked[one.trial].measured.append(as_row(one.trial, one.report))
-            self._behind[one.trial] = None
+            self._open[one.trial].measured.append(as_row(one.trial, one.report))
+            self._mirror.mark(one.trial)
 
     def end_trial(self, number: int, *, value: float | None, pruned: bool, **attributes: Any) -> None:
         """Writes down how a trial ended: complete with a value, pruned, or failed.
@@ -267,10 +262,10 @@ class Ledger:
             pruned: Whether it is pruned; its value is then its last measurement, as Optuna has it.
             attributes: User attributes that go with it.
         """
-        trial = self._tracked[number]
+        trial = self._open[number]
         final = value
         if pruned:
-            final = trial.measured[-1].ndcg if trial.measured else self._baseline
+            final = (trial.measured or self.table.rows(UNTRAINED))[-1].ndcg
         trial.row = dataclasses.replace(
             trial.row,
             state="pruned" if pruned else "fail" if value is None else "complete",
@@ -279,88 +274,21 @@ class Ledger:
             ended=time.time(),
         )
         self._tables.put([trial.row])
-        self._ended[number] = trial.record
-        self._behind[number] = None
+        self._ended[number] = self._open.pop(number).record
+        self._mirror.mark(number)
 
-    # ---- what Optuna shows
-
+    @property
     def is_behind(self) -> bool:
         """Whether Optuna's tables do not show the study as it stands."""
-        return bool(self._behind or self._attributes_behind)
+        return self._mirror.is_behind
 
-    def mirror(self, *, at_most_s: float = math.inf) -> None:
-        """Shows the study in Optuna's tables as it stands, or as much of it as the time is enough for."""
+    def mirror(self, *, at_most_s: float = math.inf) -> bool:
+        """Shows the study in Optuna's tables as it stands, or as much as there is time for; whether that was all."""
+        return self._mirror.catch_up(at_most_s=at_most_s)
 
-        def show() -> list[int]:
-            deadline = time.monotonic() + at_most_s
-            for name in self._attributes_behind:
-                self._mirror.show_attribute(name, self._attributes[name])
-            shown = []
-            for number in sorted(self._behind):
-                trial = self._tracked[number]
-                if not self._mirror.show(trial.row, self._points(trial.measured)):
-                    self._make_way(number)
-                    return list(self._behind)
-                shown.append(number)
-                if time.monotonic() > deadline:
-                    break
-            return shown
-
-        if not self.is_behind():
-            return
-        for number in write_together(self._storage, show, before_again=self._mirror.look):
-            del self._behind[number]
-            if self._tracked[number].row.state in FINISHED:
-                del self._tracked[number]
-        self._attributes_behind.clear()
-
-    def _track(self, trial: _Tracked) -> None:
-        self._tracked[trial.row.number] = trial
-        self._behind[trial.row.number] = None
-
-    def _take_in(self) -> None:
-        """Reads how far the study is; what Optuna has and our tables lack is taken over into them."""
-        rows, mirror = self._tables.rows(), self._mirror
-        if not rows and not self._tables.attributes():  # of a version that had it in Optuna's tables alone
-            found = import_content(self._storage, self._name)
-            self._tables.set_attributes(found.attributes)
-            self._tables.put(found.trials)
-            rows = list(found.trials)
-        theirs = [number for number in mirror.waiting if number < len(rows) and rows[number].state != "waiting"]
-        enqueued = [import_trial(mirror.trial(number)) for number in range(len(rows), mirror.count)]
-        self._tables.put(enqueued)
-        rows += enqueued
-        self._next_number = len(rows)
-        if theirs:
-            self._make_way(theirs[0])
-            rows = self._tables.rows()
-        shown = set(range(mirror.count)).difference(mirror.unfinished)
-        for row in rows:
-            if row.state == "running" or (row.state != "waiting" and row.number not in shown):
-                self._track(_Tracked(row, self.table.rows(row.number)))
-
-    def _make_way(self, first: int) -> None:
-        """Moves what others have enqueued under numbers of ours, from a first one on, behind the last of ours."""
-        rows = self._tables.rows()
-        theirs = [self._mirror.trial(number) for number in range(first, self._mirror.count)]
-        moved = [
-            dataclasses.replace(import_trial(trial), number=self._next_number + place)
-            for place, trial in enumerate(theirs)
-        ]
-        ours = [(row, self._points(self.table.rows(row.number))) for row in rows if row.number < self._next_number]
-        self._mirror.remake([*ours, *theirs])
-        self._tables.put(moved)
-        self._next_number += len(moved)
-
-    def _points(self, measured: Sequence[EvaluationRow]) -> dict[int, float]:
-        """What Optuna shows of a trial's curve: the untrained model first."""
-        untrained = {} if self._baseline is None else {0: self._baseline}
-        return untrained | {row.progress: row.ndcg for row in measured}
-
-    @functools.cached_property
-    def _baseline(self) -> float | None:
-        untrained = self.table.rows(UNTRAINED)
-        return untrained[0].ndcg if untrained else None
+    def _keep_open(self, row: TrialRow) -> None:
+        self._open[row.number] = _Open(row, self.table.rows(row.number))
+        self._mirror.mark(row.number)
 
     def _together(self, call: Callable[[], R]) -> R:
         return write_together(self._storage, call)

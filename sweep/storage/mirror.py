@@ -1,15 +1,18 @@
 """Mirror: Optuna's tables of a study, kept after ours by what Optuna makes public.
 
 Whoever reads a study with Optuna, its dashboard among them, reads the mirror. It follows a little behind: a trial that
-ends soon is written once and whole, and nobody who waits for an answer waits for it.
+ends soon is written once and whole, and nobody who waits for an answer waits for it. A trial that has ended in it can
+no longer be changed.
 """
 
 from __future__ import annotations
 
 import bisect
 import functools
+import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,8 +23,10 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.retry import retry
-from sweep.storage.study_tables import FINISHED, TrialRow
+from sweep.storage.study_tables import FINISHED, StudyTables, TrialRow, import_content, import_trial
+from sweep.storage.transaction import write_together
 
 OWN_ATTRIBUTES = frozenset({"params", "attempt", "paused", "counted", "without_progress", "mark"})
 """Attributes of a trial that are its coordinator's own, and shown to nobody."""
@@ -41,33 +46,33 @@ class _Shown:
 class Mirror:
     """Optuna's study of a name, made where it is not there.
 
-    Every method that writes is called in a transaction (`sweep.storage.transaction.write_together`).
+    What Optuna has and our tables lack is taken over into them: a study of a version that had it in Optuna's tables
+    alone, and trials that somebody has enqueued.
 
     Args:
         storage: Optuna's storage of the study's database, opened for its writer.
         name: The study's name.
+        tables: The study.
+        evaluations: Its measurements.
 
     Attributes:
-        count: Trials that it has.
-        waiting: Numbers of those that somebody has enqueued and nobody has begun.
-        attributes: The user attributes of the study that it shows.
+        waiting: Numbers of trials that somebody has enqueued and nobody has begun.
     """
 
-    count: int
     waiting: Sequence[int]
-    attributes: dict[str, Any]
 
-    def __init__(self, storage: RDBStorage, name: str) -> None:
+    def __init__(self, storage: RDBStorage, name: str, *, tables: StudyTables, evaluations: EvaluationTable) -> None:
         self._storage = storage
         self._name = name
-        self._shown: dict[int, _Shown] = {}
+        self._tables = tables
+        self._evaluations = evaluations
+        self._count = 0
+        self._shown: dict[int, _Shown] = {}  # trials that have not ended here
+        self._behind: set[int] = set()  # trials that it does not show as they stand
+        self._attributes_behind: dict[str, Any] = {}
         retry(self._make)
         retry(self.look)
-
-    @property
-    def unfinished(self) -> Sequence[int]:
-        """Numbers of the trials that run, as it shows them."""
-        return list(self._shown)
+        write_together(storage, self._take_in)
 
     def study(self) -> optuna.Study:
         """The study, as anybody reads it."""
@@ -77,11 +82,110 @@ class Mirror:
     def look(self) -> None:
         """Reads how far it is; in no transaction, which Optuna rolls back where it does not find a trial."""
         self.study_id = self._storage.get_study_id_from_name(self._name)
-        self.count = self._count()
-        self._look_into()
+        self._count = self._count_trials()
+        self._look_at_unfinished()
 
-    def _look_into(self) -> None:
-        self.attributes = self._storage.get_study_user_attrs(self.study_id)
+    def find_id(self, number: int) -> int:
+        """A trial's id in the storage; raises KeyError where it has none of that number."""
+        return self._storage.get_trial_id_from_study_id_trial_number(self.study_id, number)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """A trial as Optuna has it."""
+        return retry(lambda: self._storage.get_trial(self.find_id(number)))
+
+    def mark(self, number: int) -> None:
+        """Has a trial shown as it stands by then."""
+        self._behind.add(number)
+
+    def mark_attribute(self, name: str, value: Any) -> None:
+        """Has an attribute of the study shown."""
+        self._attributes_behind[name] = value
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something to be shown."""
+        return bool(self._behind or self._attributes_behind)
+
+    def catch_up(self, *, at_most_s: float = math.inf) -> bool:
+        """Shows the study as it stands, or as much of it as the time is enough for; whether that was all."""
+        if self.is_behind:
+            shown = write_together(self._storage, lambda: self._show(at_most_s), before_again=self.look)
+            self._behind.difference_update(shown)
+            self._attributes_behind.clear()
+        return not self._behind
+
+    def _show(self, at_most_s: float) -> Iterable[int]:
+        deadline = time.monotonic() + at_most_s
+        for name, value in self._attributes_behind.items():
+            self._storage.set_study_user_attr(self.study_id, name, value)
+        shown = []
+        for row in self._tables.rows(sorted(self._behind)):
+            if not self._show_trial(row, self._points(row.number)):
+                self._make_way(row.number)
+                return set(self._behind)
+            shown.append(row.number)
+            if time.monotonic() > deadline:
+                break
+        return shown
+
+    def _show_trial(self, row: TrialRow, points: Mapping[int, float]) -> bool:
+        """Shows a trial; False where somebody else has enqueued one under its number."""
+        if row.number in self._shown:
+            self._update(self._shown[row.number], row, points)
+        elif row.number >= self._count:  # else it has ended here, and an answer was lost
+            trial_id = self._storage.create_new_trial(self.study_id, _freeze(row, points))
+            if self.find_id(row.number) != trial_id:
+                self._count = self._storage.get_trial_number_from_id(trial_id)
+                return False
+            self._count = row.number + 1
+            if row.state not in FINISHED:
+                self._shown[row.number] = _Shown(trial_id, set(points), _visible(row.attributes))
+        return True
+
+    def _points(self, number: int) -> dict[int, float]:
+        """A trial's curve: the untrained model first."""
+        rows = [*self._evaluations.rows(UNTRAINED), *self._evaluations.rows(number)]
+        return {row.progress: row.ndcg for row in rows}
+
+    def _take_in(self) -> None:
+        rows, attributes = self._tables.rows(), self._tables.attributes()
+        if not rows and not attributes:  # of a version that had it in Optuna's tables alone
+            found = import_content(self._storage, self._name)
+            rows, attributes = list(found.trials), dict(found.attributes)
+            self._tables.set_attributes(attributes)
+            self._tables.put(rows)
+        theirs = [number for number in self.waiting if number < len(rows) and rows[number].state != "waiting"]
+        self._tables.put([import_trial(self.trial(number)) for number in range(len(rows), self._count)])
+        shown = self._storage.get_study_user_attrs(self.study_id)
+        self._attributes_behind = {name: one for name, one in attributes.items() if shown.get(name) != one}
+        self._behind = {row.number for row in rows if row.number >= self._count or row.number in self._shown}
+        if theirs:
+            self._make_way(theirs[0])
+
+    def _make_way(self, first: int) -> None:
+        """Moves what others have enqueued under numbers of ours, from a first one on, behind the last of ours."""
+        rows = self._tables.rows()
+        theirs = [self.trial(number) for number in range(first, self._count)]
+        moved = [replace(import_trial(trial), number=place) for place, trial in enumerate(theirs, len(rows))]
+        self._remake([*(_freeze(row, self._points(row.number)) for row in rows), *theirs])
+        self._tables.put(moved)
+
+    def _remake(self, trials: Sequence[FrozenTrial]) -> None:
+        """Makes the study anew out of these trials, in their order; what else is known of it stays."""
+        storage, before = self._storage, self.study_id
+        kept = storage.get_study_user_attrs(before), storage.get_study_system_attrs(before)
+        storage.delete_study(before)
+        self.study_id = storage.create_new_study([StudyDirection.MAXIMIZE], self._name)
+        for name, value in kept[0].items():
+            storage.set_study_user_attr(self.study_id, name, value)
+        for name, value in kept[1].items():
+            storage.set_study_system_attr(self.study_id, name, value)
+        for trial in trials:
+            storage.create_new_trial(self.study_id, trial)
+        self._count = len(trials)
+        self._look_at_unfinished()
+
+    def _look_at_unfinished(self) -> None:
         going = self._storage.get_all_trials(self.study_id, deepcopy=False, states=UNFINISHED)
         self.waiting = [trial.number for trial in going if trial.state == TrialState.WAITING]
         self._shown = {
@@ -90,57 +194,6 @@ class Mirror:
             if trial.state == TrialState.RUNNING
         }
 
-    def find_id(self, number: int) -> int:
-        """A trial's id in the storage; raises KeyError where it has none of that number."""
-        return self._storage.get_trial_id_from_study_id_trial_number(self.study_id, number)
-
-    def trial(self, number: int) -> FrozenTrial:
-        """A trial as it shows it."""
-        return retry(lambda: self._storage.get_trial(self.find_id(number)))
-
-    def show_attribute(self, name: str, value: Any) -> None:
-        """Shows a user attribute of the study."""
-        self._storage.set_study_user_attr(self.study_id, name, value)
-        self.attributes[name] = value
-
-    def show(self, row: TrialRow, points: Mapping[int, float]) -> bool:
-        """Shows a trial as it stands; those with lower numbers come first.
-
-        Args:
-            row: The trial.
-            points: Its values by their step, the untrained model's among them.
-
-        Returns:
-            Whether it could: somebody else can have enqueued a trial under its number; `remake` takes it back then.
-        """
-        shown = self._shown.get(row.number)
-        if shown is not None:
-            self._update(shown, row, points)
-            return True
-        trial_id = self._storage.create_new_trial(self.study_id, _freeze(row, points))
-        if self.find_id(row.number) != trial_id:
-            self.count = self._storage.get_trial_number_from_id(trial_id)
-            return False
-        if row.state not in FINISHED:
-            self._shown[row.number] = _Shown(trial_id, set(points), dict(_visible(row.attributes)))
-        self.count = row.number + 1
-        return True
-
-    def remake(self, trials: Iterable[FrozenTrial | tuple[TrialRow, Mapping[int, float]]]) -> None:
-        """Makes the study anew out of these trials, in their order; what else is known of it stays."""
-        storage, before, made = self._storage, self.study_id, 0
-        kept = storage.get_study_user_attrs(before), storage.get_study_system_attrs(before)
-        storage.delete_study(before)
-        study_id = storage.create_new_study([StudyDirection.MAXIMIZE], self._name)
-        for name, value in kept[0].items():
-            storage.set_study_user_attr(study_id, name, value)
-        for name, value in kept[1].items():
-            storage.set_study_system_attr(study_id, name, value)
-        for made, trial in enumerate(trials, 1):  # noqa: B007 - how many there were
-            storage.create_new_trial(study_id, trial if isinstance(trial, FrozenTrial) else _freeze(*trial))
-        self.study_id, self.count = study_id, made
-        self._look_into()
-
     def _make(self) -> None:
         optuna.create_study(study_name=self._name, storage=self._storage, direction="maximize", load_if_exists=True)
 
@@ -148,7 +201,7 @@ class Mirror:
         for step in points.keys() - shown.steps:
             self._storage.set_trial_intermediate_value(shown.trial_id, step, points[step])
         for name, value in _visible(row.attributes).items():
-            if name not in shown.attributes or shown.attributes[name] != value:
+            if shown.attributes.get(name) != value:
                 self._storage.set_trial_user_attr(shown.trial_id, name, value)
                 shown.attributes[name] = value
         shown.steps |= points.keys()
@@ -164,7 +217,7 @@ class Mirror:
             return False
         return True
 
-    def _count(self) -> int:
+    def _count_trials(self) -> int:
         """Trials that are there; Optuna would read them all to count them."""
         above = 1
         while self._is_there(above - 1):

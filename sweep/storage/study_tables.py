@@ -57,10 +57,14 @@ class StudyTables:
 
     Args:
         engine: The engine of the study's database, whose tables are there (`sweep.storage.schema.open_schema`).
+
+    Attributes:
+        next_number: The number of the next new trial.
     """
 
     def __init__(self, engine: sqlalchemy.Engine) -> None:
         self._engine = engine
+        self.next_number = 1 + max((row.number for row in self.rows()), default=-1)
 
     @retried
     def attributes(self) -> dict[str, Any]:
@@ -85,6 +89,7 @@ class StudyTables:
             with writing(self._engine) as connection:
                 connection.execute(TRIALS.delete().where(TRIALS.c.number.in_([row.number for row in rows])))
                 connection.execute(TRIALS.insert(), [_columns(row.__dict__) for row in rows])
+            self.next_number = max(self.next_number, *(row.number + 1 for row in rows))
 
     @retried
     def update(self, number: int, columns: Mapping[str, Any]) -> None:
