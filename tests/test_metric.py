@@ -136,9 +136,9 @@ def test_a_run_whose_recall_falls_is_stopped_and_every_view_of_it_is_about_recal
     assert "NDCG" not in "".join([*texts, *sentences])
 
 
-def test_the_note_of_a_trial_names_the_metric(fallen: Path) -> None:
+def test_the_note_that_the_dashboard_shows_while_a_study_runs_names_the_metric(fallen: Path) -> None:
     storage = optuna.storages.RDBStorage(f"sqlite:///{locate_study(fallen).run_folder.database}")
     attributes = str(storage.get_study_system_attrs(1))
     storage.engine.dispose()
-    assert "peak Recall@100" in attributes
+    assert "Leaderboard (Recall@100: peaks on dev, selected)" in attributes
     assert "NDCG" not in attributes
