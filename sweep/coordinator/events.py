@@ -199,7 +199,7 @@ def _plain(value: Any) -> Any:
 
 
 def make_view(
-    plan: StudyPlan, record: StudyRecord, running: Sequence[RunningTrial], slots: Sequence[Slot], baseline: float
+    plan: StudyPlan, record: StudyRecord, running: Sequence[RunningTrial], slots: Sequence[Slot]
 ) -> SweepView:
     """The state of a running sweep."""
     saved, fraction = count_saved(record.trials)
@@ -208,7 +208,7 @@ def make_view(
         metric=plan.spec.evaluation.measure.label,
         finished=record.counted,
         trials=plan.spec.budget.trials,
-        baseline=baseline,
+        baseline=record.baseline,
         best=record.best,
         running=[_running_view(trial) for trial in running if trial.slot],
         space=plan.spec.space,

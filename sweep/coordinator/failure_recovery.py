@@ -1,4 +1,4 @@
-"""What becomes of trials whose processes died, fell silent or ran out of memory, and when failures end a study."""
+"""FailureRecovery: trials whose processes died, fell silent or ran out of memory, and failures that end a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import DeviceLimits
 from sweep.coordinator.running import RunningTrial
-from sweep.errors import SweepError
+from sweep.errors import StorageError, SweepError
 from sweep.messages import Failure
 from sweep.plan import StudyPlan
 from sweep.storage.failures import DATABASE_ERRORS
@@ -21,7 +21,7 @@ from sweep.storage.records import TrialRecord
 MAX_WITHOUT_PROGRESS = 3
 
 MIN_FREE_BYTES = 32 * 2**20
-"""Room on the disk below which a failure is put down to the disk: libraries word a full one in many ways."""
+"""Free space below which a failure is taken for the disk's: libraries report a full one in many ways."""
 
 MAX_AWAKE_S = 5.0
 """Longest time between two looks that counts: where the coordinator itself was stopped, its trials were not silent."""
@@ -35,7 +35,7 @@ class Clock:
         self.now = 0.0
 
     def tick(self, now: float) -> float:
-        """Takes in what time it is, and gives back the time awake so far."""
+        """Advances to the time ``now``, and returns the seconds awake so far."""
         self.now += min(max(0.0, now - self._last), MAX_AWAKE_S)
         self._last = now
         return self.now
@@ -43,10 +43,10 @@ class Clock:
 
 @contextlib.contextmanager
 def mark_run(file: Path) -> Iterator[bool]:
-    """Keeps a file there for the life of a ``with`` block, and gives whether an earlier block was cut off.
+    """Keeps a file for the life of a ``with`` block, and yields whether an earlier block was cut off.
 
-    A run that a full disk or a database that is gone has ended can write nothing more, not even that its trials were
-    not at fault; a file it can still remove. One that was killed cannot, and perhaps a trial took it along.
+    A run that ends because the disk is full or the database is gone can write nothing more, not even that its trials
+    were not at fault; but it can remove a file. A run that was killed cannot, and perhaps a trial took it along.
     """
     was_cut_off = file.exists()
     file.touch(mode=0o600)
@@ -58,8 +58,8 @@ def mark_run(file: Path) -> Iterator[bool]:
     _remove(file)
 
 
-class Interruptions:
-    """Counts the interruptions of trials, and says when there were too many.
+class FailureRecovery:
+    """Counts the interruptions of trials, and decides whether a trial that failed goes on.
 
     Args:
         plan: The study.
@@ -90,7 +90,7 @@ class Interruptions:
         )
 
     def find_cause(self, trial: RunningTrial, reason: str) -> str | None:
-        """Why a trial fails that was interrupted, or None where it may go on."""
+        """The cause for which an interrupted trial fails, or None where it may go on."""
         if trial.without_progress < MAX_WITHOUT_PROGRESS:
             return None
         return f"{reason}, {MAX_WITHOUT_PROGRESS} times without progress"
@@ -99,7 +99,7 @@ class Interruptions:
         """Halves the micro-batch of a trial that ran out of memory, and remembers that for its device.
 
         Returns:
-            Whether the trial can go on; with a micro-batch of 1 it cannot, and its device is given no such batch again.
+            Whether the trial can go on; at a micro-batch of 1 it cannot, and its device gets no such batch again.
         """
         exhausted = failure.exhausted_micro_batch or 1
         device = trial.slot.label if trial.slot else ""
@@ -113,9 +113,19 @@ class Interruptions:
         self._tell("retry", text, trial.number, attempt=trial.attempt, micro_batch=trial.micro_batch)
         return True
 
-    def is_disk_failure(self, failure: Failure) -> bool:
-        """Whether it was the disk's fault that a trial failed, and none of its own."""
-        return failure.disk_failed or shutil.disk_usage(self._plan.run_folder.path).free < MIN_FREE_BYTES
+    def check_disk(self, trial: RunningTrial, failure: Failure) -> None:
+        """Ends the run where the disk made a trial fail; the trial goes on with the next run.
+
+        Raises:
+            StorageError: If the disk is full or cannot be written.
+        """
+        folder = self._plan.run_folder.path
+        if failure.disk_failed or shutil.disk_usage(folder).free < MIN_FREE_BYTES:
+            self._ledger.note(trial.number, paused=True)
+            raise StorageError(
+                f"{folder}: trial {trial.number} could not write: {failure.cause}; nothing is lost: make room or fix"
+                " the disk, and run the same command again"
+            )
 
 
 def _remove(file: Path) -> None:
@@ -124,7 +134,7 @@ def _remove(file: Path) -> None:
 
 
 def find_stalled(trial: RunningTrial, *, now: float, stall_s: float) -> str | None:
-    """Why a trial's process is to be killed that has said nothing for too long, or None where it has spoken."""
+    """The reason to kill a trial's process that has sent nothing for too long, or None."""
     if now - trial.heard < stall_s or trial.killed_for is not None:
         return None
     return f"reported nothing for {stall_s:g} s"
@@ -140,11 +150,11 @@ class FailureStreak:
         self._failures: list[tuple[int, str]] = []  # trial, cause
 
     def add(self, trial: int, cause: str) -> None:
-        """Takes in that a trial failed."""
+        """Adds the failure of a trial."""
         self._failures.append((trial, cause))
 
     def clear(self) -> None:
-        """Takes in that a trial ended well."""
+        """Forgets the failures, since a trial ended well."""
         self._failures.clear()
 
     def ending(self, ended: Sequence[TrialRecord]) -> list[int]:

@@ -1,28 +1,30 @@
-"""Placement: which slot is free, and whether a trial may share its device, by what devices were found to hold.
+"""Placement: which slot is free, and whether a trial may share its device, by the memory that trials have used.
 
-A study has one model and one length of text, so what is remembered of a device is remembered for those.
+A study has one model and one length of text, so the limits of a device are those for both.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.running import RunningTrial
 from sweep.errors import DeviceError
 from sweep.launch import Launcher, Slot
+from sweep.settings.study_file import WorkersSpec
 
 HEADROOM = 1.15
-"""What a trial is given of what its like has used before."""
+"""Factor on the memory that trials of the same size have used, which a trial is given."""
 
 RETURN_S = 60.0
 """Seconds that a device gets to return the memory of a process that is gone."""
 
 STATES_A_WEIGHT = 4
-"""What training keeps for each weight at the least: the weight, its gradient, and the optimizer's two moments."""
+"""Values that training keeps for each weight at least: the weight, its gradient, and the optimizer's two moments."""
 
 SLACK_GIB = 0.25
 """Memory beyond what was in use before a trial that may stay in use after it: the driver's, or somebody else's."""
@@ -32,7 +34,7 @@ def fits(needed_gib: float | None, others_gib: Sequence[float | None], *, memory
     """Whether a trial may join those that run on a device.
 
     Args:
-        needed_gib: Most memory that its like has used before, or None where that was never measured.
+        needed_gib: Most memory that trials of its size have used before, or None where that was never measured.
         others_gib: The same for each trial that runs there.
         memory_gib: Memory of the device.
         used_gib: What is in use of it without any of our trials.
@@ -42,12 +44,12 @@ def fits(needed_gib: float | None, others_gib: Sequence[float | None], *, memory
     """
     if not others_gib:
         return True
-    known = [found for found in (needed_gib, *others_gib) if found is not None]
+    known = [gib for gib in (needed_gib, *others_gib) if gib is not None]
     return len(known) == 1 + len(others_gib) and used_gib + HEADROOM * sum(known) <= memory_gib
 
 
 def check_room(slots: Sequence[Slot], weights_bytes: int) -> None:
-    """Refuses more trials at once than a device's memory can hold, by the least that training takes.
+    """Refuses more trials at once than a device's memory can hold, by the minimum that training takes.
 
     Raises:
         DeviceError: If that is above the memory; it names the estimate and what to set.
@@ -74,30 +76,30 @@ def count_weight_bytes(model: Path) -> int:
 
 
 class Placement:
-    """Where trials can be put.
+    """Finds slots for trials.
 
     Args:
         slots: The slots.
+        workers: What the study file says of workers, with its limit on every trial's micro-batch.
         launcher: Is asked for the memory in use on them.
         limits: What trials were found to use.
-        micro_batch: What the study file holds every trial's micro-batch to, or None.
-        warn: Is told where memory does not return.
+        tell: Tells where memory does not return.
     """
 
     def __init__(
         self,
         slots: Sequence[Slot],
+        workers: WorkersSpec,
         *,
         launcher: Launcher,
         limits: DeviceLimits,
-        micro_batch: int | None,
-        warn: Callable[[str], object],
+        tell: Tell,
     ) -> None:
         self.slots = slots
         self._launcher = launcher
-        self._micro_batch = micro_batch
+        self._micro_batch = workers.micro_batch
         self._limits = limits
-        self._warn = warn
+        self._tell = tell
         self._used_before: dict[str, float] = {}  # by place: memory in use before our first trial there
         self._left_since: dict[str, float] = {}  # places that were left a moment ago, and when
 
@@ -119,8 +121,8 @@ class Placement:
             used_gib=self._used_before.get(slot.place, 0.0),
         )
 
-    def held_to(self, trial: RunningTrial, slot: Slot) -> int | None:
-        """The micro-batch that a trial is held to on a slot; None where it chooses by the memory there is."""
+    def limit_micro_batch(self, trial: RunningTrial, slot: Slot) -> int | None:
+        """The largest micro-batch that a trial may take on a slot; None where it chooses by the memory there is."""
         return trial.micro_batch or self._limits.micro_batch(slot.label, asked=self._micro_batch)
 
     def take(self, slot: Slot, running: Iterable[RunningTrial]) -> None:
@@ -137,14 +139,13 @@ class Placement:
             self._left_since[slot.place] = time.monotonic()
 
     def _needed_gib(self, slot: Slot, trial: RunningTrial) -> float | None:
-        """What a trial's like has used; on a CPU, whose memory can be swapped, one without a like is let in."""
-        found = self._limits.needed_gib(
-            slot.label, batch_size=trial.params.batch_size, micro_batch=self.held_to(trial, slot)
-        )
-        return 0.0 if found is None and slot.device == "cpu" else found
+        """Memory that trials of this size have used; 0 where none is known on a CPU, whose memory can be swapped."""
+        micro_batch = self.limit_micro_batch(trial, slot)
+        needed = self._limits.needed_gib(slot.label, batch_size=trial.params.batch_size, micro_batch=micro_batch)
+        return 0.0 if needed is None and slot.device == "cpu" else needed
 
     def _has_returned(self, slot: Slot) -> bool:
-        """Whether a device that no trial of ours holds has its memory back; after a while it is taken as it is."""
+        """Whether a device without a trial of ours has its memory back; after RETURN_S it is used as it is."""
         since = self._left_since.get(slot.place)
         if since is None or slot.uuid is None:
             return True
@@ -152,9 +153,10 @@ class Placement:
         if used is not None and used > before + SLACK_GIB:
             if time.monotonic() - since < RETURN_S:
                 return False
-            self._warn(
+            self._tell(
+                "warning",
                 f"{slot.place}: {used:.1f} GiB are in use {RETURN_S:.0f} s after its trial ended, {before:.1f} GiB"
-                " before it began; see who holds them (nvidia-smi)"
+                " before it began; see who holds them (nvidia-smi)",
             )
         del self._left_since[slot.place]
         return True
@@ -169,9 +171,8 @@ LARGEST_BATCH = "largest_batch"
 LARGEST_MICRO_BATCH = "largest_micro_batch"
 """Study attribute: the largest micro-batch that each kind of device can hold, where that was found out."""
 
-
 RISE = 1.02
-"""A peak is written down anew where it rises by more than this: each is a write, and the headroom covers the rest."""
+"""Factor by which a peak must rise to be written again: each is a write, and the headroom covers the rest."""
 
 
 def find_need(measured: Sequence[tuple[int, int, float]], *, batch_size: int, micro_batch: int | None) -> float | None:
@@ -194,7 +195,7 @@ def find_need(measured: Sequence[tuple[int, int, float]], *, batch_size: int, mi
 
 
 class DeviceLimits:
-    """What devices can hold; a device is known by its label.
+    """Limits of devices, by their labels: the largest batches, and the memory that trials have used.
 
     Args:
         ledger: The study's writer.
@@ -220,7 +221,7 @@ class DeviceLimits:
         return find_need(self._known[MEMORY_PEAKS].get(device, ()), batch_size=batch_size, micro_batch=micro_batch)
 
     def raise_peak(self, device: str, *, batch_size: int, micro_batch: int, memory_gib: float) -> None:
-        """Remembers what a trial was measured to use, where that is more than was known of its like."""
+        """Remembers a trial's memory, where it is more than was known for its batch and micro-batch."""
         peaks = self._known[MEMORY_PEAKS].get(device, [])
         same = [known for known in peaks if tuple(known[:2]) == (batch_size, micro_batch)]
         if not same or memory_gib > same[0][2] * RISE:

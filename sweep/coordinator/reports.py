@@ -1,4 +1,4 @@
-"""Reports: what becomes of a trial's evaluation. Committed, decided upon, answered, followed up: in this order."""
+"""Reports: a trial's evaluation is committed, decided upon, answered and followed up, in this order."""
 
 from __future__ import annotations
 
@@ -21,34 +21,30 @@ from sweep.stopping.stop import Stop
 
 
 class Reports:
-    """Takes reports in.
+    """Commits the reports of trials and decides by them.
 
     Args:
         plan: The study.
         ledger: Its writer.
         limits: Remembers how much memory trials use.
-        keeper: Keeps the files of trials.
+        pruner: Deletes files of trials.
         tell: Tells of what happened.
     """
 
     def __init__(
-        self, plan: StudyPlan, ledger: Ledger, *, limits: DeviceLimits, keeper: CheckpointPruner, tell: Tell
+        self, plan: StudyPlan, ledger: Ledger, *, limits: DeviceLimits, pruner: CheckpointPruner, tell: Tell
     ) -> None:
         self._measure = plan.spec.evaluation.measure
         self._policy = make_policy(plan.spec.stopping, self._measure.label)
         self._ledger = ledger
         self._limits = limits
-        self._keeper = keeper
+        self._pruner = pruner
         self._tell = tell
         self._committed: set[int] = set()  # trials whose report was committed and is to be decided upon
-        self._aside: dict[int, list[Path]] = {}  # models of their earlier peaks, which are to be deleted
+        self._marked: dict[int, list[Path]] = {}  # models of their earlier peaks, which are to be deleted
 
     def commit(self, heard: Sequence[tuple[RunningTrial, Report]]) -> None:
-        """Commits the reports that came in together, so that they wait for the disk once; none is answered before.
-
-        Args:
-            heard: Reports, with their trials; a point that is committed already is left alone.
-        """
+        """Commits reports that came in together, so that they wait for the disk once; committed points are skipped."""
         heard = [
             (trial, _count_from_the_beginning(trial, report))
             for trial, report in heard
@@ -69,24 +65,20 @@ class Reports:
                 )
 
     def take(self, trial: RunningTrial, *, incumbent: float | None) -> Verdict:
-        """Decides by a trial's committed report how it goes on; one that came in again decides nothing.
-
-        Args:
-            trial: The trial.
-            incumbent: The highest peak of all other trials.
-        """
+        """Decides by a trial's committed report how it goes on; one that came in again decides nothing."""
         if trial.number in self._committed:
             if trial.peak is not None:
-                self._aside[trial.number] = self._keeper.mark_peaks_for_deletion(trial.number, kept=trial.peak.progress)
+                marked = self._pruner.mark_peaks_for_deletion(trial.number, kept=trial.peak.progress)
+                self._marked[trial.number] = marked
             self.decide(trial, incumbent=incumbent)
         return Verdict(stop=trial.stop is not None, reason=trial.stop.text if trial.stop else None)
 
     def follow_up(self, trial: RunningTrial, report: Report) -> None:
-        """Does what an answered report leaves to be done, for which its trial need not wait: files, and words."""
+        """Deletes files and tells of an answered report, for which its trial need not wait."""
         if trial.number in self._committed:
             self._committed.remove(trial.number)
-            self._keeper.delete(trial.number, self._aside.pop(trial.number, ()))
-            self._tell_of(trial, report)
+            self._pruner.delete(trial.number, self._marked.pop(trial.number, ()))
+            self._tell_measured(trial, report)
             return
         committed = trial.per_query[trial.progress.index(report.progress)]
         equal = np.array_equal(committed, report.evaluation.per_query, equal_nan=True)
@@ -98,12 +90,11 @@ class Reports:
         """Decides by a trial's last measurement whether it is to be stopped."""
         trial.stop, trial.verdict = decide(trial, self._policy, incumbent=incumbent)
 
-    def _tell_of(self, trial: RunningTrial, report: Report) -> None:
+    def _tell_measured(self, trial: RunningTrial, report: Report) -> None:
         value = report.evaluation.ndcg
         text = f"{report.progress / COMPLETE:.1%}  {self._measure.label} {value:.4f}  {trial.verdict}"
         numbers = {"progress": report.progress, "metric": self._measure.key, "value": value, "step": report.step}
-        numbers["attempt"] = trial.attempt
-        self._tell("evaluate", text, trial.number, **numbers)
+        self._tell("evaluate", text, trial.number, **numbers, attempt=trial.attempt)
 
 
 def _count_from_the_beginning(trial: RunningTrial, report: Report) -> Report:
@@ -116,7 +107,7 @@ def _count_from_the_beginning(trial: RunningTrial, report: Report) -> Report:
 
 
 def _find_news(trial: RunningTrial, report: Report) -> dict[str, object]:
-    """What a report says of its trial that is not yet written down."""
+    """The attributes of a trial that its report changes."""
     news: dict[str, object] = {}
     if trial.micro_batch != report.micro_batch:
         news["micro_batch"] = report.micro_batch
@@ -126,11 +117,11 @@ def _find_news(trial: RunningTrial, report: Report) -> dict[str, object]:
 
 
 def decide(trial: RunningTrial, policy: StopPolicy, *, incumbent: float | None) -> tuple[Stop | None, str]:
-    """Whether a trial is stopped at its last measurement, and where it stands in a few words for whoever watches.
+    """Why a trial is stopped at its last measurement, or None; and its state in a few words, for a person.
 
     Args:
         trial: The trial.
-        policy: What stops a run of the study.
+        policy: The study's policy of stopping.
         incumbent: The highest peak of all other trials so far, or None.
     """
     look = take_look(

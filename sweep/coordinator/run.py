@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.coordinator.budget import BudgetTracker, EndedBy
+from sweep.coordinator.budget import PAUSE_S, BudgetTracker, EndedBy
 from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning, describe_history, find_changes
 from sweep.coordinator.checkpoint_pruning import check_disk, folder_bytes
 from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.events import Event, EventKind, EventLog, Watcher
 from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
-from sweep.coordinator.pausing import PAUSE_S
 from sweep.coordinator.placement import check_room, count_weight_bytes
 from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot

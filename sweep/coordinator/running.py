@@ -1,21 +1,24 @@
-"""RunningTrial: what the coordinator keeps in mind of a trial while it runs."""
+"""RunningTrial: the state of a trial between its start and its end, and its jobs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.proposals import Proposal
 from sweep.launch import Slot
 from sweep.measures.score import Score
-from sweep.messages import Assignment, Report
+from sweep.messages import Assignment, Job, Report
 from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
-from sweep.storage.records import Peak, TrialRecord
+from sweep.storage.records import Peak, StudyRecord, TrialRecord
 
 
 @dataclass
@@ -29,18 +32,20 @@ class RunningTrial:
         evaluations: When it is evaluated.
         progress: Progress of each committed measurement in thousandths, the untrained point first.
         per_query: (Q,) value of each query at each.
-        slot: Where it runs now, or None while it waits for a place.
-        micro_batch: What its micro-batch is held to.
+        slot: Slot that it runs on now, or None while it waits for one.
+        micro_batch: Largest micro-batch that it may take.
         seconds_before: Seconds that earlier processes spent on it up to its last committed measurement.
         evaluation_seconds_before: Seconds of those that went into evaluations.
         interruptions: Processes of it that died.
         without_progress: How many of them, in a row, got no further than the one before.
         counted: The attempt of its last interruption, so that none is counted twice.
-        attempt: Which of its processes the last one was, from 1; 0 before the first.
-        heard: When something was last heard of its process, on the coordinator's own clock.
-        killed_for: Why its process was killed by the coordinator, where it was.
-        verdict: What was decided at its last measurement, in words.
-        stop: Why it is being stopped.
+        attempt: Number of its last process, from 1; 0 before the first.
+        was_paused: Whether an earlier run paused it.
+        heard: Time of its process's last message, on the coordinator's own clock.
+        killed_for: Reason for which the coordinator killed its process, or None.
+        verdict: The decision at its last measurement, in words.
+        stop: Reason for which it is being stopped, or None.
+        mark: Step of the checkpoint and number of measurements at its last interruption.
         curve: (progress, value) of each committed measurement.
         peak: Its best finite measurement after at least one optimizer step, the earliest of equals.
     """
@@ -59,16 +64,17 @@ class RunningTrial:
     without_progress: int = 0
     counted: int = 0
     attempt: int = 0
+    was_paused: bool = False
     heard: float = 0.0
     killed_for: str | None = None
     verdict: str = "starting"
     stop: Stop | None = None
-    mark: tuple[int, int] = field(default=(-1, -1))
+    mark: tuple[int, int] = (-1, -1)
     curve: list[tuple[int, float]] = field(init=False, default_factory=list)
     peak: Peak | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        """Takes in the measurements that it begins with."""
+        """Fills the curve with the first measurements."""
         for point, per_query in zip(self.progress, self.per_query, strict=True):
             self._note_point(point, per_query)
 
@@ -88,12 +94,12 @@ class RunningTrial:
         return self.progress[-1] >= self.evaluations[-1].progress
 
     def add(self, report: Report) -> None:
-        """Takes a committed report in."""
+        """Adds a committed report."""
         self.add_point(report.progress, report.evaluation.per_query)
         self.micro_batch = report.micro_batch
 
     def add_point(self, progress: int, per_query: NDArray[np.float32]) -> None:
-        """Takes a committed measurement in: its progress in thousandths and (Q,) value of each query."""
+        """Adds a committed measurement: its progress in thousandths and (Q,) value of each query."""
         self.progress.append(progress)
         self.per_query.append(per_query)
         self._note_point(progress, per_query)
@@ -114,15 +120,30 @@ class RunningTrial:
         self.slot = None
 
 
-def begin_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArray[np.float32]) -> RunningTrial:
-    """A trial before its first step.
+def begin_trial(plan: StudyPlan, ledger: Ledger, proposal: Proposal, *, baseline: NDArray[np.float32]) -> RunningTrial:
+    """A new trial, written down as running.
 
     Args:
         plan: The study.
-        number: The trial's number.
-        params: Its settings.
+        ledger: Its writer.
+        proposal: What the trial is to try.
         baseline: (Q,) value of each query of the untrained model, its first point.
     """
+    params = proposal.params
+    attributes = {
+        **proposal.origin,
+        "params": params.as_dict(),
+        "batch_size": params.batch_size,
+        "effective_learning_rate": params.effective_learning_rate,
+        "steps": plan.steps(params.batch_size),
+        "seed": plan.spec.seed,
+    }
+    number = ledger.begin_trial(proposal.values, distributions=plan.space.distributions, attributes=attributes)
+    return make_trial(plan, number, params=params, baseline=baseline)
+
+
+def make_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArray[np.float32]) -> RunningTrial:
+    """A trial before its first step; its first point is (Q,) value of each query of the untrained model."""
     return RunningTrial(
         number=number,
         params=params,
@@ -133,41 +154,55 @@ def begin_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArr
     )
 
 
-def revive_trial(
-    plan: StudyPlan,
-    record: TrialRecord,
-    *,
-    params: Params,
-    baseline: NDArray[np.float32],
-    measured: tuple[list[int], NDArray[np.float32]],
-) -> RunningTrial:
-    """A trial as an earlier run left it.
+def revive_trials(
+    plan: StudyPlan, ledger: Ledger, record: StudyRecord, *, baseline: NDArray[np.float32]
+) -> Iterator[RunningTrial]:
+    """The trials that an earlier run left running, as it left them.
 
     Args:
         plan: The study.
-        record: What is known of the trial.
-        params: Its settings.
+        ledger: Its writer.
+        record: The study as it stands.
         baseline: (Q,) value of each query of the untrained model.
-        measured: Its committed progress points (T,) and values of each query (T, Q).
     """
-    trial = begin_trial(plan, record.number, params=params, baseline=baseline)
-    points, per_query = measured
-    for point, values in zip(points, per_query, strict=True):
-        trial.add_point(point, values)
+    values = ledger.values()
+    for left in record.trials:
+        if left.state == "running":
+            params = plan.space.params(values[left.number])
+            trial = make_trial(plan, left.number, params=params, baseline=baseline)
+            for point, per_query in zip(*ledger.table.per_query(left.number), strict=True):
+                trial.add_point(point, per_query)
+            _restore(trial, left)
+            yield trial
+
+
+def _restore(trial: RunningTrial, record: TrialRecord) -> None:
+    """Sets what the attributes of a trial and its last measurement say of its earlier processes."""
     if record.rows:
         trial.seconds_before = record.rows[-1].seconds
         trial.evaluation_seconds_before = record.rows[-1].evaluation_seconds
     trial.micro_batch = record.attributes.get("micro_batch")
-    trial.interruptions = record.attributes.get("interruptions", 0)
-    trial.without_progress = record.attributes.get("without_progress", 0)
-    trial.counted = record.attributes.get("counted", 0)
-    trial.attempt = record.attributes.get("attempt", 0)
+    for name in ("interruptions", "without_progress", "counted", "attempt"):
+        setattr(trial, name, record.attributes.get(name, 0))
     trial.mark = tuple(record.attributes.get("mark", (-1, -1)))
-    return trial
+    trial.was_paused = bool(record.attributes.get("paused"))
+
+
+def make_job(plan: StudyPlan, trial: RunningTrial, *, body: str, slot: Slot, micro_batch: int | None) -> Job:
+    """A trial's next job: a body for its process, on a slot."""
+    return Job(
+        name=trial.job,
+        body=body,
+        task=make_assignment(plan, trial, slot=slot, micro_batch=micro_batch),
+        log=plan.run_folder.log(trial.number),
+        environment=slot.environment,
+        attempt=trial.attempt,
+        lock=plan.run_folder.attempt_lock(trial.number),
+    )
 
 
 def make_assignment(plan: StudyPlan, trial: RunningTrial, *, slot: Slot, micro_batch: int | None) -> Assignment:
-    """What a trial's process is told."""
+    """The task of a trial's process."""
     return Assignment(
         spec=plan.spec,
         folder=plan.folder,

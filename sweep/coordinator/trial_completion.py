@@ -1,4 +1,4 @@
-"""Endings: how trials end. Written down, shown to the sampler, noted for the dashboard, their files kept or not."""
+"""TrialCompletion: the end of a trial is recorded, shown to the sampler and the dashboard, and its files pruned."""
 
 from __future__ import annotations
 
@@ -23,18 +23,27 @@ from sweep.stopping.stop import Stop
 from sweep.storage.notes import quote
 from sweep.storage.records import EXCUSED, Peak, StudyRecord, describe_stop
 
-REMARK_S = 2.0
-"""Seconds between two notes on where the study stands: a sweep of many short trials has more to do."""
+NOTE_S = 2.0
+"""Seconds between two updates of the study's note: a sweep of many short trials has more to do."""
+
+MIRROR_S = 1.0
+"""Seconds between two updates of Optuna's tables, so that changes which come together are written together."""
+
+MIRROR_SLICE_S = 0.05
+"""Seconds of one update, after which the reports that have come in are answered."""
+
+MIRROR_SHARE = 0.3
+"""Maximum share of the coordinator's time that the updates take while trials run; the rest is done at the end."""
 
 
-class Endings:
-    """Ends trials, and keeps the record of the study up to date.
+class TrialCompletion:
+    """Ends trials, and keeps the study's record, its note and Optuna's tables up to date.
 
     Args:
         plan: The study.
         ledger: Its writer.
         proposer: Is shown how each trial ended.
-        keeper: Keeps the files of trials.
+        pruner: Deletes files of trials.
         tell: Tells of what happened.
 
     Attributes:
@@ -44,28 +53,32 @@ class Endings:
     record: StudyRecord
 
     def __init__(
-        self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, keeper: CheckpointPruner, tell: Tell
+        self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, pruner: CheckpointPruner, tell: Tell
     ) -> None:
         self._plan = plan
         self._ledger = ledger
         self._proposer = proposer
-        self._keeper = keeper
+        self._pruner = pruner
         self._tell = tell
         self._failures = FailureStreak()
         self._noted: StudyRecord | None = None
         self._note_due = 0.0
+        self._mirror_due = 0.0
 
     def begin(self, record: StudyRecord) -> None:
-        """Shows the sampler, and the keeper of files, what the study holds already."""
+        """Shows the sampler the study's trials, and deletes the files that they no longer need."""
         self.record = self._noted = record
         self._proposer.rebuild(self.record, self._ledger.values())
-        self._keeper.prune(self.record)
+        self._pruner.prune(self.record)
 
-    def settle(self, trial: RunningTrial) -> bool:
-        """Ends a trial that was interrupted when all but its end was known."""
-        if trial.stop is None and not trial.is_measured_to_the_end:
+    def settle(self, trial: RunningTrial, cause: str | None) -> bool:
+        """Ends an interrupted trial where only its end was missing, or where it fails for a cause; else False."""
+        if trial.stop is not None or trial.is_measured_to_the_end:
+            self.end(trial)
+        elif cause is not None:
+            self.fail(trial, cause)
+        else:
             return False
-        self.end(trial)
         return True
 
     def end(self, trial: RunningTrial) -> None:
@@ -101,37 +114,38 @@ class Endings:
         """
         log = self._plan.run_folder.log(trial.number)
         lines = last_lines(log)
-        self._ledger.end_trial(
-            trial.number,
-            value=None,
-            pruned=False,
-            error=cause,
-            last_log_lines=lines,
-        )
+        self._ledger.end_trial(trial.number, value=None, pruned=False, error=cause, last_log_lines=lines)
         self._after_end(trial)
-        last = f"; its last words: {lines[-1]}" if lines else ""
-        text = f"failed: {cause}; see {log}{last}"
+        output = f"; output: {lines[-1]}" if lines else ""
+        text = f"failed: {cause}; see {log}{output}"
         self._tell("end", text, trial.number, state="fail", attempt=trial.attempt, log=lines)
         self._failures.add(trial.number, cause)
-        numbers = self._failures.ending([found for found in self.record.trials if found.is_counted])
+        numbers = self._failures.ending([ended for ended in self.record.trials if ended.is_counted])
         if numbers:
             self._give_up(numbers, cause)
 
-    def remark(self, *, at_once: bool = False) -> bool:
-        """Writes the note on where the study stands, if a trial has ended since the last one and that is a while ago.
+    def mirror(self) -> bool:
+        """Updates Optuna's tables for a moment, if that is due; returns whether it was."""
+        now = time.monotonic()
+        if now < self._mirror_due or not self._ledger.is_behind:
+            return False
+        is_complete = self._ledger.mirror(at_most_s=MIRROR_SLICE_S)
+        took = time.monotonic() - now
+        self._mirror_due = now + (took + MIRROR_S if is_complete else took / MIRROR_SHARE)
+        return True
+
+    def update_note(self, *, at_once: bool = False) -> bool:
+        """Writes the study's note, if a trial has ended since the last one and it is due; returns whether it was.
 
         Args:
-            at_once: Whether to write it however long ago that is.
-
-        Returns:
-            Whether it was written.
+            at_once: Whether to write it however short ago the last one was.
         """
         is_due = at_once or time.monotonic() >= self._note_due
         if self._noted is None or self._noted is self.record or not is_due:
             return False
         self._ledger.remark(write_study_note(self.record, self._plan.spec))
         self._noted = self.record
-        self._note_due = time.monotonic() + REMARK_S
+        self._note_due = time.monotonic() + NOTE_S
         return True
 
     def _give_up(self, numbers: Sequence[int], cause: str) -> None:
@@ -139,33 +153,33 @@ class Endings:
         self._ledger.set_attribute(EXCUSED, sorted({*self.record.attributes.get(EXCUSED, ()), *numbers}))
         raise StudyEndedError(
             f"trials {', '.join(map(str, numbers))} failed in a row, so the study was ended: {cause}; see"
-            f" {self._plan.run_folder.log(numbers[-1])}; once that is mended, the same command runs them again"
+            f" {self._plan.run_folder.log(numbers[-1])}; once that is fixed, the same command runs them again"
         )
 
     def _after_end(self, trial: RunningTrial) -> None:
-        """What follows from any end: the record, what the sampler knows, and which files are kept."""
+        """Updates the record and the sampler, and deletes the files that are no longer needed."""
         self.record = self._ledger.update_record(self.record, trial.number)
         ended = self.record.trials[trial.number]
         value = None if ended.state == "fail" else seen_value(ended, self.record.baseline)
         self._proposer.conclude(trial.number, value)
-        self._keeper.prune(self.record)
+        self._pruner.prune(self.record)
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """How a trial is recorded: its value where it is complete, else None; and whether it is pruned."""
+    """The record of a trial's end: its value where it is complete, else None; and whether it is pruned."""
 
     value: float | None
     pruned: bool
 
 
 def conclude(stop: Stop | None, peak: Peak | None, best_peak: float | None) -> Conclusion:
-    """How a trial that has ended without a failure is recorded.
+    """The record of a trial that has ended without a failure.
 
     Args:
         stop: Why it was stopped, or None where it went to its end.
         peak: Its best evaluation.
-        best_peak: The highest peak of all complete trials; that of a trial that failed or diverged is no model to keep.
+        best_peak: The highest peak of all complete trials; the model of one that failed or diverged is not kept.
 
     Returns:
         COMPLETE with its peak where it went to its end, or where it was stopped by a rule and its peak beats every
@@ -180,12 +194,7 @@ def conclude(stop: Stop | None, peak: Peak | None, best_peak: float | None) -> C
 
 
 def write_study_note(record: StudyRecord, spec: StudySpec) -> str:
-    """Where a running study stands as Markdown: how far it is, and the leaderboard.
-
-    Args:
-        record: The study.
-        spec: Its file.
-    """
+    """The state of a running study as Markdown: how far it is, and the leaderboard."""
     untrained = "" if record.baseline is None else f"; the untrained model has {record.baseline:.4f}"
     ended = f"{record.counted} of {spec.budget.trials} trials have ended"
     state = f"{ended}{untrained}. The report and the diagnosis come at its end."

@@ -89,7 +89,7 @@ def test_a_failure_is_told_and_kept_with_its_last_log_lines(tmp_path: Path) -> N
     assert lines[-1] == "RuntimeError: scripted failure"
     assert any("raise RuntimeError" in line for line in lines)
     [text] = [text for text in recorder.texts("end") if text.startswith("failed")]
-    assert text.endswith("; its last words: RuntimeError: scripted failure")
+    assert text.endswith("; output: RuntimeError: scripted failure")
 
 
 def test_a_micro_batch_is_halved_at_the_checkpoint_and_the_trial_goes_on_from_there(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from scripted import Recorder, check_finished
 
+from sweep.coordinator.events import tell_to
 from sweep.coordinator.placement import Placement, check_room, find_need, fits
 from sweep.coordinator.run import run_study
 from sweep.errors import DeviceError
 from sweep.launch import LocalLauncher, Slot
 from sweep.plan import plan_study
+from sweep.settings.study_file import WorkersSpec
 from sweep.signals import StopSignal
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
@@ -121,15 +123,15 @@ class FixedUse(EightDevices):
 
 
 def test_a_quarter_of_a_gib_may_stay_in_use_on_a_device_that_is_free_again() -> None:
-    launcher, told = FixedUse(), []
+    launcher, recorder = FixedUse(), Recorder()
     slot = Slot("cuda:0", "a card", "cuda", place="cuda:0", uuid="GPU-0", memory_gib=80.0)
-    placement = Placement([slot], launcher=launcher, limits=None, micro_batch=None, warn=told.append)  # type: ignore[arg-type]
+    placement = Placement([slot], WorkersSpec(), launcher=launcher, limits=None, tell=tell_to(recorder))  # type: ignore[arg-type]
     placement.take(slot, [])
     placement.leave(slot)
     for used, free in [(9.0, []), (1.26, []), (1.25, [slot]), (9.0, [slot])]:  # once free, it is no longer asked for
         launcher.used = used
         assert placement.find_free([]) == free
-    assert told == []
+    assert recorder.events == []
 
 
 @pytest.mark.parametrize(
