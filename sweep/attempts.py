@@ -1,8 +1,8 @@
-"""AttemptLock: one process a trial at a time, whatever is stopped, thawed or left behind.
+"""Attempt locks: one process a trial at a time, whatever is stopped, thawed or left behind.
 
-A trial's process holds a lock of the kernel's (flock) on a file of its trial for as long as it lives, and writes beside
-it who it is. A process that was stopped (SIGSTOP) still holds it, so the next attempt can end it before it begins: an
-older attempt that thaws later is not there any more, and writes nothing.
+A trial's process locks a file of its trial (flock) for as long as it lives, and writes its process id into it. A
+process that was stopped (SIGSTOP) still holds the lock, so the next attempt can end it before it begins: no older
+attempt can thaw later and write.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _held: list[int] = []
 
 
 def hold_attempt(file: Path, attempt: int) -> None:
-    """Takes a trial's lock for the life of this process, and writes down who holds it.
+    """Takes a trial's lock for the life of this process, and writes its owner into the file.
 
     Raises:
         AttemptHeldError: If an older attempt holds it.
@@ -42,17 +42,10 @@ def hold_attempt(file: Path, attempt: int) -> None:
 
 
 def end_older_attempt(file: Path, *, patience_s: float = PATIENCE_S) -> int | None:
-    """Kills the process that holds a trial's lock, and waits until it is gone.
+    """Kills the process that holds a trial's lock, waits until it is gone, and returns its id; None without one.
 
-    A process is named by its id only as long as it lives, and it lives as long as it holds the lock; so no other
-    process can be hit. One of another machine or container is left alone.
-
-    Args:
-        file: The lock's file.
-        patience_s: Seconds that the kernel gets.
-
-    Returns:
-        The id of the process that was killed, or None where there was none.
+    A process id stays the same process's while it lives, and it lives as long as it holds the lock; so no other process
+    can be hit. One of another machine or container is left alone.
 
     Raises:
         AttemptHeldError: If it cannot be ended from here.
@@ -91,14 +84,14 @@ def _is_free(descriptor: int) -> bool:
 
 def _read(file: Path) -> dict[str, object]:
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
+        owner = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(owner, dict):
+            return owner
     return {}
 
 
 def _place() -> str:
-    """Where process ids mean what they mean here: this start of the machine, and this container."""
+    """The scope of process ids: this start of the machine, and this container."""
     parts = []
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())

@@ -1,7 +1,6 @@
-"""Everything that crosses a pipe: jobs and their tasks on the way to a worker, what it says, and what it is answered.
+"""Messages between a coordinator and its workers: jobs and their tasks, reports and results, and the answers.
 
-Everything here is frozen and made of plain values and NumPy arrays, so that it crosses a pipe between two processes of
-one study unchanged.
+All are frozen and made of plain values and NumPy arrays, so that they cross a pipe between two processes unchanged.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, kw_only=True)
 class StudyTask:
-    """What every job of a study is told.
+    """The task of every job of a study.
 
     Attributes:
         spec: The study.
         folder: Folder of the study file, against which relative paths in it are resolved.
-        run_folder: Folder of what the study leaves behind.
+        run_folder: The study's run folder.
         device: Device as torch names it, such as ``cpu`` or ``cuda``.
     """
 
@@ -46,12 +45,12 @@ class Assignment(StudyTask):
 
     Attributes:
         trial: The trial's number in the study.
-        params: What to train with.
+        params: Settings to train with.
         steps: Optimizer steps of the whole trial.
         evaluations: When the trial is evaluated.
         micro_batch: Pairs that go through the model at once; None lets the worker choose by its memory.
         peak: Best value that is committed for this trial after at least one optimizer step.
-        attempt: Which process of the trial this is, from 1.
+        attempt: Number of this process of the trial, from 1.
         threads: Threads that the trial may compute with on a CPU; None lets torch choose.
         memory_share: Share of the device's memory that the trial may plan with.
     """
@@ -74,7 +73,7 @@ class Device:
     Attributes:
         name: Its name, such as ``NVIDIA H200``.
         memory_gib: Its memory.
-        uuid: What the driver knows it by, or None where torch does not say.
+        uuid: The driver's name for it, or None where torch does not say.
     """
 
     name: str
@@ -89,24 +88,17 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTask(StudyTask):
-    """Models that are to be judged on the test split.
-
-    Attributes:
-        models: Model folders by the name under which the result comes back.
-    """
+    """Model folders to be evaluated on the test split, by the names of the results."""
 
     models: Mapping[str, Path]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cosines:
-    """Cosine similarities of one kind of pair.
+    """Cosine similarities of one kind of pair: their mean, and their 5th and 95th percentiles.
 
     Attributes:
-        mean: Their mean.
-        p5: Their 5th percentile.
-        p95: Their 95th percentile.
-        histogram: (40,) how many lie in each bin of `sweep.measures.geometry.COSINE_BINS`; None where not counted.
+        histogram: (40,) count of each bin of `sweep.measures.geometry.COSINE_BINS`; None where not counted.
     """
 
     mean: float
@@ -131,8 +123,8 @@ class Evaluation:
         mrr_10: Mean reciprocal rank of the first relevant document among the first 10.
         alignment: Mean squared distance of queries to their relevant documents.
         uniformity: Logarithm of the mean Gaussian potential of the documents.
-        validation_losses: Loss on held-out pairs: ``own`` in the trial's data format, ``retrieval`` in that of the task
-            that models are judged on; one without such pairs is missing.
+        validation_losses: Loss on held-out pairs, where there are any: ``own`` in the trial's data format, ``retrieval``
+            in that of the evaluation.
     """
 
     per_query: FloatArray
@@ -188,12 +180,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The coordinator's answer to a report: go on, or stop and why.
-
-    Attributes:
-        stop: Whether to stop.
-        reason: Why, in words.
-    """
+    """The coordinator's answer to a report: go on, or stop and the reason in words."""
 
     stop: bool = False
     reason: str | None = None
@@ -201,12 +188,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Pause:
-    """The coordinator's wish that a job stops at its next step, to go on later."""
+    """The coordinator's request that a job stop at its next step, to go on later."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """How a trial's process ended, when it ended by itself.
+    """The result of a trial's process that ended by itself.
 
     Attributes:
         status: ``finished`` at its last step, ``stopped`` by a verdict, or ``paused`` to go on later.
@@ -223,12 +210,12 @@ class TrialResult:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedStudy:
-    """What the first job of a study finds out.
+    """The result of a study's first job.
 
     Attributes:
-        revision: What identifies the base model: a hash of its weights, or the hub's revision.
+        revision: Identifier of the base model: a hash of its weights, or the hub's revision.
         parameters: Number of parameters of the base model, after layers were cut.
-        baseline: The untrained model, judged on the dev split.
+        baseline: Evaluation of the untrained model on the dev split.
         collection_hash: Hash of the collection's content.
     """
 
@@ -243,11 +230,11 @@ class Failure:
     """An exception that ended a job, with its traceback.
 
     Attributes:
-        cause: Type and first line of the message: what is compared to see whether trials fail for one cause.
+        cause: Type and first line of the message; trials with equal ones failed for one cause.
         traceback: The traceback as text.
         actionable: Whether a user can act on the cause alone (it was a SweepError).
-        exhausted_micro_batch: The micro-batch at which the device's memory was exhausted, where that was the cause.
-        disk_failed: Whether a disk was full, or could not be written: the cause is then none of the trial's.
+        exhausted_micro_batch: The micro-batch that ran out of the device's memory, where that was the cause.
+        disk_failed: Whether a disk was full or could not be written, which is no fault of the trial.
     """
 
     cause: str
@@ -259,16 +246,16 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a launcher is asked to run.
+    """A function that a launcher is to run.
 
     Attributes:
-        name: The job's name among those that run now.
-        body: ``module:function`` of ``function(task, channel)``; what it returns is the job's result.
+        name: Its name, unique among those that run now.
+        body: ``module:function`` of ``function(task, channel)``, which returns the job's result.
         task: The body's first argument.
-        log: File that takes what the process prints.
+        log: File of the process's output.
         environment: Variables set before the body starts, such as the devices it may see.
-        attempt: Which process of its trial it is; every message of it carries this.
-        lock: File that its process holds a lock on while it lives, so that no two of one trial are alive.
+        attempt: Number of this process of its trial; every message of it carries this.
+        lock: File that its process locks while it lives, so that no two of one trial are alive.
     """
 
     name: str
@@ -282,7 +269,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Started:
-    """A job's process is up; ``warm`` if all of its heavy imports were there before it started."""
+    """A job's process has started; ``warm`` if its heavy imports had been made before."""
 
     warm: bool
 
@@ -300,11 +287,11 @@ class Alive:
 
 
 JobMessage = Started | Alive | Report | Done | Failure
-"""What a job sends to its coordinator."""
+"""Messages from a job to its coordinator."""
 
 
 class Channel(Protocol):
-    """A job's line to the coordinator."""
+    """A job's connection to the coordinator."""
 
     def report(self, report: Report) -> Verdict:
         """Sends a report and waits until it is committed and answered."""

@@ -12,11 +12,11 @@ from sweep.errors import SweepError
 
 
 class StopSignal:
-    """Counts SIGINT and SIGTERM for the life of a ``with`` block, in place of what they do by themselves.
+    """Counts SIGINT and SIGTERM for the life of a ``with`` block, in place of their usual effect.
 
     Attributes:
         signal: The first that came, or None.
-        count: How many came.
+        count: Number of signals that came.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class StopSignal:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Lets a signal end what is done in a ``with`` block at once: there is nothing to be saved in it.
+        """Lets a signal end a ``with`` block at once, where nothing has to be saved.
 
         Raises:
             InterruptedRunError: If a signal comes, or came before.

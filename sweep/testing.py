@@ -1,4 +1,4 @@
-"""Small true substitutes for tests: a tiny model, a toy collection, and scripted jobs in place of ``sweep.trial``.
+"""Small real substitutes for tests: a tiny model, a toy collection, and scripted jobs in place of ``sweep.trial``.
 
 The scripted jobs keep the promise of the real ones (reports, verdicts, checkpoints, peak models) without torch: hand
 ``jobs="sweep.testing"`` to ``run_study``, and the same engine runs curves that are known beforehand, in milliseconds.
@@ -42,14 +42,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def write_tiny_model(folder: Path, *, layers: int = 2, dropout: float = 0.1, seed: int = 0) -> None:
-    """Writes a Sentence Transformers model of random weights: BERT with 32 hidden units over single letters and words.
-
-    Args:
-        folder: Where it is written.
-        layers: Encoder layers.
-        dropout: Dropout probability of all of them.
-        seed: Seed of the weights.
-    """
+    """Writes a Sentence Transformers model of random weights: BERT with 32 hidden units over single letters and words."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import AutoTokenizer, BertConfig, BertModel, set_seed
@@ -79,13 +72,7 @@ def write_tiny_model(folder: Path, *, layers: int = 2, dropout: float = 0.1, see
 
 
 def write_toy_collection(folder: Path, *, documents: int = 240, seed: int = 0) -> None:
-    """Writes a BEIR folder without splits: each document has a query that shares its rare words.
-
-    Args:
-        folder: Where it is written.
-        documents: How many documents, and as many queries.
-        seed: Seed of the words.
-    """
+    """Writes a BEIR folder without splits: each document has a query that shares its rare words."""
     random = np.random.default_rng(seed)
     words = ["".join(random.choice(list(_ALPHABET), size=random.integers(3, 8))) for _ in range(400)]
     texts, queries, qrels = {}, {}, {}
@@ -100,16 +87,13 @@ def write_toy_collection(folder: Path, *, documents: int = 240, seed: int = 0) -
 def write_toy_study(
     folder: Path, *, model: str = "model", script: Mapping[str, Any] | None = None, **tables: Mapping[str, Any]
 ) -> Path:
-    """Writes a study file over the toy collection, which it writes beside it.
+    """Writes a study file, and the toy collection beside it; returns the file.
 
     Args:
-        folder: Where the study file and the collection are written.
+        folder: Folder of the study file and the collection.
         model: Name of the model's folder in it. Where a script is given, a folder of that name is made to hold it.
-        script: What scripted jobs do; see run_trial.
+        script: Behaviour of scripted jobs; see run_trial.
         tables: Tables of the study file that replace keys of the usual ones.
-
-    Returns:
-        Path of the study file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "collection").exists():
@@ -150,7 +134,7 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
     from sweep.training.locate import locate_base_model
 
     _, revision = locate_base_model(task.spec.model.base, task.folder)
-    _write_model(RunFolder(task.run_folder).base_model, 0.5)
+    _publish(RunFolder(task.run_folder).base_model, "ndcg.json", 0.5)
     collection = load_collection(task.spec.data, folder=task.folder)
     return PreparedStudy(
         revision=revision, parameters=1, baseline=_evaluation(0.5, 0), collection_hash=collection.content_hash
@@ -203,12 +187,11 @@ def _train(
     for step in range(resumed + 1, task.steps + 1):
         time.sleep(script.get("step_s", 0.0))
         _scripted_mishap(task, script, step, due)
-        saved = False
         if step in due:
             evaluation = _scripted_evaluation(task, script, due[step], list(due.values()).index(due[step]))
             if evaluation.ndcg > peak:
                 peak = evaluation.ndcg
-                _write_model(folder.peak_model(task.trial, due[step]), peak)
+                _publish(folder.peak_model(task.trial, due[step]), "ndcg.json", peak)
             numbers = {"progress": due[step], "ndcg": evaluation.ndcg}
             _note(task, script, "report", step=step, **numbers)
             report = _report(task, due[step], step, evaluation, started, micro_batch)
@@ -216,18 +199,18 @@ def _train(
             _note(task, script, "answered", step=step, stop=verdict.stop, **numbers)
             if verdict.stop:
                 return TrialResult(status="stopped", step=step, resumed_from=resumed, micro_batch=micro_batch)
-            saved = _save_step(folder.checkpoint(task.trial, step), step)
-        if not saved and step < task.steps and time.monotonic() - saved_at > task.spec.checkpoints.every_s:
-            saved = _save_step(folder.checkpoint(task.trial, step), step)
-        saved_at = time.monotonic() if saved else saved_at
-        if channel.is_pausing() and step < task.steps:
-            saved or _save_step(folder.checkpoint(task.trial, step), step)
+        is_pausing = channel.is_pausing() and step < task.steps
+        is_save_due = step < task.steps and time.monotonic() - saved_at > task.spec.checkpoints.every_s
+        if step in due or is_save_due or is_pausing:
+            _publish(folder.checkpoint(task.trial, step), "step.json", step)
+            saved_at = time.monotonic()
+        if is_pausing:
             return TrialResult(status="paused", step=step, resumed_from=resumed, micro_batch=micro_batch)
     return TrialResult(status="finished", step=task.steps, resumed_from=resumed, micro_batch=micro_batch)
 
 
 def _note(task: Assignment, script: Mapping[str, Any], event: str, **numbers: Any) -> None:
-    """Appends a line to the script's history, in one write: who, when, on which device, and what."""
+    """Appends a line to the script's history in one write: the trial and its process, the time, device and event."""
     if "history" not in script:
         return
     entry = {
@@ -321,20 +304,12 @@ def _report(
     )
 
 
-def _save_step(folder: Path, step: int) -> bool:
-    partial = folder.with_name(folder.name + ".partial")
-    remove(partial)
-    partial.mkdir()
-    (partial / "step.json").write_text(json.dumps(step))
-    publish(partial, folder)
-    return True
-
-
-def _write_model(folder: Path, ndcg: float) -> None:
+def _publish(folder: Path, name: str, value: float) -> None:
+    """Writes a checkpoint or a model that is a value in a file."""
     partial = folder.with_name(folder.name + ".partial")
     remove(partial)
     partial.mkdir(parents=True)
-    (partial / "ndcg.json").write_text(json.dumps(ndcg))
+    (partial / name).write_text(json.dumps(value))
     publish(partial, folder)
 
 

@@ -1,7 +1,7 @@
 """run_trial: an assignment in, reports out, a result; and the study's other jobs that need a model.
 
-This is the body of a worker's process. It knows how to train and to judge, and neither who searches nor why a run is
-stopped: it reports each evaluation and obeys the answer.
+This is the body of a worker's process. It trains and evaluates, and knows nothing of the search or of stopping rules:
+it reports each evaluation and obeys the answer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from sweep.training.models import load_base_model, load_model, save_model
 _log = logging.getLogger(__name__)
 
 RETRIEVAL_FORMAT = "query-document"
-"""The data format of the task that models are judged on; every trial's validation loss is taken in it too."""
+"""The data format of the task that models are evaluated on; every trial's validation loss is taken in it too."""
 
 # The libraries draw progress bars with tqdm, whose default lock is a semaphore between processes that a worker would
 # leave behind with a complaint at exit; here one process draws.
@@ -61,7 +61,7 @@ def list_devices(task: None, channel: Channel) -> tuple[str, list[Device]]:  # n
 
 
 def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
-    """Loads the base model, checks and cuts it, saves it for the trials, and judges it untrained."""
+    """Loads the base model, checks and cuts it, saves it for the trials, and evaluates it untrained."""
     model, revision = load_base_model(task.spec.model, task.folder)
     save_model(model, RunFolder(task.run_folder).base_model)
     model = load_model(RunFolder(task.run_folder).base_model, device=task.device)
@@ -75,29 +75,22 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
 
 
 def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
-    """Judges models on the test split, each once."""
+    """Evaluates models on the test split, each once."""
     collection = load_collection(task.spec.data, folder=task.folder)
     evaluator: Evaluator | None = None
-    found = {}
+    evaluations = {}
     for name, folder in task.models.items():
         model = load_model(folder, device=task.device)
         evaluator = evaluator or _make_evaluator(task, collection, "test", model=model)
-        found[name] = evaluator.evaluate(model)
-    return found
+        evaluations[name] = evaluator.evaluate(model)
+    return evaluations
 
 
 def run_trial(task: Assignment, channel: Channel) -> TrialResult:
-    """Trains one trial, from its last whole checkpoint if there is one.
+    """Trains one trial, from its last complete checkpoint if there is one.
 
     The order at an evaluation: the peak's model is on disk, the report is sent, committed and answered, then the
-    checkpoint is written. So an answered report is never lost, and a checkpoint never lies ahead of the reports.
-
-    Args:
-        task: The trial.
-        channel: Where reports go and verdicts come from.
-
-    Returns:
-        How it ended: finished, stopped by a verdict, or paused.
+    checkpoint is written. So an answered report is never lost, and a checkpoint is never ahead of the reports.
     """
     return _TrialRun(task, channel).run()
 
@@ -142,12 +135,12 @@ class _TrialRun:
         )
 
     def _find_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint; what is passed over for being broken is said in the trial's log."""
+        """The newest complete checkpoint; the trial's log names later ones, which are broken."""
         folders = RunFolder(self.task.run_folder).checkpoint_folders(self.task.trial)
-        found = newest_complete(folders)
-        for broken in folders[folders.index(found) + 1 if found else 0 :]:
-            _log.warning("%s: is not whole, so the trial goes on from %s", broken, found or "its beginning")
-        return found
+        newest = newest_complete(folders)
+        for broken in folders[folders.index(newest) + 1 if newest else 0 :]:
+            _log.warning("%s: is incomplete, so the trial goes on from %s", broken, newest or "its beginning")
+        return newest
 
     def _plan(self, collection: Collection) -> FitPlan:
         folder = RunFolder(self.task.run_folder)
@@ -161,24 +154,22 @@ class _TrialRun:
         self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles)
         return plan
 
-    def _on_step(self, step: int, take_course: Callable[[], TrainingStats]) -> StepAction:
+    def _on_step(self, step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:
         decision = StepAction.GO_ON
         if step in self.due:
-            decision = self._evaluate(step, self.due[step], take_course())
+            decision = self._evaluate(step, self.due[step], take_stats())
         if decision is not StepAction.STOP and step < self.task.steps and self.channel.is_pausing():
             self.status = "paused"
             decision = StepAction.SAVE | StepAction.STOP
-        elif decision is StepAction.GO_ON and step < self.task.steps and self._is_save_due():
-            decision = StepAction.SAVE
+        elif decision is StepAction.GO_ON and step < self.task.steps:
+            is_save_due = time.monotonic() - self.saved > self.task.spec.checkpoints.every_s
+            decision = StepAction.SAVE if is_save_due else StepAction.GO_ON
         if StepAction.SAVE in decision:
-            self._forget_checkpoints(before=step)
+            self._delete_checkpoints(before=step)
             self.saved = time.monotonic()
         return decision
 
-    def _is_save_due(self) -> bool:
-        return time.monotonic() - self.saved > self.task.spec.checkpoints.every_s
-
-    def _evaluate(self, step: int, progress: int, course: TrainingStats) -> StepAction:
+    def _evaluate(self, step: int, progress: int, stats: TrainingStats) -> StepAction:
         task, folder = self.task, RunFolder(self.task.run_folder)
         evaluation = self.evaluator.evaluate(self.model)
         self.evaluation_seconds += evaluation.seconds
@@ -194,9 +185,9 @@ class _TrialRun:
                 seconds=time.perf_counter() - self.started,
                 evaluation_seconds=self.evaluation_seconds,
                 micro_batch=self.micro_batch,
-                loss=course.loss,
-                learning_rate=course.learning_rate,
-                gradient_norm=course.gradient_norm,
+                loss=stats.loss,
+                learning_rate=stats.learning_rate,
+                gradient_norm=stats.gradient_norm,
                 memory_gib=peak_memory_gib(task.device),
                 false_negatives=self.false_negatives,
             )
@@ -206,10 +197,10 @@ class _TrialRun:
             return StepAction.STOP
         return StepAction.SAVE if step < task.steps else StepAction.GO_ON
 
-    def _forget_checkpoints(self, before: int) -> None:
+    def _delete_checkpoints(self, before: int) -> None:
         """Deletes all checkpoints but the newest: the one about to be written may turn out broken."""
         older = RunFolder(self.task.run_folder).checkpoint_folders(self.task.trial)
-        for folder in [found for found in older if int(found.name.removeprefix("step-")) < before][:-1]:
+        for folder in [saved for saved in older if int(saved.name.removeprefix("step-")) < before][:-1]:
             remove(folder)
 
 
@@ -239,12 +230,8 @@ def _plan_fit(
 def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # noqa: ARG001 - every job has a channel
     """Pairs trained and texts encoded per second on this device, measured on a few batches of the study's own texts.
 
-    Args:
-        task: What to train: at least two steps, since the first only warms the device up.
-        channel: Not used.
-
     Raises:
-        ValueError: If there are fewer than two steps.
+        ValueError: If the task has fewer than two steps, the first of which only warms the device up.
     """
     if task.steps < 2:
         raise ValueError(f"steps must be at least 2, got {task.steps}")
@@ -257,7 +244,7 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
     folder = RunFolder(task.run_folder).path
     started: list[float] = []
 
-    def note_time(step: int, take_course: Callable[[], TrainingStats]) -> StepAction:  # noqa: ARG001 - OnStep's names
+    def note_time(step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:  # noqa: ARG001 - OnStep's names
         started.append(time.perf_counter())
         return StepAction.GO_ON
 
@@ -277,7 +264,7 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
 def _make_evaluator(
     task: StudyTask, collection: Collection, split: Split, *, model: object, params: Params | None = None
 ) -> Evaluator:
-    """The judge of a split; for a trial also of its loss on held-out pairs, its own and the retrieval task's."""
+    """The evaluator of a split; a trial's also takes its loss on held-out pairs, its own and the retrieval task's."""
     evaluation, document = task.spec.evaluation, task.spec.data.document
     judged = plan_evaluation_set(
         collection,

@@ -1,8 +1,8 @@
-"""run_worker: the body of a job's process. A task in, reports out, verdicts obeyed, signals handled.
+"""run_worker: the body of a job's process, which receives a task and verdicts, sends reports, and handles signals.
 
 The process talks to its coordinator over one pipe. It ends with its coordinator: a closed pipe means that nobody waits
 for it any more, and where it is too busy to notice, the kernel ends it together with the fork server. Ctrl-C reaches
-the whole terminal, so it is left to the coordinator to answer; a SIGTERM of its own asks a trial to save and stop.
+every process of a terminal, so only the coordinator answers it; a SIGTERM of its own asks a trial to save and stop.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ ORPHANED = 70
 """Exit status of a process whose coordinator is gone."""
 
 BEAT_S = 2.0
-"""Seconds after which a job that goes on says so again; one that says nothing is stuck."""
+"""Seconds after which a job sends a sign of life; one that sends nothing is stuck."""
 
 LOG_CHECK_S = 10.0
-"""Seconds after which a process looks again whether its log has grown too large."""
+"""Seconds between two looks at the size of a process's log."""
 
 _PR_SET_PDEATHSIG = 1
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 
 class PipeChannel:
-    """A job's line to the coordinator, over a pipe; what goes over it is a pair of the attempt and a message.
+    """A job's connection to the coordinator: a pipe that takes pairs of the attempt and a message.
 
     Args:
         connection: This end of the pipe.
         on_orphaned: Called, in a thread, once the other end is closed.
-        attempt: What every message carries.
+        attempt: Number that every message carries.
         on_idle: Called, in a thread, every few seconds.
     """
 
@@ -108,12 +108,12 @@ class PipeChannel:
 
 
 def run_worker(connection: Connection, job: Job, preload: Sequence[str]) -> None:
-    """Runs one job in this process, which a launcher has just started, and sends home how it ended.
+    """Runs one job in this process, which a launcher has just started, and sends its result to the coordinator.
 
     Args:
         connection: The pipe to the coordinator.
-        job: What to run.
-        preload: Modules that the launcher meant to have imported before this process began.
+        job: The job.
+        preload: Modules that the fork server was to import before this process began.
     """
     gc.freeze()  # a collection would look through all that the fork server imported, and copy it into this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -133,13 +133,13 @@ def run_worker(connection: Connection, job: Job, preload: Sequence[str]) -> None
 
 
 def run_job(job: Job, channel: PipeChannel, *, warm: bool, lock: Path | None = None) -> None:
-    """Runs a job's body and sends home that it started, and its result or its failure.
+    """Runs a job's body; sends that it has started, then its result or its failure.
 
     Args:
         job: The job.
-        channel: Its line to the coordinator.
-        warm: Whether its imports were there before it started.
-        lock: File to hold a lock on from now until this process ends.
+        channel: Its connection to the coordinator.
+        warm: Whether its imports had been made before it started.
+        lock: File to lock from now until this process ends.
     """
     channel.send(Started(warm=warm))
     try:
@@ -147,7 +147,7 @@ def run_job(job: Job, channel: PipeChannel, *, warm: bool, lock: Path | None = N
             hold_attempt(lock, job.attempt)
         module, _, function = job.body.partition(":")
         channel.send(Done(getattr(importlib.import_module(module), function)(job.task, channel)))
-    except Exception as error:  # noqa: BLE001 - the process's boundary: whatever went wrong comes home with its traceback
+    except Exception as error:  # noqa: BLE001 - the process's boundary: whatever went wrong is sent with its traceback
         with contextlib.suppress(OSError):  # a full disk may be what went wrong, and the log lies on it too
             traceback.print_exc()
         channel.send(_describe(error))
@@ -172,7 +172,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_disk_error(error: BaseException) -> bool:
-    """Whether a disk was full or could not be written; libraries in Rust say so in words alone."""
+    """Whether a disk was full or could not be written; libraries in Rust say so in their message alone."""
     known = isinstance(error, OSError) and error.errno in _DISK_ERRORS
     return known or any(f"(os error {number})" in str(error) for number in _DISK_ERRORS)
 
@@ -194,7 +194,7 @@ def _end_with_fork_server() -> None:
 
 
 def _redirect_output(log: Path) -> None:
-    """Sends what this process and its libraries print to the log, past Python too, and tracebacks of crashes."""
+    """Sends the output of this process and its libraries, native ones too, and tracebacks of crashes to the log."""
     rotate(log)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(ValueError, OSError):
@@ -206,13 +206,13 @@ def _redirect_output(log: Path) -> None:
 
 
 def _rotate_output(log: Path) -> None:
-    """Begins a new log where it has grown too large."""
+    """Begins a new log where the old one has grown too large."""
     if rotate(log):
         _append_output(log)
 
 
 def _append_output(log: Path) -> None:
-    """Has the two descriptors of what is printed append to a log."""
+    """Points the descriptors of standard output and standard error to a log."""
     try:
         descriptor = open_log(log)
     except OSError:  # a full or read-only disk: the trial goes on, and what it prints is lost

@@ -9,15 +9,15 @@ from multiprocessing.connection import Connection, wait
 
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
-from sweep.messages import Done, Failure, Job, Pause, Verdict
+from sweep.messages import Done, Failure, Job
 from sweep.worker import PipeChannel, run_job
 
 
 class InlineLauncher(OnThisMachine):
     """Runs jobs as threads of this process.
 
-    They see this process's devices and print where it prints. A thread cannot be killed: nobody listens to a killed
-    job any more, and it ends at its next step.
+    They see this process's devices and share its output. A thread cannot be killed: the messages of a killed job are
+    ignored, and it ends at its next step.
     """
 
     def __init__(self) -> None:
@@ -33,20 +33,12 @@ class InlineLauncher(OnThisMachine):
         threading.Thread(target=_run, args=(theirs, job), daemon=True, name=f"sweep {job.name}").start()
 
     def wait(self, timeout_s: float) -> list[Message]:
-        """What jobs have said since the last call."""
+        """Messages of jobs since the last call."""
         if self._killed:
             killed, self._killed = self._killed, []
             return killed
         names = {connection: name for name, (connection, _) in self._jobs.items()}
         return [self._receive(names[ready]) for ready in wait(list(names), timeout_s) if isinstance(ready, Connection)]
-
-    def answer(self, job: str, verdict: Verdict) -> None:
-        """Answers a job's report."""
-        self._send(job, verdict)
-
-    def pause(self, job: str) -> None:
-        """Asks a job to stop at its next step."""
-        self._send(job, Pause())
 
     def kill(self, job: str) -> None:
         """Stops listening to a job."""
@@ -60,25 +52,23 @@ class InlineLauncher(OnThisMachine):
             connection.close()
         self._jobs.clear()
 
-    def _send(self, job: str, message: Verdict | Pause) -> None:
-        if job in self._jobs:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._jobs[job][0].send(message)
+    def _connection(self, job: str) -> Connection | None:
+        return self._jobs[job][0] if job in self._jobs else None
 
     def _receive(self, job: str) -> Message:
         connection, attempt = self._jobs[job]
         try:
-            said_by, payload = connection.recv()
+            sender, payload = connection.recv()
         except (EOFError, OSError):
             del self._jobs[job]
             connection.close()
-            return Message(job, Died("its thread ended without a word"), attempt)
+            return Message(job, Died("its thread ended without a result"), attempt)
         if isinstance(payload, (Done, Failure)):
             del self._jobs[job]
             connection.close()
-        return Message(job, payload, said_by)
+        return Message(job, payload, sender)
 
 
 def _run(connection: Connection, job: Job) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more
+    with contextlib.suppress(OSError):  # the other end is closed
         run_job(job, PipeChannel(connection, on_orphaned=lambda: None, attempt=job.attempt), warm=True)

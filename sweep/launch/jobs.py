@@ -12,15 +12,12 @@ from sweep.signals import InterruptedRunError, StopSignal
 
 
 class JobFailedError(SweepError):
-    """A job that the whole study rests on failed.
+    """A job that the study depends on failed.
 
     Args:
-        cause: Why.
+        cause: Cause of the failure.
         actionable: Whether the cause alone tells a user what to do.
-        log: What the job printed.
-
-    Attributes:
-        log: The log, where the message names it.
+        log: Output of the job; the error has it where its message names it, else None.
     """
 
     def __init__(self, cause: str, *, actionable: bool, log: Path) -> None:
@@ -31,7 +28,7 @@ class JobFailedError(SweepError):
 
 
 def run_job(launcher: Launcher, job: Job, *, stop: StopSignal) -> Any:
-    """Runs one job to its end while nothing else runs, and gives back its result.
+    """Runs one job to its end while nothing else runs, and returns its result.
 
     Raises:
         JobFailedError: If the job fails.

@@ -1,4 +1,4 @@
-"""Launcher: the promise of everything that runs jobs, and that knows the machines on which they run."""
+"""Launcher: the interface of everything that runs jobs and knows the machines on which they run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from sweep.signals import StopSignal
 
 @dataclass(frozen=True)
 class Slot:
-    """A place where one trial runs at a time, as names and numbers: what stands behind them is the launcher's.
+    """A place for one trial at a time, as names and numbers that only the launcher interprets.
 
     Attributes:
-        name: ``cpu``, or ``cuda:N`` with the device's number among the visible ones; with ``/1``, ``/2`` and so on
-            where several trials share it.
+        name: ``cpu``, or ``cuda:N`` with the device's number; with ``/1``, ``/2`` ... where several trials share it.
         label: The device's name for a person.
         device: The device as a trial's process calls it: it sees no other.
-        environment: What makes it so.
+        environment: Variables that hide all other devices.
         place: The device that the slot is on; slots that share a device have the same.
-        uuid: What the driver knows the device by, where that is known.
+        uuid: The driver's name for the device, where it is known.
         memory_gib: Memory of the device.
         share: Share of the device that the slot may plan with.
         threads: Threads that its trial may compute with; None leaves it to torch.
@@ -42,24 +41,19 @@ class Slot:
 
 @dataclass(frozen=True)
 class Died:
-    """A job ended without a word: killed, crashed, or out of the machine's memory.
-
-    Attributes:
-        reason: What is known, such as ``killed by SIGKILL``.
-    """
+    """A job ended without a result, for a reason such as ``killed by SIGKILL``."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Message:
-    """Something that a job said, or its death.
+    """A message of a job, or its death.
 
     Attributes:
         job: The job's name.
-        payload: What it said. Done, Failure and Died end the job, each exactly one.
-        attempt: Which process of the trial said it; whoever hears an older one than the last that was started must not
-            heed it.
+        payload: Content of the message. Exactly one Done, Failure or Died ends a job.
+        attempt: Number of the trial's process that sent it; one of an older process must be dropped.
     """
 
     job: str
@@ -71,35 +65,28 @@ class Launcher(Protocol):
     """Runs jobs side by side, each apart from the others, and knows the machines on which they run.
 
     A coordinator knows slots as names and numbers: it hands a slot's ``environment`` on to its jobs, and asks here for
-    what else there is to know of the machine.
+    everything else about the machine.
 
     A job sends Started, then any number of Reports, each of which waits for its answer, then one of Done, Failure and
     Died, after which its name is free again and its process, if it had one, is gone. One that asks at each step whether
-    to pause says now and then, unasked, that it is Alive.
+    to pause also sends Alive now and then.
     """
 
     def find_slots(self, workers: WorkersSpec, *, stop: StopSignal) -> list[Slot]:
-        """The slots that a study file asks for, one at least, each under a name of its own.
-
-        Args:
-            workers: What the study file says.
-            stop: Ends the search early.
+        """The slots that a study file asks for, at least one, with unique names; ``stop`` ends the search early.
 
         Raises:
-            DeviceError: If there are none such.
+            DeviceError: If there are no such slots.
             InterruptedRunError: If a signal came.
         """
         ...
 
     def used_gib(self, slot: Slot) -> float | None:
-        """Memory in GiB that is in use on a slot's device, by whomever; None where nobody can tell."""
+        """Memory in GiB that any process uses on a slot's device; None where it is unknown."""
         ...
 
     def end_older_attempt(self, lock: Path) -> int | None:
-        """Ends the process that holds a trial's lock, left behind by an earlier run, and waits until it is gone.
-
-        Returns:
-            The process's id, or None where nobody held the lock.
+        """Ends the process of an earlier run that holds a trial's lock, waits, and returns its id; None without one.
 
         Raises:
             AttemptHeldError: If it cannot be ended.
@@ -115,7 +102,7 @@ class Launcher(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> list[Message]:
-        """What jobs have said since the last call; waits up to ``timeout_s`` seconds for the first word."""
+        """Messages of jobs since the last call; waits up to ``timeout_s`` seconds for the first one."""
         ...
 
     def answer(self, job: str, verdict: Verdict) -> None:
@@ -123,7 +110,7 @@ class Launcher(Protocol):
         ...
 
     def pause(self, job: str) -> None:
-        """Asks a job to stop at its next step, to go on later; as with an answer, it may be gone."""
+        """Asks a job to stop at its next step, to go on later; it may be gone, as with an answer."""
         ...
 
     def kill(self, job: str) -> None:
@@ -131,5 +118,5 @@ class Launcher(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends every job and gives back what the launcher holds."""
+        """Ends every job and releases the launcher's resources."""
         ...

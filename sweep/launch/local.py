@@ -23,21 +23,20 @@ from pathlib import Path
 from sweep.errors import SweepError
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
-from sweep.messages import Done, Failure, Job, Pause, Verdict
+from sweep.messages import Done, Failure, Job
 from sweep.worker import ORPHANED, run_worker
 
 EXIT_S = 10.0
-"""Seconds that a process gets to exit after its last word."""
-
+"""Seconds that a process gets to exit after its final message."""
 
 LOST_STATUS = 255
-"""What the standard library says of a process whose fork server is gone."""
+"""Exit status by the standard library of a process whose fork server is gone."""
 
 _KERNEL_COUNTS = Path("/proc/vmstat")
 
 
 def _count_oom_kills() -> int:
-    """How many processes the kernel has ended out of memory since it started; 0 where it does not say."""
+    """Number of processes that the kernel has ended out of memory since it started; 0 where it does not say."""
     with contextlib.suppress(OSError):
         for line in _KERNEL_COUNTS.read_text(encoding="ascii").splitlines():
             name, _, count = line.partition(" ")
@@ -54,9 +53,9 @@ class _Running:
         process: Its process.
         connection: This end of its pipe.
         attempt: Its attempt.
-        oom_kills: What the kernel had counted before it.
-        final_message: What it said last, held back until its process is gone; None while it runs.
-        deadline: When it is killed that has said its last word.
+        oom_kills: The kernel's count before it.
+        final_message: Its result, held back until its process is gone; None while it runs.
+        deadline: Time at which it is killed if it has not exited after its final message.
     """
 
     process: ForkServerProcess
@@ -68,7 +67,7 @@ class _Running:
 
     @property
     def awaited(self) -> Connection | int:
-        """What is ready once there is news of it: its pipe, and after its last word what tells that it is gone."""
+        """Object that is ready once there is news of it: its pipe, or its process's end after the final message."""
         return self.connection if math.isinf(self.deadline) else self.process.sentinel
 
 
@@ -109,25 +108,17 @@ class LocalLauncher(OnThisMachine):
         self._jobs[job.name] = _Running(process, ours, job.attempt)
 
     def wait(self, timeout_s: float) -> list[Message]:
-        """What jobs have said since the last call."""
+        """Messages of jobs since the last call."""
         until = time.monotonic() + timeout_s
         while True:
             names = {running.awaited: name for name, running in self._jobs.items()}
             due = min((running.deadline for running in self._jobs.values()), default=math.inf)
             ready = wait(list(names), max(0.0, min(until, due) - time.monotonic()))
-            heard = [self._receive(names[one]) for one in ready]  # type: ignore[index]
+            heard = [self._receive(names[source]) for source in ready]  # type: ignore[index]
             messages = [message for message in heard if message is not None]
             self._kill_late()
             if messages or time.monotonic() >= until:
                 return messages
-
-    def answer(self, job: str, verdict: Verdict) -> None:
-        """Answers a job's report."""
-        self._send(job, verdict)
-
-    def pause(self, job: str) -> None:
-        """Asks a job to stop at its next step."""
-        self._send(job, Pause())
 
     def kill(self, job: str) -> None:
         """Kills a job's process."""
@@ -153,16 +144,14 @@ class LocalLauncher(OnThisMachine):
         except (EOFError, OSError) as error:
             raise SweepError(
                 f"no process can be started: the fork server, which imports {', '.join(self._preload) or 'nothing'},"
-                " ended; its last words stand above"
+                " ended; see its output above"
             ) from error
 
-    def _send(self, job: str, message: Verdict | Pause) -> None:
-        if job in self._jobs:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._jobs[job].connection.send(message)
+    def _connection(self, job: str) -> Connection | None:
+        return self._jobs[job].connection if job in self._jobs else None
 
     def _receive(self, job: str) -> Message | None:
-        """What a job says; its last word, or its death, once its process is gone."""
+        """A job's message; the final one, or its death, only once its process is gone."""
         running = self._jobs[job]
         if not math.isinf(running.deadline):
             return self._reap(job)
@@ -178,7 +167,7 @@ class LocalLauncher(OnThisMachine):
         return None
 
     def _kill_late(self) -> None:
-        """Kills the processes that have said their last word and do not go."""
+        """Kills the processes that do not exit after their final message."""
         now = time.monotonic()
         for running in self._jobs.values():
             if now >= running.deadline:
@@ -186,7 +175,7 @@ class LocalLauncher(OnThisMachine):
                 running.deadline = now + EXIT_S
 
     def _reap(self, job: str) -> Message:
-        """Takes leave of a job whose process is gone, or about to: its last word, or how it died."""
+        """Joins a process that is gone or about to be; returns its final message, or its death."""
         running = self._jobs.pop(job)
         running.connection.close()
         running.process.join()
@@ -200,8 +189,8 @@ class LocalLauncher(OnThisMachine):
 def _start_fork_server() -> None:
     """Starts the fork server where it is not running, with SIGINT and SIGTERM blocked in it and in all that it forks.
 
-    Both can reach every process of a run: Ctrl-C in a terminal, SIGTERM from whoever ends a group of processes. The
-    fork server must outlive its processes, and one that was just forked has not had the time to prepare for either.
+    Both can reach every process of a run: Ctrl-C in a terminal, SIGTERM to a group of processes. The fork server must
+    outlive its processes, and one that was just forked has not had the time to prepare for either.
     """
     resource_tracker.ensure_running()  # by itself, since it unblocks the signal again
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -1,11 +1,14 @@
-"""OnThisMachine: what launchers whose jobs run on this machine answer alike: slots, memory in use, older attempts."""
+"""OnThisMachine: the part that launchers on this machine share: slots, memory in use, older attempts, answers."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sweep.attempts import end_older_attempt
@@ -13,7 +16,7 @@ from sweep.errors import DeviceError
 from sweep.launch.jobs import run_job
 from sweep.launch.launcher import Launcher, Slot
 from sweep.launch.memory import read_machine_gib, read_used_gib
-from sweep.messages import Device, Job
+from sweep.messages import Device, Job, Pause, Verdict
 from sweep.settings.study_file import WorkersSpec
 from sweep.signals import StopSignal
 
@@ -21,12 +24,12 @@ DRIVER_VERSION = Path("/proc/driver/nvidia/version")
 
 
 class OnThisMachine(Launcher):
-    """A launcher whose jobs run on this machine; how they run is left to those who inherit it.
+    """Base of launchers whose jobs run on this machine and are answered over pipes.
 
-    CUDA is never started in this process for the answers: a job asks torch for the devices.
+    CUDA is never started in this process: a job asks torch for the devices.
 
     Attributes:
-        list_devices: Body of that job; it gives torch's build and the devices.
+        list_devices: Body of that job, which returns torch's build and the devices.
         device_files: Folder in which the system lists NVIDIA devices.
     """
 
@@ -34,11 +37,11 @@ class OnThisMachine(Launcher):
     device_files = Path("/dev")
 
     def find_slots(self, workers: WorkersSpec, *, stop: StopSignal) -> list[Slot]:
-        """The slots of each CUDA device, or those of the CPU; first one of each device, then its next.
+        """The slots of the CUDA devices, the first of each, then the second; or those of the CPU.
 
         Raises:
-            DeviceError: If a device that is asked for does not exist, or the machine has an NVIDIA device that torch
-                cannot use; a CPU is never taken silently in its place.
+            DeviceError: If a device does not exist, or torch cannot use the machine's NVIDIA device; a CPU is never
+                taken silently in its place.
             SweepError: If the job that asks torch fails, or a signal ends it.
         """
         present = sorted(file.name for file in self.device_files.glob("nvidia*") if file.name[6:].isdecimal())
@@ -52,24 +55,42 @@ class OnThisMachine(Launcher):
         wanted = range(len(devices)) if workers.devices == "auto" else [int(index) for index in workers.devices]
         for index in wanted:
             if index >= len(devices):
-                known = ", ".join(f"{place} ({one.label})" for place, (_, one) in enumerate(devices)) or "none"
+                known = ", ".join(f"{place} ({device.label})" for place, (_, device) in enumerate(devices)) or "none"
                 raise DeviceError(
                     f"workers.devices: there is no CUDA device {index} for torch {build}; there are: {known}"
                 )
         return _shared([_cuda_slot(index, *devices[index]) for index in wanted], workers.trials_per_device)
 
     def used_gib(self, slot: Slot) -> float | None:
-        """Memory in use on a slot's device, which the driver is asked for; None on a CPU."""
+        """Memory in use on a slot's device by the driver; None on a CPU."""
         return read_used_gib(slot.uuid) if slot.uuid else None
 
     def end_older_attempt(self, lock: Path) -> int | None:
-        """Kills the process that holds a trial's lock, and waits until it is gone."""
+        """Kills the process that holds a trial's lock, waits until it is gone, and returns its id."""
         return end_older_attempt(lock)
 
-    def _list_devices(self, stop: StopSignal) -> tuple[str, list[tuple[str, Device]]]:
-        """torch's build, and the devices that it can use, each with what makes it the only visible one.
+    def answer(self, job: str, verdict: Verdict) -> None:
+        """Answers a job's report."""
+        self._send(job, verdict)
 
-        One process can use but one MIG instance, so where such are visible each is asked for by a job of its own.
+    def pause(self, job: str) -> None:
+        """Asks a job to stop at its next step."""
+        self._send(job, Pause())
+
+    def _send(self, job: str, message: Verdict | Pause) -> None:
+        connection = self._connection(job)
+        if connection is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.send(message)
+
+    @abstractmethod
+    def _connection(self, job: str) -> Connection | None:
+        """This end of a job's pipe, or None where the job is gone."""
+
+    def _list_devices(self, stop: StopSignal) -> tuple[str, list[tuple[str, Device]]]:
+        """torch's build, and the devices that it can use, each with its value of CUDA_VISIBLE_DEVICES.
+
+        One process can use but one MIG instance, so a job of its own asks for each that is visible.
         """
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         handles = [handle.strip() for handle in visible.split(",")] if visible else []
@@ -89,7 +110,7 @@ def _cpu_slots(count: int) -> list[Slot]:
     cores = os.cpu_count() or 1
     slot = Slot("cpu", f"CPU, {cores} cores", environment={"CUDA_VISIBLE_DEVICES": ""}, memory_gib=read_machine_gib())
     threads = max(1, cores // count) if count > 1 else None
-    return [dataclasses.replace(one, threads=threads) for one in _shared([slot], count)]
+    return [dataclasses.replace(share, threads=threads) for share in _shared([slot], count)]
 
 
 def _cuda_slot(index: int, handle: str, device: Device) -> Slot:
@@ -105,7 +126,7 @@ def _cuda_slot(index: int, handle: str, device: Device) -> Slot:
 
 
 def _shared(places: Sequence[Slot], count: int) -> list[Slot]:
-    """Each place ``count`` times: first each once, then each once more, so that trials spread over the devices."""
+    """Each place ``count`` times: all of them once, then all once more, so that trials spread over the devices."""
     if count == 1:
         return list(places)
     return [
@@ -118,8 +139,8 @@ def _shared(places: Sequence[Slot], count: int) -> list[Slot]:
 def _unusable(build: str, present: list[str]) -> str:
     driver = "unknown"
     if DRIVER_VERSION.is_file():
-        found = re.search(r"Kernel Module\D*([\d.]+)", DRIVER_VERSION.read_text(errors="replace"))
-        driver = found.group(1) if found else driver
+        version = re.search(r"Kernel Module\D*([\d.]+)", DRIVER_VERSION.read_text(errors="replace"))
+        driver = version.group(1) if version else driver
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1"):
         advice = "CUDA_VISIBLE_DEVICES hides it: unset that"
