@@ -123,8 +123,8 @@ class Evaluation:
         mrr_10: Mean reciprocal rank of the first relevant document among the first 10.
         alignment: Mean squared distance of queries to their relevant documents.
         uniformity: Logarithm of the mean Gaussian potential of the documents.
-        validation_losses: Loss on held-out pairs, where there are any: ``own`` in the trial's data format, ``retrieval``
-            in that of the evaluation.
+        validation_losses: Loss on held-out pairs, where there are any: ``own`` in the trial's data format,
+            ``retrieval`` in that of the evaluation.
     """
 
     per_query: FloatArray

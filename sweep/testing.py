@@ -42,7 +42,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def write_tiny_model(folder: Path, *, layers: int = 2, dropout: float = 0.1, seed: int = 0) -> None:
-    """Writes a Sentence Transformers model of random weights: BERT with 32 hidden units over single letters and words."""
+    """Writes a Sentence Transformers model of random weights: BERT with 32 hidden units over single letters."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import AutoTokenizer, BertConfig, BertModel, set_seed

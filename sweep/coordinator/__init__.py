@@ -1,1 +1,1 @@
-"""The one that owns a study while it runs."""
+"""The only writer of a study while it runs."""

@@ -22,7 +22,7 @@ SPENT = "spent"
 """Study attribute: {"wall_clock_s": ..., "device_s": ...} of all runs so far."""
 
 SAVE_S = 15.0
-"""Seconds after which what was spent is written down again: what a crash takes with it."""
+"""Seconds between two writes of the usage, which a crash may lose."""
 
 HOUR_S = 3600.0
 
@@ -32,7 +32,7 @@ PAUSE_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What a study has spent.
+    """The usage of a study's budget.
 
     Attributes:
         trials: Trials that are done and count.
@@ -64,7 +64,7 @@ def find_end(budget: BudgetSpec, spent: Spent) -> EndedBy | None:
 
 
 def describe_end(ended_by: EndedBy, budget: BudgetSpec, spent: Spent) -> str:
-    """What ended a study, in words."""
+    """The end of a study, in words."""
     match ended_by:
         case "target":
             return f"the target of {budget.target:g} is reached: {spent.best:.4f}"
@@ -77,12 +77,12 @@ def describe_end(ended_by: EndedBy, budget: BudgetSpec, spent: Spent) -> str:
 
 
 class BudgetTracker:
-    """Counts what a run spends, on top of what the runs before it did, and notices when that ends the study.
+    """Counts the usage of a study's budget, on top of that of earlier runs, and notices when it ends the study.
 
     Args:
         ledger: The study's writer.
-        budget: What the study may spend.
-        now: What time it is, in seconds on any clock that goes forward.
+        budget: The study's budget.
+        now: The time in seconds, on any clock that goes forward.
     """
 
     def __init__(self, ledger: Ledger, budget: BudgetSpec, *, now: float) -> None:
@@ -112,7 +112,7 @@ class BudgetTracker:
             self.save(now)
 
     def save(self, now: float) -> None:
-        """Writes down what was spent."""
+        """Writes down the usage."""
         self._saved = now
         values = {"wall_clock_s": round(self._wall_clock_s, 3), "device_s": round(self._device_s, 3)}
         self._ledger.set_attribute(SPENT, values)
@@ -135,12 +135,12 @@ class BudgetTracker:
         return True
 
     def describe_end(self) -> str:
-        """What ended the study, in words."""
+        """The end of the study, in words."""
         return describe_end(self.ended_by, self._budget, self._spent)
 
 
 class Pausing:
-    """Brings the trials that run to rest.
+    """Pauses the trials that run, because a signal came or the budget is spent.
 
     Args:
         launcher: Runs the trials.
@@ -158,7 +158,7 @@ class Pausing:
 
     @property
     def is_on(self) -> bool:
-        """Whether trials are being brought to rest, so that none begins."""
+        """Whether trials are being paused, so that none begins."""
         return self._since is not None or self._stop.signal is not None
 
     @property
@@ -174,12 +174,11 @@ class Pausing:
                 self._launcher.pause(trial.job)
 
     def look_after(self, running: Iterable[RunningTrial]) -> None:
-        """Obeys a signal; the second ends everything at once, and so does a step that takes too long."""
+        """Obeys a signal; a second one ends everything at once, and so does a step that takes too long."""
         trials = list(running)
         if self._stop.signal is not None and self._since is None:
-            self._tell(
-                "pause", f"{self._stop.signal.name}: every trial finishes its step and saves; once more ends at once"
-            )
+            text = "every trial finishes its step and saves; once more ends at once"
+            self._tell("pause", f"{self._stop.signal.name}: {text}")
             self.begin(trials)
         if self._since is None:
             return

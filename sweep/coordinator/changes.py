@@ -1,8 +1,9 @@
-"""What of a study file may change once its study has begun, and the history of what did."""
+"""Changes of a study file after its study has begun: which are allowed, and their history."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,27 +14,19 @@ from optuna.storages import RDBStorage
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyChangedError
+from sweep.plan import StudyPlan
 from sweep.settings.dimensions import DIMENSIONS, add_older
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SPEC, SPEC_NOW
 from sweep.storage.retry import retry
 
-CHOICES = tuple(f"space.{one.name}" for one in DIMENSIONS if one.kind == "choice")
+CHOICES = tuple(f"space.{dimension.name}" for dimension in DIMENSIONS if dimension.kind == "choice")
 """Lists of choices: Optuna cannot widen them."""
 
-SETTLED = (
-    "seed",
-    "model",
-    "data",
-    "evaluation",
-    "budget.examples",
-    "formats",
-    "loss",
-    *CHOICES,
-    "space.learning_rate_rule",
-)
-"""What every trial of a study must share, so that trials can be compared; the rest may change between runs."""
+_TABLES = ("seed", "model", "data", "evaluation", "budget.examples", "formats", "loss")
+SETTLED = (*_TABLES, *CHOICES, "space.learning_rate_rule")
+"""Keys that every trial of a study must share, so that trials can be compared; the rest may change between runs."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +43,20 @@ class Change:
 
 
 def find_changes(attributes: Mapping[str, Any], spec: StudySpec) -> list[Change]:
-    """What changed in a study file since the study's last run; what a newer version of this program knows is no change.
-
-    Args:
-        attributes: User attributes of the study.
-        spec: What the file says now.
-    """
+    """The changes of a study file since the study's last run; a key that is new in this program is none."""
     last = _read_spec(attributes.get(SPEC_NOW, attributes[SPEC])).model_dump(mode="json")
-    return [Change(*found) for found in _differences("", last, spec.model_dump(mode="json"))]
+    return [Change(*difference) for difference in _differences("", last, spec.model_dump(mode="json"))]
 
 
 def describe_history(attributes: Mapping[str, Any], changes: list[Change], spec: StudySpec) -> dict[str, Any]:
-    """The study attributes that say what its file says now, and every change that led there."""
+    """The study attributes with the content of its file now, and every change that led there."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entries = [{"time": now, "key": change.key, "old": change.old, "new": change.new} for change in changes]
     return {HISTORY: [*attributes.get(HISTORY, ()), *entries], SPEC_NOW: spec.model_dump(mode="json")}
 
 
 def describe_beginning(spec: StudySpec, *, revision: str, collection_hash: str) -> dict[str, Any]:
-    """The study attributes that say what a study began with; the study file's content comes last."""
+    """The study attributes of a study's beginning; the study file's content comes last."""
     return {BASE_MODEL: revision, COLLECTION_HASH: collection_hash, SPEC: spec.model_dump(mode="json")}
 
 
@@ -83,15 +71,14 @@ def check_name(file: Path, storage: RDBStorage, spec: StudySpec) -> None:
             raise StudyChangedError(file, key="name", old=name, new=spec.name)
 
 
-def check_unchanged(
-    file: Path, attributes: Mapping[str, Any], spec: StudySpec, *, revision: str, collection_hash: str
-) -> None:
-    """Compares a study file with what its study began with.
+def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any]) -> None:
+    """Compares a study file with the attributes of its study's beginning.
 
     Raises:
         StudyChangedError: If something changed that every trial of a study must share.
-        StorageError: If what the study began with cannot be read.
+        StorageError: If the attributes cannot be read.
     """
+    file, spec = plan.file, plan.spec
     try:
         began = _read_spec(attributes[SPEC])
     except ValidationError as error:
@@ -101,16 +88,22 @@ def check_unchanged(
         for leaf, before, after in find_differences(key, old, new):
             raise StudyChangedError(file, key=leaf, old=before, new=after)
     before, after = SearchSpace(began.space).distributions, SearchSpace(spec.space).distributions
-    for one in DIMENSIONS:
-        was, now = (getattr(found[one.parameter], "log", None) for found in (before, after))
+    for dimension in DIMENSIONS:
+        was, now = (getattr(space[dimension.parameter], "log", None) for space in (before, after))
         if was != now:
-            raise StudyChangedError(file, key=f"space.{one.name}.log", old=was, new=now)
+            raise StudyChangedError(file, key=f"space.{dimension.name}.log", old=was, new=now)
+    for key, was, now in find_content_changes(plan, attributes):
+        raise StudyChangedError(file, key=key, old=was, new=now)
+
+
+def find_content_changes(plan: StudyPlan, attributes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The base model and collection whose content is not that of a study's attributes: (key, old, new) hashes."""
     for key, attribute, now in (
-        ("model.base", BASE_MODEL, revision),
-        ("data.collection", COLLECTION_HASH, collection_hash),
+        ("model.base (its content)", BASE_MODEL, plan.revision),
+        ("data.collection (its content)", COLLECTION_HASH, plan.collection.content_hash),
     ):
-        if attributes[attribute] != now:
-            raise StudyChangedError(file, key=f"{key} (its content)", old=attributes[attribute][:12], new=now[:12])
+        if attributes.get(attribute) != now:
+            yield key, str(attributes.get(attribute))[:12], now[:12]
 
 
 def find_differences(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -119,7 +112,7 @@ def find_differences(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
 
 
 def _read_spec(stored: Mapping[str, Any]) -> StudySpec:
-    """What a study's attributes say of its file; a dimension that is newer is fixed to its value from before."""
+    """The study file in a study's attributes; a dimension that is newer has its value from before."""
     return StudySpec.model_validate({**stored, "space": add_older(stored["space"])})
 
 
@@ -133,7 +126,6 @@ def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     """The leaves in which two values differ: (key, old, new)."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = sorted(old.keys() | new.keys())
-        return [
-            found for name in names for found in _differences(f"{key}.{name}".lstrip("."), old.get(name), new.get(name))
-        ]
+        inner = (_differences(f"{key}.{name}".lstrip("."), old.get(name), new.get(name)) for name in names)
+        return list(itertools.chain.from_iterable(inner))
     return [] if old == new else [(key, old, new)]

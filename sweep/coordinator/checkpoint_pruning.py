@@ -1,4 +1,4 @@
-"""Retention: which files of trials are kept. The best models of the study, and what its running trials need.
+"""CheckpointPruner: deletes files of trials, except the best models of the study and those that running trials need.
 
 A checkpoint counts once its manifest is there; what is deleted loses its manifest first (see training.checkpoint).
 """
@@ -18,31 +18,26 @@ from sweep.storage.study_tables import FINISHED
 from sweep.training.checkpoint import newest_complete, remove
 
 MODELS_A_TRIAL = 8
-"""Models' worth of disk that a running trial takes at the most: two peak models, the committed one and the one that is
-being written, and two checkpoints of weights and two moments, likewise."""
+"""Maximum disk space of a running trial, in models: two peak models, one committed and one being written, and two
+checkpoints of weights and two moments, likewise."""
 
 MODELS_ALWAYS = 2
-"""Models of finished trials that are always kept: the best, and the default's that it is judged against."""
+"""Models of finished trials that are always kept: the best, and the default's that it is compared with."""
 
 GIB = 2**30
 
-ASIDE = ".replaced"
-"""How the name ends of a folder that is about to be deleted."""
+MARKED = ".replaced"
+"""Suffix of a folder that is about to be deleted."""
 
 
 def saved_step(folder: RunFolder, trial: int) -> int:
-    """Optimizer step of a trial's newest whole checkpoint; 0 where there is none."""
+    """Optimizer step of a trial's newest complete checkpoint; 0 where there is none."""
     checkpoint = newest_complete(folder.checkpoint_folders(trial))
     return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
 
 
 def rank_models(trials: Iterable[TrialRecord], best: TrialRecord | None) -> list[TrialRecord]:
-    """The finished trials whose peak models are worth keeping, the study's best one first.
-
-    Args:
-        trials: Finished trials, the best among them or not.
-        best: The study's best one.
-    """
+    """The finished trials whose peak models are worth keeping: ``best``, the study's best one, and then by peak."""
     others = [
         (trial.peak.ndcg, trial)
         for trial in trials
@@ -61,8 +56,8 @@ def plan_kept(ranked: Sequence[int], sizes: Mapping[int, int], *, keep: int, roo
     Args:
         ranked: Trials with a peak model, the best first.
         sizes: Bytes of their models.
-        keep: How many are to be kept.
-        room: Bytes that they may take together; None where there is no limit.
+        keep: Maximum number of models.
+        room: Maximum bytes of all of them together; None where there is no limit.
 
     Returns:
         The best of them, as many as fit without a gap; the very best always.
@@ -78,26 +73,26 @@ def plan_kept(ranked: Sequence[int], sizes: Mapping[int, int], *, keep: int, roo
 
 
 def check_disk(spec: CheckpointsSpec, *, slots: int, model_bytes: int) -> None:
-    """Refuses a limit on the disk that is below what trials take at once with the best model beside them.
+    """Refuses a limit on the disk that is too low for all trials at once and the models that stay.
 
     Raises:
-        DeviceError: If it is; it names the estimate and what to set.
+        DeviceError: If it is too low; it names the estimate and what to set.
     """
-    least = (slots * MODELS_A_TRIAL + MODELS_ALWAYS) * model_bytes
-    if spec.max_gib is not None and least > spec.max_gib * GIB:
+    min_bytes = (slots * MODELS_A_TRIAL + MODELS_ALWAYS) * model_bytes
+    if spec.max_gib is not None and min_bytes > spec.max_gib * GIB:
         raise DeviceError(
             f"checkpoints.max_gib = {spec.max_gib:g}: {slots} trials at once and the two models that stay take up to"
-            f" {least / GIB:.3g} GiB (models of {model_bytes / GIB:.3g} GiB): raise it to that, or lower"
+            f" {min_bytes / GIB:.3g} GiB (models of {model_bytes / GIB:.3g} GiB): raise it to that, or lower"
             " workers.devices or workers.trials_per_device"
         )
 
 
 def mark_for_deletion(folder: Path) -> Path:
-    """Gives a folder that is about to be deleted another name, in place of what a crash left under that name."""
-    aside = folder.with_name(folder.name + ASIDE)
-    if aside.exists():
-        remove(aside)
-    return folder.rename(aside)
+    """Renames a folder that is about to be deleted, in place of one that a crash left under that name."""
+    marked = folder.with_name(folder.name + MARKED)
+    if marked.exists():
+        remove(marked)
+    return folder.rename(marked)
 
 
 def folder_bytes(folder: Path) -> int:
@@ -113,11 +108,11 @@ def folder_bytes(folder: Path) -> int:
 
 
 class CheckpointPruner:
-    """Keeps the files of trials, and says what it deletes.
+    """Deletes files of trials, and tells of it.
 
     Args:
-        folder: What the study leaves behind.
-        spec: What the study file says of checkpoints.
+        folder: The study's run folder.
+        spec: The study file's table of checkpoints.
         slots: Trials that run at once.
         tell: Tells of what happened.
     """
@@ -129,40 +124,33 @@ class CheckpointPruner:
         self._tell = tell
 
     def mark_peaks_for_deletion(self, trial: int, *, kept: int) -> list[Path]:
-        """Gives the models of a running trial's earlier peaks another name, once a later one is committed.
+        """Renames the models of a running trial's peaks other than ``kept``, its committed one in thousandths.
 
-        It is done before the trial goes on, which may write a model of any name then, and takes a moment; deleting the
-        models takes longer.
-
-        Args:
-            trial: The trial's number.
-            kept: Progress of its committed peak in thousandths.
-
-        Returns:
-            The models under their new names; `delete` deletes them.
+        The trial may write a model of any name once it goes on, so this is done before; deleting takes longer. `delete`
+        deletes the models, which are returned under their new names.
         """
         keep = self._folder.peak_model(trial, kept)
         return [mark_for_deletion(model) for model in self._folder.peak_models(trial) if model != keep]
 
     def delete(self, trial: int, models: Sequence[Path]) -> None:
-        """Deletes models of a trial that were set aside."""
+        """Deletes models of a trial that were marked."""
         self._delete("replace", models, trial)
 
     def prune(self, record: StudyRecord) -> None:
-        """Deletes what finished trials no longer need, half-written folders too, but for the best models.
+        """Deletes the folders of finished trials, half-written ones too, except the best models.
 
-        Called at each start as well, for what a crash kept from being deleted.
+        Called at each start as well, for folders that a crash has left.
         """
         on_disk = [record.trials[number] for number in self._folder.trials() if number < len(record.trials)]
         finished = {trial.number: trial for trial in on_disk if trial.state in FINISHED}
         ranked = rank_models(finished.values(), record.best)
         models = {trial.number: self._peak_model(trial) for trial in finished.values()}
-        on_shelf = [trial.number for trial in ranked if trial.number in models and models[trial.number].is_dir()]
-        sizes = {number: folder_bytes(models[number]) for number in on_shelf[: self._spec.keep]}
-        kept = plan_kept(on_shelf, sizes, keep=self._spec.keep, room=self._room())
+        stored = [trial.number for trial in ranked if trial.number in models and models[trial.number].is_dir()]
+        sizes = {number: folder_bytes(models[number]) for number in stored[: self._spec.keep]}
+        kept = plan_kept(stored, sizes, keep=self._spec.keep, room=self._room())
         default = record.default
         if default is not None:
-            kept.add(default.number)  # what the best is judged against
+            kept.add(default.number)  # the best is compared with it
         for number in finished:
             keep = models[number] if number in kept else None
             entries = sorted(entry for entry in self._folder.trial(number).iterdir() if entry.is_dir())
@@ -171,7 +159,7 @@ class CheckpointPruner:
                 remove(self._folder.trial(number))
 
     def _room(self) -> int | None:
-        """Bytes that the best models may take: the limit, less the default's and what running trials take at most."""
+        """Bytes for the best models: the limit, less the default's model and the maximum of running trials."""
         if self._spec.max_gib is None:
             return None
         model_bytes = folder_bytes(self._folder.base_model)
@@ -186,5 +174,5 @@ class CheckpointPruner:
         size = sum(folder_bytes(folder) for folder in folders)
         for folder in folders:
             remove(folder)
-        names = ", ".join(folder.name.removesuffix(ASIDE) for folder in folders)
+        names = ", ".join(folder.name.removesuffix(MARKED) for folder in folders)
         self._tell(kind, f"{names} ({size / 2**20:.1f} MiB)", trial, bytes=size)

@@ -1,4 +1,4 @@
-"""Coordinator: asks, tells, stops, adopts and counts; the one that owns a study while it runs."""
+"""Coordinator: runs the trials of a study; it alone asks, tells, stops, adopts and counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sweep.storage.evaluations import UNTRAINED
 POLL_S = 0.2
 
 VIEW_SHARE = 0.05
-"""Most of the coordinator's time that goes into showing the state of the sweep."""
+"""Maximum share of the coordinator's time that showing the state of the sweep takes."""
 
 
 class Coordinator:
@@ -37,12 +37,12 @@ class Coordinator:
         plan: The study.
         ledger: Its writer.
         launcher: Runs the trials.
-        slots: Where they run.
+        slots: Their slots.
         watcher: Is told of everything.
         stop: The signals that end the run.
-        body: What a trial's process runs.
+        body: Body of a trial's job.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
-        was_cut_off: Whether the run before was, so that trials may have been at fault.
+        was_cut_off: Whether the run before was cut off, in which case trials may have been at fault.
     """
 
     def __init__(
@@ -87,13 +87,10 @@ class Coordinator:
         self._moves = [self._end, self._place, self._completion.mirror, self._completion.update_note, self._show]
 
     def run(self) -> EndedBy:
-        """Runs until the budget is spent.
-
-        Returns:
-            The part of the budget that ended the study.
+        """Runs until the budget is spent, and returns the part of it that ended the study.
 
         Raises:
-            InterruptedRunError: If a signal came; what was running goes on with the next run.
+            InterruptedRunError: If a signal came; the trials go on with the next run.
             StudyEndedError: If trials keep failing for one cause.
             StorageError: If the disk is full or cannot be written.
         """
@@ -166,7 +163,7 @@ class Coordinator:
         return not self._pausing.is_on and (bool(self._waiting) or counted < self._plan.spec.budget.trials)
 
     def _place(self) -> bool:
-        """Starts one trial, if there is a slot for one: those that wait come first."""
+        """Starts one trial, if there is a slot for one; those that wait come first."""
         if not self._has_work():
             return False
         running = self._running.values()
@@ -205,7 +202,7 @@ class Coordinator:
         if killed is not None:
             self._tell("warning", f"ended process {killed}, an older attempt that was still alive", number)
 
-    # ---- what trials say
+    # ---- messages of trials
 
     def _incumbent(self, trial: RunningTrial) -> float | None:
         """The highest peak of all other trials."""
@@ -268,7 +265,7 @@ class Coordinator:
             self._requeue(trial)
 
     def _on_death(self, trial: RunningTrial, death: Died) -> None:
-        if self._pausing.is_interrupted:  # its death is the user's wish, and none of its interruptions
+        if self._pausing.is_interrupted:  # the user asked for its death, so it does not count
             self._ledger.note(trial.number, paused=True)
             self._tell("pause", "ended before it could save; its last checkpoint counts", trial.number)
             return

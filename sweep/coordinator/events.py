@@ -1,4 +1,4 @@
-"""What a running sweep tells whoever watches: events as they happen, its log of them, and the state it is in."""
+"""Events and the state of a running sweep, for its watchers, and the log of the events."""
 
 from __future__ import annotations
 
@@ -20,23 +20,9 @@ from sweep.progress import COMPLETE
 from sweep.settings.dimensions import SHOWN, Params, SpaceSettings
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
-EventKind = Literal[
-    "study",
-    "change",
-    "prepare",
-    "start",
-    "adopt",
-    "evaluate",
-    "remeasure",
-    "retry",
-    "end",
-    "delete",
-    "replace",
-    "pause",
-    "budget",
-    "test",
-    "warning",
-]
+_BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning"]
+_OfATrial = Literal["start", "adopt", "evaluate", "remeasure", "retry", "end", "delete", "replace"]
+EventKind = _BetweenTrials | _OfATrial
 
 
 @dataclass(frozen=True)
@@ -44,7 +30,7 @@ class Event:
     """Something that happened.
 
     Attributes:
-        kind: What kind of thing.
+        kind: Its kind.
         text: One line for a person.
         trial: The trial it happened to.
         numbers: The numbers behind it.
@@ -62,11 +48,11 @@ class RunningView:
 
     Attributes:
         trial: Its number.
-        slot: Where it runs.
+        slot: Name of its slot.
         params: Its settings.
         progress: How far it has been measured, in thousandths.
         curve: (progress, value) so far, the untrained point first.
-        verdict: What was decided at its last evaluation, in words.
+        verdict: The decision at its last evaluation, in words.
     """
 
     trial: int
@@ -83,13 +69,13 @@ class SweepView:
 
     Attributes:
         name: The study's name.
-        metric: What its values are, for a person.
+        metric: Label of its metric.
         finished: Trials that are done and count.
         trials: Trials of the budget.
         baseline: Value of the untrained model.
         best: The best finished trial.
         running: The trials that run now.
-        space: What the study searches.
+        space: The search space.
         slots: Every slot with the name of its device.
         saved_examples: Training pairs that stopping has saved.
         saved_fraction: Their share of what the finished trials would have seen.
@@ -111,7 +97,7 @@ class SweepView:
 
 
 class Watcher(Protocol):
-    """Whoever shows a running sweep."""
+    """A display of a running sweep."""
 
     def show(self, event: Event) -> None:
         """Shows something that happened."""
@@ -123,7 +109,7 @@ class Watcher(Protocol):
 
 
 class Tell(Protocol):
-    """Tells whoever watches of something that happened."""
+    """A function that tells the watcher of an event."""
 
     def __call__(self, kind: EventKind, text: str, trial: int | None = None, **numbers: object) -> None:
         """Makes an event of its arguments."""
@@ -145,7 +131,7 @@ def describe_params(params: Params) -> str:
 
 
 def format_event(event: Event) -> str:
-    """An event as a line of JSON; a number that is not finite is null, and what JSON has no word for is its text."""
+    """An event as a line of JSON; a number that is not finite is null, and other objects are their text."""
     fields = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "event": event.kind,
@@ -164,7 +150,7 @@ class EventLog:
     Args:
         file: The log.
         watcher: Is told of everything as well.
-        max_bytes: Size at which the log is put aside.
+        max_bytes: Size at which the log is rotated.
     """
 
     def __init__(self, file: Path, watcher: Watcher, *, max_bytes: int = MAX_BYTES) -> None:
@@ -183,7 +169,7 @@ class EventLog:
         self._watcher.refresh(sweep)
 
     def _append(self, line: str) -> None:
-        """Appends a whole line in one write, so that a crash leaves no half of one but the last."""
+        """Appends a line in one write, so that a crash leaves at most the last one incomplete."""
         if not self._file.parent.parent.is_dir():
             return
         rotate(self._file, max_bytes=self._max_bytes)
@@ -228,7 +214,7 @@ def estimate_seconds_left(
     share_seen = sum(trial.progress for trial in measured) / COMPLETE
     if not share_seen:
         return None
-    per_trial = seconds / share_seen  # of a whole one
+    per_trial = seconds / share_seen  # of one that goes to its end
     ended = [trial.progress / COMPLETE for trial in measured if trial.is_counted]
     usual = sum(ended) / len(ended) if ended else 1.0
     to_begin = max(0, plan.spec.budget.trials - record.counted - len(running))

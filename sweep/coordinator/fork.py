@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from optuna.distributions import distribution_to_json
 
-from sweep.coordinator.changes import CHOICES, SETTLED, describe_beginning, find_differences
+from sweep.coordinator.changes import CHOICES, SETTLED, describe_beginning, find_content_changes, find_differences
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS
 from sweep.errors import StorageError, StudyFileError
@@ -20,7 +21,7 @@ from sweep.settings.space import SearchSpace, holds
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import Waiting, lock_study
-from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, StudyRecord
+from sweep.storage.records import StudyRecord
 from sweep.storage.study_tables import TrialRow, read_content
 from sweep.study import read_study
 from sweep.training.checkpoint import verify
@@ -29,14 +30,14 @@ FORKED_FROM = "forked_from"
 """Study attribute with the other study's name; and a trial's, with its number there."""
 
 COMPARABLE = tuple(key for key in SETTLED if key not in CHOICES)
-"""What two studies must share for any trial of one to be compared with those of the other."""
+"""Keys that two studies must share so that any trials of theirs can be compared."""
 
 _TAKEN_ATTRIBUTES = (LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS, "parameters")
 
 
 @dataclass(frozen=True)
 class Fork:
-    """What a new study took over.
+    """The trials that a new study took over.
 
     Attributes:
         taken: The new number of each trial that was taken, by its old one.
@@ -50,14 +51,7 @@ class Fork:
 
 
 def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
-    """Makes a new study out of another one's trials; the other is only read.
-
-    Args:
-        old: The study to take trials from.
-        new: The new one, which must not have begun.
-
-    Returns:
-        What it took.
+    """Makes a new study of another one's trials; the old one is only read.
 
     Raises:
         SweepError: If the two cannot be compared, or the new one has begun. Then nothing is left of it.
@@ -81,7 +75,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
                 _copy_trials(trials, ledger, fork, new.space)
                 _copy_models(old, new, fork)
                 _begin(ledger, record, new)
-        except BaseException as error:  # a fork is whole or not there, whatever cut it off
+        except BaseException as error:  # a fork is complete or not there, whatever cut it off
             shutil.rmtree(new.run_folder.path, ignore_errors=True)
             if isinstance(error, OSError):
                 raise StorageError(f"{error.filename or new.run_folder.path}: {error.strerror or error}") from error
@@ -90,13 +84,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
 
 
 def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpace) -> Fork:
-    """Which trials of a study a new one takes: those that ended well, count, and lie in the new one's space.
-
-    Args:
-        record: The study.
-        trials: Its trials as they are recorded, by number.
-        space: The new study's space.
-    """
+    """The trials of a study, in order of number, that a new one takes: they ended well, count, and lie in its space."""
     taken: dict[int, int] = {}
     left, unfinished = [], []
     for trial in record.trials:
@@ -118,14 +106,8 @@ def _fits(values: Mapping[str, Any], space: SearchSpace) -> bool:
 def _check_comparable(old: StudyPlan, new: StudyPlan, attributes: Mapping[str, Any]) -> None:
     """Refuses a new study none of whose trials could be compared with those of the other."""
     before, after = old.spec.model_dump(mode="json"), new.spec.model_dump(mode="json")
-    differences = [found for key in COMPARABLE for found in find_differences(key, before, after)]
-    for key, attribute, now in (
-        ("model.base (its content)", BASE_MODEL, new.revision),
-        ("data.collection (its content)", COLLECTION_HASH, new.collection.content_hash),
-    ):
-        if attributes.get(attribute) != now:
-            differences.append((key, str(attributes.get(attribute))[:12], now[:12]))
-    for key, was, now in differences:
+    differences = itertools.chain.from_iterable(find_differences(key, before, after) for key in COMPARABLE)
+    for key, was, now in itertools.chain(differences, find_content_changes(new, attributes)):
         raise StudyFileError(
             new.file,
             f"is {now!r} and was {was!r} in {old.file.name}: none of its trials can be compared, so there is nothing to"
@@ -136,7 +118,7 @@ def _check_comparable(old: StudyPlan, new: StudyPlan, attributes: Mapping[str, A
 
 def _copy_trials(trials: Sequence[TrialRow], ledger: Ledger, fork: Fork, space: SearchSpace) -> None:
     starts = [space.start_values(start) for start in space.spec.start]
-    distributions = {name: distribution_to_json(one) for name, one in space.distributions.items()}
+    distributions = {name: distribution_to_json(known) for name, known in space.distributions.items()}
     copies = []
     for before, after in fork.taken.items():
         trial = trials[before]
@@ -157,7 +139,7 @@ def _copy_trials(trials: Sequence[TrialRow], ledger: Ledger, fork: Fork, space: 
 
 
 def _copy_models(old: StudyPlan, new: StudyPlan, fork: Fork) -> None:
-    """Copies the base model, and the peak models of trials that were taken, as far as they are kept."""
+    """Copies the base model, and the peak models of trials that were taken, where they are kept."""
     shutil.copytree(old.run_folder.base_model, new.run_folder.base_model)
     for before, after in fork.taken.items():
         for model in old.run_folder.peak_models(before):
@@ -165,7 +147,7 @@ def _copy_models(old: StudyPlan, new: StudyPlan, fork: Fork) -> None:
 
 
 def _begin(ledger: Ledger, record: StudyRecord, new: StudyPlan) -> None:
-    """Writes down what the new study begins with; the study file's content comes last, and only then has it begun."""
+    """Writes down the new study's beginning; the study file's content comes last, and only then has it begun."""
     taken = {name: record.attributes[name] for name in _TAKEN_ATTRIBUTES if name in record.attributes}
     began = describe_beginning(new.spec, revision=new.revision, collection_hash=new.collection.content_hash)
     ledger.name_metric(new.spec.evaluation.measure.label)

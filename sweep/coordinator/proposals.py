@@ -1,4 +1,4 @@
-"""Proposer: what to try next, asked of a study in memory that shows the sampler every trial at its peak.
+"""Proposer: the next trial's settings, by a sampler whose study in memory has every trial at its peak.
 
 Optuna ranks a pruned trial below every complete one and by its last value, so a run that peaked at 0.62 and was stopped
 at 0.41 would teach the sampler nothing. The sampler is therefore asked about a study of its own, in memory, in which
@@ -34,9 +34,9 @@ class Proposal:
 
     Attributes:
         values: Its values by their names in the Optuna study.
-        params: What training is told.
-        origin: User attributes that say where it comes from: ``start``, the index of a start point, with
-            ``start_values``, what it fixes; or ``rerun_of``, the number of an excused trial.
+        params: Its settings for training.
+        origin: User attributes: ``start``, the index of a start point, with ``start_values``, the values that it fixes;
+            or ``rerun_of``, the number of an excused trial.
     """
 
     values: Mapping[str, Any]
@@ -64,12 +64,7 @@ class Proposer:
         self._reruns: deque[tuple[int, dict[str, Any]]] = deque()
 
     def rebuild(self, record: StudyRecord, values: Mapping[int, Mapping[str, Any]]) -> None:
-        """Shows the sampler what a study holds already.
-
-        Args:
-            record: The study as it stands.
-            values: Values of each of its trials by their names in the Optuna study.
-        """
+        """Shows the sampler a study's trials, and the values of each by their names in the Optuna study."""
         rerun = {trial.attributes.get("rerun_of") for trial in record.trials}
         for trial in record.trials:
             self._strike_start(trial.attributes.get("start_values"))
@@ -101,11 +96,11 @@ class Proposer:
 
     @property
     def seen(self) -> list[FrozenTrial]:
-        """What the sampler is shown: the trials of its own study, but for the points that were not tried."""
+        """The trials that the sampler knows: those of its own study, except points that were not tried."""
         return [trial for trial in self._study.get_trials() if trial.state != TrialState.FAIL]
 
     def conclude(self, number: int, value: float | None) -> None:
-        """Shows the sampler how a trial ended; None for one it shall not learn from."""
+        """Shows the sampler the value of a trial that has ended; None for one it must not learn from."""
         place = self._numbers.pop(number, None)
         if place is None:
             return
@@ -118,7 +113,7 @@ class Proposer:
         self, number: int, fixed: Mapping[str, Any], origin: Mapping[str, Any], largest_batch: int | None
     ) -> Proposal:
         distributions = _limited(self._space.distributions, largest_batch)
-        everywhere = {name: one for name, one in distributions.items() if name in self._space.unconditional}
+        everywhere = {name: known for name, known in distributions.items() if name in self._space.unconditional}
         fixed = {name: value for name, value in fixed.items() if holds(distributions[name], value)}
         for attempt in range(MAX_REJECTED):
             self._study.sampler = self._make_sampler(number, attempt)
@@ -136,7 +131,7 @@ class Proposer:
         )
 
     def _strike_start(self, values: Mapping[str, Any] | None) -> None:
-        """Takes a start point that has been tried off the list; known by its values, for the list may be another."""
+        """Removes the start point with the values of one that was tried; its index may have changed."""
         done = next((start for start in self._starts if start[1] == values), None)
         if done is not None:
             self._starts.remove(done)
@@ -145,13 +140,8 @@ class Proposer:
         seed = int(np.random.SeedSequence([self._seed, number, attempt]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # multivariate, group and constant_liar are
-            return TPESampler(
-                seed=seed,
-                n_startup_trials=self._startup_trials,
-                multivariate=True,
-                group=True,
-                constant_liar=True,
-            )
+            startup = self._startup_trials
+            return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
 
     def _show(self, trial: TrialRecord, values: Mapping[str, Any], value: float | None) -> None:
         finished = trial.state != "running"
@@ -170,14 +160,14 @@ class Proposer:
 
 
 def seen_value(trial: TrialRecord, baseline: float | None) -> float | None:
-    """What the sampler is shown of a trial: its peak; the untrained model's value for one that diverged."""
+    """The value of a trial for the sampler: its peak; the untrained model's value for one that diverged."""
     if trial.stop is not None and trial.stop.kind == "diverged":
         return baseline
     return trial.peak.ndcg if trial.peak else None
 
 
 def _limited(distributions: Mapping[str, BaseDistribution], largest_batch: int | None) -> dict[str, BaseDistribution]:
-    """The distributions with no batch above what the device can hold."""
+    """The distributions with no batch above the largest that the device can hold."""
     limited = dict(distributions)
     batch = limited[LOG2_BATCH_SIZE]
     if largest_batch is not None and isinstance(batch, IntDistribution):

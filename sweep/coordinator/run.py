@@ -1,4 +1,4 @@
-"""run_study: a study from where it stands to the end of its budget."""
+"""run_study: runs or resumes a study to the end of its budget."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ JOBS = "sweep.trial"
 """Module that holds the bodies of a study's jobs: prepare_study, run_trial, evaluate_models."""
 
 YOUNG = 20_000
-"""New objects after which Python looks through them for garbage; its own 700 are for programs that make few."""
+"""New objects after which Python collects garbage; its own 700 are for programs that make few."""
 
 
 @contextlib.contextmanager
 def rare_collections() -> Iterator[None]:
-    """Has garbage in cycles looked for more rarely in a ``with`` block; afterwards it is as it was.
+    """Collects garbage in cycles more rarely in a ``with`` block; the settings are restored afterwards.
 
-    A study of 5,000 trials is a million objects that stay. To look through all of them takes 0.2 s, in which no report
-    is answered; with Python's own settings it was done thirty times while such a study was loaded, for half of the time
-    that took. So what was loaded is left alone as well, from when it is there (`Coordinator.run`).
+    A study of 5,000 trials is a million objects that stay. A collection of all of them takes 0.2 s, in which no report
+    is answered; Python's own settings make thirty while such a study is loaded, half of the time of loading. So loaded
+    objects are frozen as well (`Coordinator.run`).
     """
     before = gc.get_threshold()
     gc.set_threshold(YOUNG, *before[1:])
@@ -65,19 +65,16 @@ def run_study(
     pause_s: float = PAUSE_S,
     exhibit: Callable[[], tuple[str, Mapping[str, Any]]] | None = None,
 ) -> StudyRecord:
-    """Runs a study, or goes on with it, until its budget is spent; one that is finished is left as it is.
+    """Runs or resumes a study until its budget is spent, and returns it; one that is finished is left as it is.
 
     Args:
         plan: The study.
         watcher: Is told of everything.
         stop: The signals that end the run.
-        launcher: Runs the jobs; left out, each in a process of its own on this machine.
-        jobs: Module that holds the bodies of the jobs.
+        launcher: Runs the jobs; None runs each in a process of its own on this machine.
+        jobs: Module with the bodies of the jobs.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
-        exhibit: The note of the finished study and its figures by name, for its dashboard.
-
-    Returns:
-        The finished study.
+        exhibit: Makes the note of the finished study and its figures by name, for its dashboard.
 
     Raises:
         SweepError: If it cannot run, was interrupted, or its trials keep failing. What was committed stays.
@@ -87,23 +84,25 @@ def run_study(
     try:
         with rare_collections():
             return _StudyRun(plan, own, log, stop, jobs, pause_s, exhibit).run()
-    except BrokenPipeError:  # whoever read what is printed has seen enough, which is no fault of a file
+    except BrokenPipeError:  # the reader of our output has closed it, which is no fault of a file
         raise
     except OSError as error:
-        raise StorageError(_describe_os_error(plan, error)) from error
+        problem = f"{error.filename or plan.run_folder.path}: cannot be written: {error.strerror or error}"
+        advice = "nothing that was reported is lost: fix that, and run the same command again"
+        raise StorageError(f"{problem}; {advice}") from error
     finally:
         own.close()
 
 
 def find_fitting_slots(plan: StudyPlan, launcher: Launcher, *, stop: StopSignal) -> list[Slot]:
-    """The slots of a study, where their trials fit the memory and the disk by the least that they take.
+    """The slots of a study, whose trials at least fit the memory and the disk by their minimum.
 
     Raises:
-        DeviceError: If they do not, or a device is not there.
+        DeviceError: If they do not, or a device does not exist.
     """
     slots = launcher.find_slots(plan.spec.workers, stop=stop)
     base = plan.run_folder.base_model if plan.run_folder.base_model.is_dir() else plan.base_model
-    if base != plan.base_model or plan.spec.model.keep_layers is None:  # what is cut away needs no room
+    if base != plan.base_model or plan.spec.model.keep_layers is None:  # layers that are cut need no room
         check_room(slots, count_weight_bytes(base))
         check_disk(plan.spec.checkpoints, slots=len(slots), model_bytes=folder_bytes(base))
     return slots
@@ -111,7 +110,7 @@ def find_fitting_slots(plan: StudyPlan, launcher: Launcher, *, stop: StopSignal)
 
 @dataclass(frozen=True)
 class _StudyRun:
-    """One run of a study, from the lock to the judgement of its best model."""
+    """One run of a study, from the lock to the evaluation of its best model on the test split."""
 
     plan: StudyPlan
     launcher: Launcher
@@ -136,7 +135,7 @@ class _StudyRun:
         folder = self.plan.run_folder.path
         slots: Sequence[Slot] = ()
         is_new = not folder.is_dir()
-        if is_new:  # a machine that cannot run the study leaves nothing behind
+        if is_new:  # a study that this machine cannot run leaves nothing behind
             slots = find_fitting_slots(self.plan, self.launcher, stop=self.stop)
         claim_folder(folder)
         waiting = Waiting(tell=lambda text: self._tell("warning", text), is_ended=lambda: self.stop.signal is not None)
@@ -146,7 +145,7 @@ class _StudyRun:
         finally:
             if is_new:
                 with contextlib.suppress(OSError):
-                    folder.rmdir()  # which it can only be where nothing came into it
+                    folder.rmdir()  # succeeds only where it is empty
 
     def _run_held(self, held: LockedStudy, slots: Sequence[Slot], *, is_new: bool) -> StudyRecord:
         try:
@@ -157,7 +156,7 @@ class _StudyRun:
             slots = slots or find_fitting_slots(self.plan, self.launcher, stop=self.stop)
             ledger = self._begin(held, ledger, slots)
         except SweepError as error:
-            # nor does a study that could not begin, but for a log that its message names
+            # nor does a study that could not begin, except for a log that its message names
             if is_new and not self._has_database() and not (isinstance(error, JobFailedError) and error.log):
                 shutil.rmtree(self.plan.run_folder.path, ignore_errors=True)
             raise
@@ -199,7 +198,7 @@ class _StudyRun:
     def _has_database(self) -> bool:
         try:
             return self.plan.location.database.exists()
-        except StorageError:  # nobody can tell, so nothing is removed
+        except StorageError:  # unknown, so nothing is removed
             return True
 
     def _find_ledger(self, held: LockedStudy) -> Ledger | None:
@@ -210,7 +209,7 @@ class _StudyRun:
         return Ledger(held.storage, self.plan.spec.name)
 
     def _find_finished(self, ledger: Ledger) -> StudyRecord | None:
-        """The study, if its budget is spent and its best model is judged. Refuses a file that no longer fits it."""
+        """The study, if its budget is spent and its best model evaluated; refuses a file that no longer fits it."""
         plan, record = self.plan, ledger.record()
         if not ledger.has_begun():
             if record.trials:
@@ -218,13 +217,7 @@ class _StudyRun:
                     f"{plan.location.database}: a fork into this study was cut off; delete it, and fork again"
                 )
             return None
-        check_unchanged(
-            plan.file,
-            record.attributes,
-            plan.spec,
-            revision=plan.revision,
-            collection_hash=plan.collection.content_hash,
-        )
+        check_unchanged(plan, record.attributes)
         if plan.spec.budget.trials < record.counted:
             raise StudyFileError(
                 plan.file,
@@ -237,10 +230,10 @@ class _StudyRun:
         )
         if not is_spent or any(trial.state in ("running", "waiting") for trial in record.trials):
             return None
-        return None if self._unjudged(ledger, record) else record
+        return None if self._find_unevaluated(ledger, record) else record
 
     def _begin(self, held: LockedStudy, ledger: Ledger | None, slots: Sequence[Slot]) -> Ledger:
-        """The study's writer, with the study's beginning written down and its base model at hand."""
+        """The writer of a study that has begun and whose base model is there."""
         folder = self.plan.run_folder
         for slot in slots:
             self._tell("study", f"{slot.name}: {slot.label}")
@@ -250,15 +243,14 @@ class _StudyRun:
         ledger = ledger or Ledger(held.storage, self.plan.spec.name)
         if not ledger.has_begun():
             prepared = prepared or self._prepare(slots[0])
-            began = describe_beginning(
-                self.plan.spec, revision=prepared.revision, collection_hash=prepared.collection_hash
-            )
+            revision, collection_hash = prepared.revision, prepared.collection_hash
+            began = describe_beginning(self.plan.spec, revision=revision, collection_hash=collection_hash)
             metric = self.plan.spec.evaluation.measure.label
             ledger.begin_study({"parameters": prepared.parameters, **began}, prepared.baseline, metric=metric)
         return ledger
 
     def _prepare(self, slot: Slot) -> PreparedStudy:
-        self._tell("prepare", "loading the base model and judging it untrained")
+        self._tell("prepare", "loading the base model and evaluating it untrained")
         plan = self.plan
         task = StudyTask(spec=plan.spec, folder=plan.folder, run_folder=plan.run_folder.path, device=slot.device)
         prepared: PreparedStudy = self._run_job("prepare_study", task, slot)
@@ -273,8 +265,8 @@ class _StudyRun:
         )
         return prepared
 
-    def _unjudged(self, ledger: Ledger, record: StudyRecord) -> Mapping[int, Path]:
-        """The models that are to be judged on the test split and have not been: untrained, the best, the default's.
+    def _find_unevaluated(self, ledger: Ledger, record: StudyRecord) -> Mapping[int, Path]:
+        """The models that still have to be evaluated on the test split: the untrained, the best and the default's.
 
         A default's model that is gone (of a study from before it was kept) is left out.
         """
@@ -289,16 +281,16 @@ class _StudyRun:
         return {number: path for number, path in models.items() if ledger.table.model_values(number, "test") is None}
 
     def _evaluate_once(self, ledger: Ledger, slot: Slot) -> None:
-        """Judges the untrained model, the best and the default's on the test split, each once in a study's life."""
+        """Evaluates the untrained model, the best and the default's on the test split, each once in a study's life."""
         plan = self.plan
-        models = self._unjudged(ledger, ledger.record())
+        models = self._find_unevaluated(ledger, ledger.record())
         for path in models.values():
             if not _is_complete(path):
-                self._tell("warning", f"the test split is not judged: {path} is missing or no longer whole")
+                self._tell("warning", f"the test split is not evaluated: {path} is missing or incomplete")
                 return
         if not models:
             return
-        self._tell("test", "judging the untrained, the best and the default's model on the test split, once")
+        self._tell("test", "evaluating the untrained, the best and the default's model on the test split, once")
         task = EvaluationTask(
             spec=plan.spec,
             folder=plan.folder,
@@ -321,14 +313,6 @@ class _StudyRun:
 
     def _tell(self, kind: EventKind, text: str, **numbers: object) -> None:
         self.watcher.show(Event(kind, text, numbers=numbers))
-
-
-def _describe_os_error(plan: StudyPlan, error: OSError) -> str:
-    """What went wrong with a file of the study, as one line."""
-    return (
-        f"{error.filename or plan.run_folder.path}: cannot be written: {error.strerror or error}; nothing that was"
-        " reported is lost: mend that, and run the same command again"
-    )
 
 
 def _is_complete(model: Path) -> bool:
