@@ -1,4 +1,4 @@
-"""Ledger: the only writer of a study. What belongs together is committed together, and only then answered."""
+"""Ledger: the only writer of a study. A report and its attributes are one transaction, and only then answered."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import functools
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -28,22 +29,13 @@ from sweep.storage.runs import RunTable
 from sweep.storage.study_tables import StudyContent, StudyTables, TrialRow, import_trial
 from sweep.storage.transaction import write_together
 
-R = TypeVar("R")
 
-
-@dataclass(frozen=True)
-class Measurement:
-    """A measurement that is to be committed.
-
-    Attributes:
-        trial: The trial's number.
-        report: What it reported.
-        attributes: User attributes of the trial that go with it.
-    """
+class Measurement(NamedTuple):
+    """A trial's report that is to be committed, by the trial's number, and user attributes that go with it."""
 
     trial: int
     report: Report
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass
@@ -55,29 +47,34 @@ class _Open:
 
     @property
     def record(self) -> TrialRecord:
-        """What is known of it."""
+        """The trial's record."""
         return make_trial_record(self.row, self.measured)
 
 
 class Ledger:
-    """Writes a study: what was tried, what was measured, how it ended.
+    """Writes a study's trials, their measurements and their ends.
 
     Each method that writes of a trial is one transaction: once it returns, all of it is on the disk, and a crash leaves
-    none of it half-written. Optuna's tables are written by `mirror`, when there is time for it.
+    nothing half-written. Optuna's tables are written by `mirror`, when there is time for it.
 
     Args:
         storage: Optuna's storage of the study's database.
         name: The study's name.
+
+    Attributes:
+        table: The study's evaluations.
+        attributes: The study's attributes.
     """
 
     def __init__(self, storage: RDBStorage, name: str) -> None:
         self._storage = storage
         self._name = name
+        self._together = functools.partial(write_together, storage)
         self.table = EvaluationTable(storage.engine, writable=True)
         self._tables = StudyTables(storage.engine)
         self._runs = RunTable(storage.engine)
         self._mirror = Mirror(storage, name, tables=self._tables, evaluations=self.table)
-        self._attributes = self._tables.attributes()
+        self.attributes = self._tables.attributes()
         self._open: dict[int, _Open] = {}  # by the trial's number
         self._ended: dict[int, TrialRecord] = {}  # until they are asked for
 
@@ -87,26 +84,18 @@ class Ledger:
         self._mirror.catch_up()
         return self._mirror.study()
 
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        """The study's attributes."""
-        return self._attributes
-
     def record(self) -> StudyRecord:
-        """The study as it stands."""
-        return make_record(StudyContent(self._name, dict(self._attributes), self._tables.rows()), self.table)
+        """The study's record, read anew."""
+        return make_record(StudyContent(self._name, dict(self.attributes), self._tables.rows()), self.table)
 
     def update_record(self, record: StudyRecord, number: int) -> StudyRecord:
-        """The study's trials as they stand, where since ``record`` only that one has ended.
-
-        Those that have begun since are taken in too, as far as one with a higher number has ended.
-        """
+        """The record with trial ``number``, the only one that has ended since, and every trial before it."""
         trials = list(record.trials)
         for begun in range(len(trials), number):
             if begun in self._open:
                 trials.append(self._open[begun].record)
             else:  # somebody has enqueued it
-                trials += map(functools.partial(make_trial_record, rows=()), self._tables.rows([begun]))
+                trials += [make_trial_record(row, ()) for row in self._tables.rows([begun])]
         trials[number : number + 1] = [self._ended.pop(number)]
         return dataclasses.replace(record, trials=tuple(trials))
 
@@ -115,7 +104,7 @@ class Ledger:
         return {row.number: dict(row.values) for row in self._tables.rows()}
 
     def begin_study(self, attributes: Mapping[str, Any], baseline: Evaluation, *, metric: str) -> None:
-        """Writes down what a study began with."""
+        """Writes down a study's beginning."""
         self.name_metric(metric)
 
         def begin() -> None:
@@ -133,13 +122,13 @@ class Ledger:
             self._together(lambda: self._mirror.study().set_metric_names([metric]))
 
     def has_begun(self) -> bool:
-        """Whether the study's beginning was written down whole."""
-        return SPEC in self._attributes
+        """Whether the study's beginning was written down completely."""
+        return SPEC in self.attributes
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Writes an attribute of the study."""
         self._tables.set_attributes({name: value})
-        self._attributes[name] = value
+        self.attributes[name] = value
         self._mirror.mark_attribute(name, value)
 
     def remark(self, text: str) -> None:
@@ -171,19 +160,13 @@ class Ledger:
         return row.number
 
     def add_trials(self, rows: Sequence[TrialRow]) -> None:
-        """Writes down trials of another study, whose measurements are there already, under numbers from the next on."""
+        """Writes down trials of another study, numbered from the next on; their measurements are there already."""
         self._tables.put(rows)
         for row in rows:
             self._mirror.mark(row.number)
 
     def adopt_trials(self, space: SearchSpace) -> StudyRecord:
-        """Takes over the trials that an earlier coordinator left behind, and those that somebody has enqueued.
-
-        An enqueued trial gets the parameters it was enqueued with.
-
-        Returns:
-            The study as it stands then.
-        """
+        """Takes over the trials of an earlier run, and enqueued ones with their parameters; returns the record then."""
         self._mirror.catch_up()
         with warnings.catch_warnings():  # a setting stands as it was enqueued, in a range that was narrowed since too
             warnings.filterwarnings("ignore", "Fixed parameter", UserWarning)
@@ -209,9 +192,9 @@ class Ledger:
             write_together(self._storage, settle, before_again=self._mirror.look)
             retry(self._mirror.look)
         for number in lacking:
-            found = import_trial(self._mirror.trial(number))
-            known = {**found.attributes, **rows[number].attributes}
-            self._tables.put([dataclasses.replace(found, attributes=known)])
+            imported = import_trial(self._mirror.trial(number))
+            known = {**imported.attributes, **rows[number].attributes}
+            self._tables.put([dataclasses.replace(imported, attributes=known)])
 
     def begin_run(self, number: int, *, slot: str, device: str, attempt: int) -> None:
         """Writes down that a process of a trial begins."""
@@ -231,7 +214,7 @@ class Ledger:
         """Writes user attributes of a running trial."""
         if attributes:
             trial = self._open[number]
-            known = dict(trial.row.attributes) | {name: _storable(value) for name, value in attributes.items()}
+            known = dict(trial.row.attributes) | _storable(attributes)
             self._tables.update(number, {"attributes": known})
             trial.row = dataclasses.replace(trial.row, attributes=known)
             self._mirror.mark(number)
@@ -244,33 +227,27 @@ class Ledger:
         """
 
         def commit() -> None:
-            self.table.add([(one.trial, one.report) for one in measured])
-            for one in measured:
-                self.note(one.trial, **one.attributes)
+            self.table.add([(trial, report) for trial, report, _ in measured])
+            for trial, _, attributes in measured:
+                self.note(trial, **attributes)
 
         self._together(commit)
-        for one in measured:
-            self._open[one.trial].measured.append(as_row(one.trial, one.report))
-            self._mirror.mark(one.trial)
+        for trial, report, _ in measured:
+            self._open[trial].measured.append(as_row(trial, report))
+            self._mirror.mark(trial)
 
     def end_trial(self, number: int, *, value: float | None, pruned: bool, **attributes: Any) -> None:
-        """Writes down how a trial ended: complete with a value, pruned, or failed.
+        """Writes down the end of a trial: complete with a value, its peak; pruned; or failed, where that is None.
 
-        Args:
-            number: The trial.
-            value: Its peak where it is complete; None where it failed.
-            pruned: Whether it is pruned; its value is then its last measurement, as Optuna has it.
-            attributes: User attributes that go with it.
+        The value of a pruned trial is its last measurement, as Optuna has it.
         """
         trial = self._open[number]
-        final = value
-        if pruned:
-            final = (trial.measured or self.table.rows(UNTRAINED))[-1].ndcg
+        final = (trial.measured or self.table.rows(UNTRAINED))[-1].ndcg if pruned else value
         trial.row = dataclasses.replace(
             trial.row,
             state="pruned" if pruned else "fail" if value is None else "complete",
             value=final if final is not None and math.isfinite(final) else None,
-            attributes=dict(trial.row.attributes) | {name: _storable(found) for name, found in attributes.items()},
+            attributes=dict(trial.row.attributes) | _storable(attributes),
             ended=time.time(),
         )
         self._tables.put([trial.row])
@@ -279,33 +256,27 @@ class Ledger:
 
     @property
     def is_behind(self) -> bool:
-        """Whether Optuna's tables do not show the study as it stands."""
+        """Whether Optuna's tables lag behind ours."""
         return self._mirror.is_behind
 
     def mirror(self, *, at_most_s: float = math.inf) -> bool:
-        """Shows the study in Optuna's tables as it stands, or as much as there is time for; whether that was all."""
+        """Updates Optuna's tables, or as much of them as there is time for; returns whether that was all."""
         return self._mirror.catch_up(at_most_s=at_most_s)
 
     def _keep_open(self, row: TrialRow) -> None:
         self._open[row.number] = _Open(row, self.table.rows(row.number))
         self._mirror.mark(row.number)
 
-    def _together(self, call: Callable[[], R]) -> R:
-        return write_together(self._storage, call)
-
 
 def _own_distributions(space: SearchSpace, row: TrialRow) -> dict[str, BaseDistribution]:
-    """What a trial's parameters are chosen from; what its recorded settings lack is newer than it, and not drawn."""
+    """The distributions of a trial's parameters, without dimensions that its recorded settings are older than."""
     recorded = row.attributes.get("params")
-    return {
-        one.parameter: space.distributions[one.parameter]
-        for one in space.dimensions
-        if recorded is None or one.name in recorded
-    }
+    own = [known.parameter for known in space.dimensions if recorded is None or known.name in recorded]
+    return {parameter: space.distributions[parameter] for parameter in own}
 
 
 def _storable(value: Any) -> Any:
-    """The value, or None where JSON has no word for it."""
+    """The value, with None for every number that is not finite, which JSON cannot hold."""
     if isinstance(value, dict):
-        return {name: _storable(found) for name, found in value.items()}
+        return {name: _storable(inner) for name, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
