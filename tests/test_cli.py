@@ -440,7 +440,7 @@ def test_a_finished_study_shows_its_leaderboard_and_starts_nothing(
     said = capsys.readouterr()
     assert said.err == ""
     assert "toy: 2 of 2 trials, finished" in said.out
-    assert "Test NDCG@10, judged once: untrained 0.5000, best (trial " in said.out
+    assert "Test NDCG@10, evaluated once: untrained 0.5000, best (trial " in said.out
     assert len([line for line in said.out.splitlines() if line.startswith("* ")]) == 1
     after = contents(finished.parent)
     if words[0] == "run":  # which writes the report
@@ -521,7 +521,7 @@ def test_a_study_that_was_killed_ends_with_its_leaderboard_and_a_model_that_load
     assert "toy: 3 of 3 trials, finished" in said
     assert "trial 0  start" not in said
     assert re.search(
-        r"^Test NDCG@10, judged once: untrained 0\.\d{4}, best \(trial \d\) \d\.\d{4}; ", said, re.MULTILINE
+        r"^Test NDCG@10, evaluated once: untrained 0\.\d{4}, best \(trial \d\) \d\.\d{4}; ", said, re.MULTILINE
     )
     study = open_study(file)
     assert set(study.tests) == {UNTRAINED, study.record.best.number if study.record.best else None}

@@ -94,7 +94,7 @@ def test_the_values_of_the_kept_model_are_those_of_trec_eval(trained: Path) -> N
 def test_everything_that_a_study_says_is_about_its_metric(trained: Path) -> None:
     label = METRICS[locate_study(trained).spec.evaluation.metric]
     said = (trained.parent / "said.txt").read_text()
-    for line in (f"untrained {label} ", f"  {label} ", f"Test {label}, judged once:", f"Peaks are {label} on dev"):
+    for line in (f"untrained {label} ", f"  {label} ", f"Test {label}, evaluated once:", f"Peaks are {label} on dev"):
         assert line in said
     folder = locate_study(trained).run_folder
     shown = [said, (folder.path / "report.html").read_text().partition("plotly.js v")[0]]

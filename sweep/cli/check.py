@@ -1,4 +1,4 @@
-"""The command ``check``: what a run of a study file would do, and what it would cost."""
+"""The command ``check``: the work that a run of a study file would do, and its cost."""
 
 from __future__ import annotations
 
@@ -29,26 +29,20 @@ def check(location: StudyLocation, *, measure: bool) -> None:
     """Prints what a run would do, and an estimate of its cost by this machine's measured speed.
 
     Raises:
-        SweepError: If the collection of the study file, its model or its devices do not hold.
+        SweepError: If the study file, its collection, its model or its devices cannot be used.
     """
     with StopSignal() as stop:
         plan = plan_study(location)
-        _print_all(_describe_space(plan))
-        _print_all(_describe_data(plan))
-        _print_all(_describe_trials(plan))
+        print(*_describe_space(plan), *_describe_data(plan), *_describe_trials(plan), sep="\n", flush=True)
         launcher = LocalLauncher((JOBS,))
         try:
             slots = find_fitting_slots(plan, launcher, stop=stop)
             print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots))
-            _print_all(_describe_cost(plan, _measure(plan, launcher, slots[0], stop) if measure else None, len(slots)))
+            speed = _measure(plan, launcher, slots[0], stop) if measure else None
+            print(*_describe_cost(plan, speed, len(slots)), sep="\n")
         finally:
             launcher.close()
-    print(f"{location.file} holds.")
-
-
-def _print_all(lines: Iterator[str]) -> None:
-    for line in lines:
-        print(line)
+    print(f"{location.file} is valid.")
 
 
 def _describe_space(plan: StudyPlan) -> Iterator[str]:
@@ -56,7 +50,7 @@ def _describe_space(plan: StudyPlan) -> Iterator[str]:
     smallest, largest = space.batch_sizes[0], space.batch_sizes[-1]
     yield f"Study:    {plan.spec.name}, {plan.spec.budget.trials} trials of {plan.spec.budget.examples:,} examples"
     yield f"Model:    {plan.spec.model.base} ({plan.revision[:12]})"
-    shown = [f"{one.label} {_describe_setting(one, getattr(space, one.name))}" for one in SHOWN]
+    shown = [f"{each.label} {_describe_setting(each, getattr(space, each.name))}" for each in SHOWN]
     yield from textwrap.wrap("Space:    " + "; ".join(shown), 110, subsequent_indent=" " * 10)
     yield f"          learning-rate rule {space.learning_rate_rule}; {len(space.start)} start points"
     for rate in sorted({*ends(space.learning_rate)}):

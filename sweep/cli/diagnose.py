@@ -11,13 +11,13 @@ from sweep.report.diagnosis import Finding, diagnose
 from sweep.study import Study
 
 DIAGNOSIS_VERSION = 1
-"""Version of JSON; additions keep it."""
+"""Version of the JSON; additions keep it."""
 
 HEADINGS = ("cause", "scope", "finding", "effect", "interval (ends at 95 %, all together)", "trials")
 
 
 def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
-    """Prints the finding on every suspected cause, for a person or for a machine.
+    """Prints the finding on every suspected cause, as a table or as JSON.
 
     Raises:
         SweepError: If the study cannot be read.
@@ -35,8 +35,7 @@ def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
     if not findings:
         print(f"{study.name}: no run has ended yet, so there is nothing to diagnose.")
         return
-    print(f"{study.name}: why runs fell")
-    print()
+    print(f"{study.name}: why runs fell\n")
     print_table(HEADINGS, [_row(finding) for finding in findings])
     print()
     for finding in findings:
@@ -44,9 +43,8 @@ def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
             print(f"- {finding.sentence}")
             if finding.verdict == "supported":
                 print(f"  {finding.next_steps}")
-    print()
     metric = study.record.measure.label
-    print(f"An effect is {metric} that is lost; for overfitting, the rise of the validation loss (its logarithm).")
+    print(f"\nAn effect is {metric} that is lost; for overfitting, the rise of the validation loss (its logarithm).")
     if with_next:
         _print_next(findings)
     elif any(finding.verdict == "cannot tell" for finding in findings):
@@ -67,8 +65,7 @@ def _row(finding: Finding) -> list[str]:
 
 def _print_next(findings: Sequence[Finding]) -> None:
     for finding in findings:
-        print()
-        print(f"# {finding.cause} ({finding.scope}): {finding.verdict}")
+        print(f"\n# {finding.cause} ({finding.scope}): {finding.verdict}")
         print(finding.next_steps)
 
 

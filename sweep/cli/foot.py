@@ -18,8 +18,8 @@ REMEMBERED = 200
 class Foot:
     """Lines at the foot of a terminal, below those that are printed once.
 
-    A terminal that is resized breaks lines anew, at a moment that nobody is told exactly, so nobody can count which
-    rows are to be erased. Its screen is then cleared, and what belongs there is printed again.
+    A terminal that is resized breaks lines anew, at a moment that is not known exactly, so the rows to be erased cannot
+    be counted. Its screen is then cleared and printed again.
 
     Args:
         console: The terminal.
@@ -28,7 +28,7 @@ class Foot:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lines: list[str] = []  # as they stand there
-        self._whole: Sequence[str] = ()  # and before they were cut
+        self._uncut: Sequence[str] = ()  # as they were before they were cut
         self._above: deque[Text] = deque(maxlen=REMEMBERED)
         self._size: ConsoleDimensions | None = None
 
@@ -40,12 +40,12 @@ class Foot:
             return
         self._clear(size, room=len(shown))
         self._write(shown)
-        self._whole = tuple(lines)
+        self._uncut = tuple(lines)
 
     def print(self, text: Text) -> None:
         """Prints a line above the foot."""
         size = measure(self._console)
-        shown = _fit(self._whole, size)
+        shown = _fit(self._uncut, size)
         self._clear(size, room=len(shown))
         self._console.print(text)
         self._above.append(text)
@@ -54,24 +54,21 @@ class Foot:
     def erase(self) -> None:
         """Erases the lines, and leaves the cursor where they began."""
         self._clear(measure(self._console), room=0)
-        self._whole = ()
+        self._uncut = ()
 
     def _clear(self, size: ConsoleDimensions, *, room: int) -> None:
-        """Erases the lines from a terminal that has a size now.
-
-        Whoever goes on to write cuts for this very size: where the terminal is resized meanwhile, it is cleared the
-        next time.
+        """Erases the lines from a terminal of a size; where it is resized meanwhile, it is cleared the next time.
 
         Args:
-            size: The size.
-            room: Rows that will be drawn next, for which the lines above make room where the screen is cleared.
+            size: The size, for which the next lines are cut too.
+            room: Rows that will be drawn next; where the screen is cleared, the lines above leave room for them.
         """
         if self._size not in (None, size):
             self._console.file.write("\x1b[H\x1b[2J")
             for text in self._last(size, room):
                 self._console.print(text)
         elif self._lines:
-            # row by row: what is erased as a whole, some terminals put into their history
+            # row by row: some terminals put what is erased at once into their history
             self._console.file.write("\r\x1b[2K" + "\x1b[1A\x1b[2K" * (len(self._lines) - 1))
         self._console.file.flush()
         self._lines, self._size = [], size

@@ -1,4 +1,4 @@
-"""The leaderboard of a study, as it is printed at the end of a run and by ``status``."""
+"""The leaderboard of a study, which ``run`` prints at its end and ``status`` at any time."""
 
 from __future__ import annotations
 
@@ -18,34 +18,33 @@ SHOWN_LAST = ("seconds", "ending")
 
 
 def print_leaderboard(study: Study) -> None:
-    """Prints what came out of a study: the figures of the test split first, then every trial, then how to go on."""
+    """Prints the results of a study: the figures of the test split, then every trial, then commands to go on with."""
     record = study.record
-    print()
-    print("\n".join(_headline(study)))
+    print("", *_headline(study), sep="\n")
     keys = [*OUTCOME, *choose_settings(record, study.spec.space), *SHOWN_LAST]
     headings, *rows = write_rows(record, rank_trials(record), keys)
     print()
     print_table(headings, rows)
     saved, fraction = count_saved(record.trials)
     seconds = sum(trial.rows[-1].seconds for trial in record.trials if trial.rows)
-    judging = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
+    evaluating = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
     print()
     peaks = f"Peaks are {record.measure.label} on dev (selected)"
     print(f"{peaks}; at is the share of the trial's examples; * is the best model.")
     if seconds:
         print(
             f"Stopping saved {saved:,} training examples ({fraction:.0%})."
-            f" Evaluation took {judging / seconds:.0%} of the trials' time."
+            f" Evaluation took {evaluating / seconds:.0%} of the trials' time."
         )
     if study.run_folder.report.is_file():
         print(f"Report:     {seen_from_here(study.run_folder.report)}")
     if study.best_model is not None:
         print(f"Best model: {seen_from_here(study.best_model)}")
-    print(_ways_on(study))
+    print(*_suggest_commands(study), sep="\n")
 
 
 def _headline(study: Study) -> list[str]:
-    """The figures that count, and first of all whether training helped at all."""
+    """The state of the study, whether training helped at all, and the figures of its best model."""
     record, best = study.record, study.record.best
     ended_by = record.attributes.get(ENDED_BY)
     why = f" (ended by {ended_by})" if study.state == "finished" and ended_by not in (None, "trials") else ""
@@ -59,7 +58,7 @@ def _headline(study: Study) -> list[str]:
         gain = Score(chosen).minus(Score(untrained))
         low, high = gain.interval()
         lines.append(
-            f"Test {record.measure.label}, judged once: untrained {Score(untrained).mean:.4f},"
+            f"Test {record.measure.label}, evaluated once: untrained {Score(untrained).mean:.4f},"
             f" best (trial {best.number}) {Score(chosen).mean:.4f}; {gain.mean:+.4f}, 95 % interval {low:+.4f} to"
             f" {high:+.4f} ({len(chosen)} queries)"
         )
@@ -77,14 +76,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _ways_on(study: Study) -> str:
-    """The commands to go on with, as they work from here."""
+def _suggest_commands(study: Study) -> list[str]:
+    """Commands to go on with, as they work from here."""
     command = Path(sys.argv[0]) if Path(sys.argv[0]).name == "sweep" else Path("sweep")
     name = shlex.quote(str(seen_from_here(command)))
-    ways = [
+    commands = [
         f"Look closer:   {name} dashboard {study.location.arguments}",
         f"More trials:   raise budget.trials in {shlex.quote(str(study.file))} and run it again",
     ]
     if study.best_model is not None:
-        ways.append(f'Load it:       SentenceTransformer("{seen_from_here(study.best_model)}")')
-    return "\n".join(ways)
+        commands.append(f'Load it:       SentenceTransformer("{seen_from_here(study.best_model)}")')
+    return commands

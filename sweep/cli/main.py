@@ -1,4 +1,4 @@
-"""What the command line says, and which command it calls. Nothing heavy is imported before a command needs it."""
+"""The command line: its parser and its commands. Nothing heavy is imported before a command needs it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,25 +21,25 @@ if TYPE_CHECKING:
     from sweep.study import Study
 
 DESCRIPTION = """\
-A hyperparameter sweep for retrieval embedding models that sees and stops the drop-off.
+A hyperparameter sweep for retrieval embedding models that detects and stops the drop-off.
 
-STUDY is a study file, such as studies/quickstart.toml. What a study leaves behind lies in a folder beside its file:
-its database, logs, and the best model."""
+STUDY is a study file, such as studies/quickstart.toml. A study's database, logs and best model lie in a folder
+beside its file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
-        arguments: The words after the command's name; those of this process where they are left out.
+        arguments: The arguments; by default those of this process.
 
     Returns:
-        Exit status: 0; 2 for what a user can act on; 1 for a study that was ended because its trials kept failing;
-        128 plus the signal's number where a signal ended it.
+        Exit status: 0; 2 for an error that a user can act on; 1 for a study that ended because its trials kept failing;
+        128 plus the signal's number after a signal.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no letter for a name still shows the rest
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a letter shows the rest
     options = _make_parser().parse_args(arguments)
     try:
         options.command(options)
@@ -61,66 +62,54 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sweep {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    run = _add(commands.add_parser, "run", _run, "run a study, or go on with it, until its budget is spent")
+    add = partial(_add_command, commands.add_parser)
+
+    run = add("run", _run, "run or resume a study until its budget is spent")
     run.add_argument("--trials", type=int, metavar="N", help="budget of trials in place of the file's")
     run.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
-    run.add_argument(
-        "--log", choices=("text", "json"), default="text", help="json prints the coordinator's log and nothing else"
-    )
-
-    status = _add(commands.add_parser, "status", _status, "show where a study stands, while it runs or after")
+    run.add_argument("--log", choices=("text", "json"), default="text", help="json prints the coordinator's log alone")
+    status = add("status", _status, "show where a study stands, while it runs or after")
     status.add_argument("--json", action="store_true", help="print JSON")
-
-    report = _add(commands.add_parser, "report", _report, "write what happened in a study as one HTML file")
+    report = add("report", _report, "write what happened in a study as one HTML file")
     report.add_argument("--output", metavar="FILE", help="where it is written (default: in the study's folder)")
-
-    replay = _add(commands.add_parser, "replay", _replay, "replay recorded runs under stopping rules, without training")
-    replay.add_argument("--margin", type=float, default=0.01, help="as in the study file (default: %(default)s)")
-    replay.add_argument("--alpha", type=float, default=0.05, help="the same (default: %(default)s)")
-    replay.add_argument("--grace", type=float, default=0.02, help="the same (default: %(default)s)")
-    replay.add_argument("--queries", type=int, metavar="N", help="judge on N of the queries, held against all of them")
-    replay.add_argument("--orders", type=int, default=10, metavar="N", help="orders of the runs (default: %(default)s)")
-    replay.add_argument("--figure", metavar="FILE", help="draw the best found against the budget, as HTML")
-    replay.add_argument("--json", action="store_true", help="print for a machine")
-
-    check = _add(commands.add_parser, "check", _check, "validate a study file and show what a run would do and cost")
+    _add_replay_options(add("replay", _replay, "replay recorded runs under stopping rules, without training"))
+    check = add("check", _check, "validate a study file and show what a run would do and cost")
     check.add_argument("--no-measure", action="store_true", help="do not measure this machine's speed (seconds)")
-
-    fork = _add(
-        commands.add_parser, "fork", _fork, "make a new study that takes over the trials of STUDY that still fit"
-    )
+    fork = add("fork", _fork, "make a new study out of the trials of STUDY that still fit")
     fork.add_argument("new", metavar="NEW", help="study file of the new study")
-    diagnose = _add(
-        commands.add_parser, "diagnose", _diagnose, "say which causes made runs fall, and what would settle the rest"
-    )
+    diagnose = add("diagnose", _diagnose, "find the causes of falling runs, and what would settle the rest")
     diagnose.add_argument("--next", action="store_true", help="print what to do next about every cause as well")
     diagnose.add_argument("--json", action="store_true", help="print JSON")
-
-    dashboard = _add(
-        commands.add_parser, "dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only"
-    )
+    dashboard = add("dashboard", _dashboard, "serve optuna-dashboard on a study, on 127.0.0.1, read-only")
     dashboard.add_argument("--port", type=int, default=8080, help="port to listen on (default: %(default)s)")
     dashboard.add_argument("--allow-changes", action="store_true", help="let notes be written (not while it runs)")
     return parser
 
 
-def _add(
+def _add_replay_options(replay: argparse.ArgumentParser) -> None:
+    for name, default in (("margin", 0.01), ("alpha", 0.05), ("grace", 0.02)):
+        text = f"stopping.drop_off.{name} (default: {default})"
+        replay.add_argument(f"--{name}", type=float, default=default, help=text)
+    replay.add_argument("--queries", type=int, metavar="N", help="let the rules see N of the queries alone")
+    replay.add_argument("--orders", type=int, default=10, metavar="N", help="orders of the runs (default: %(default)s)")
+    replay.add_argument("--figure", metavar="FILE", help="draw the best found against the budget, as HTML")
+    replay.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_command(
     add_parser: Callable[..., argparse.ArgumentParser], name: str, command: object, text: str
 ) -> argparse.ArgumentParser:
     parser = add_parser(name, help=text, description=text.capitalize() + ".")
     bank = ", or a bank of recorded runs (.npz)" if name == "replay" else ""
     parser.add_argument("study", metavar="STUDY", help=f"study file{bank}")
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        help="postgresql:// address of the database, without a password; SWEEP_STORAGE and the study file may name one",
-    )
+    address = "postgresql:// address of the database, without a password; or in SWEEP_STORAGE or the study file"
+    parser.add_argument("--storage", metavar="URL", help=address)
     parser.set_defaults(command=command)
     return parser
 
 
 def _locate(options: argparse.Namespace, file: str | None = None) -> StudyLocation:
-    """Where the study of a command is, or another one that it names; everything else is handed this value."""
+    """The location of a command's study, or of another one that it names."""
     from sweep.storage.location import locate_study
 
     return locate_study(file or options.study, storage=options.storage)
@@ -163,14 +152,8 @@ def _replay(options: argparse.Namespace) -> None:
         raise SweepError(f"replay: {error}") from error
     is_bank = options.study.endswith(".npz")
     with contextlib.nullcontext(Path(options.study)) if is_bank else _open(options) as source:
-        print_replay(
-            source,
-            rule=rule,
-            queries=options.queries,
-            orders=options.orders,
-            figure=options.figure,
-            as_json=options.json,
-        )
+        sample = {"queries": options.queries, "orders": options.orders}
+        print_replay(source, rule=rule, **sample, figure=options.figure, as_json=options.json)
 
 
 def _check(options: argparse.Namespace) -> None:

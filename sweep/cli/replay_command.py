@@ -33,18 +33,18 @@ def print_replay(
     figure: str | None,
     as_json: bool,
 ) -> None:
-    """Prints what each rule would have saved and cost on recorded runs.
+    """Prints the savings and costs of each rule on recorded runs.
 
     Args:
         source: A study, or a bank of recorded runs.
         rule: Margin, alpha and grace of our rules.
-        queries: Evaluator on so many of the queries alone, held against all of them.
+        queries: The rules see so many of the queries alone; the truth is on all of them.
         orders: Orders of the runs that the figures are means over.
-        figure: Where the best value found against the budget is drawn, as HTML.
-        as_json: Whether to print for a machine.
+        figure: HTML file for the best value found against the budget.
+        as_json: Whether to print JSON.
 
     Raises:
-        SweepError: If the source cannot be read or holds no whole run, or the figure cannot be written.
+        SweepError: If the source cannot be read or holds no complete run, or the figure cannot be written.
     """
     if orders < 1:
         raise SweepError(f"--orders must be at least 1, got {orders}")
@@ -57,12 +57,12 @@ def print_replay(
         title = f"{_find_file(source).name}: best {measure.label} found"
         write_replay(Path(figure), replayed, title=title, metric=measure.label)
     if as_json:
-        described = [describe_replayed(found) for found in replayed]
-        print(json.dumps({"version": 1, "metric": measure.key, "runs": len(runs), "rules": described}))
+        rules = [describe_replayed(each) for each in replayed]
+        print(json.dumps({"version": 1, "metric": measure.key, "runs": len(runs), "rules": rules}))
         return
-    print_table(HEADINGS, [_row(found) for found in replayed])
+    print_table(HEADINGS, [_row(each) for each in replayed])
     left_out = f" {cut} runs were stopped while they were recorded, and are left out." if cut else ""
-    print(f"\n{len(runs)} whole runs on {measure.label}; means over {orders} orders in which they come.{left_out}")
+    print(f"\n{len(runs)} complete runs on {measure.label}; means over {orders} orders in which they come.{left_out}")
     print(f"fallen: ends more than {rule.margin:g} below its peak.")
     print("wrong: was stopped, and would later have beaten its peak by more than that.")
     if figure is not None:
@@ -70,17 +70,17 @@ def print_replay(
 
 
 def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
-    """The whole runs of a study or of a bank, and how many were left out because they were stopped.
+    """The complete runs of a study or of a bank, and how many were left out because they were stopped.
 
     Raises:
-        SweepError: If the source cannot be read, holds no whole run, or runs on several metrics.
+        SweepError: If the source cannot be read, holds no complete run, or runs on several metrics.
     """
     if isinstance(source, Path):
         runs, cut = load_bank(source), 0
     else:
-        found = source.recorded_runs()
-        runs = [run for run in found if run.is_complete]
-        cut = len(found) - len(runs)
+        recorded = source.recorded_runs()
+        runs = [run for run in recorded if run.is_complete]
+        cut = len(recorded) - len(runs)
     if not runs:
         raise SweepError(
             f"{_find_file(source)}: holds no run that went to its end; record some with `drop_off = false`"
@@ -91,31 +91,31 @@ def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
     return runs, cut
 
 
-def describe_replayed(found: Replayed) -> dict[str, Any]:
+def describe_replayed(replayed: Replayed) -> dict[str, Any]:
     """A rule's figures by name, as plain values."""
-    first = found.outcomes[0]
+    first = replayed.outcomes[0]
     names = ("fallen_stopped", "fallen_budget", "healthy_stopped", "wrong", "lost", "budget", "best")
-    means = {name: found.mean(name) for name in names}
+    means = {name: replayed.mean(name) for name in names}
     figures = {name: value if np.isfinite(value) else None for name, value in means.items()}
-    best = dict(zip(map(str, SHARES), found.best.mean(axis=0).tolist(), strict=True))
-    return {"rule": found.rule, "fallen": first.fallen, "healthy": first.healthy, **figures, "best_at": best}
+    best = dict(zip(map(str, SHARES), replayed.best.mean(axis=0).tolist(), strict=True))
+    return {"rule": replayed.rule, "fallen": first.fallen, "healthy": first.healthy, **figures, "best_at": best}
 
 
 def _find_file(source: Study | Path) -> Path:
     return source if isinstance(source, Path) else source.file
 
 
-def _row(found: Replayed) -> Sequence[str]:
-    first, best = found.outcomes[0], found.best.mean(axis=0)
+def _row(replayed: Replayed) -> Sequence[str]:
+    first, best = replayed.outcomes[0], replayed.best.mean(axis=0)
     quarter, half = (best[SHARES.index(next(share for share in SHARES if share >= at))] for at in (0.25, 0.5))
-    fallen_budget = found.mean("fallen_budget")
+    fallen_budget = replayed.mean("fallen_budget")
     return (
-        found.rule,
-        f"{found.mean('fallen_stopped'):.1f} of {first.fallen}",
+        replayed.rule,
+        f"{replayed.mean('fallen_stopped'):.1f} of {first.fallen}",
         f"{fallen_budget:.0%}" if np.isfinite(fallen_budget) else "-",
-        f"{found.mean('healthy_stopped'):.1f} of {first.healthy}",
-        f"{found.mean('wrong'):.1f}",
-        f"{max(outcome.lost for outcome in found.outcomes):.3f}",
-        f"{found.mean('budget'):.0%}",
+        f"{replayed.mean('healthy_stopped'):.1f} of {first.healthy}",
+        f"{replayed.mean('wrong'):.1f}",
+        f"{max(outcome.lost for outcome in replayed.outcomes):.3f}",
+        f"{replayed.mean('budget'):.0%}",
         *(f"{value:.4f}" for value in (quarter, half, best[-1])),
     )

@@ -1,4 +1,4 @@
-"""The command ``report``: what happened in a study as one HTML file."""
+"""The command ``report``: the report of a study as one HTML file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ from sweep.study import Study
 
 
 def write_report(study: Study, findings: Sequence[Finding], *, output: str | None = None) -> Path:
-    """Writes the report of a study, whole or not at all.
-
-    Args:
-        study: The study.
-        findings: The diagnosis.
-        output: Where it is written; in the study's folder where it is left out.
+    """Writes the report of a study, completely or not at all, to ``output`` or into the study's folder.
 
     Returns:
-        Where it was written.
+        The file.
 
     Raises:
         SweepError: If the study cannot be read, or the file cannot be written.

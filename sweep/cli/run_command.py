@@ -1,11 +1,11 @@
-"""The command ``run``: a watcher for the place where it prints, the sweep, and the leaderboard."""
+"""The command ``run``: the sweep under a watcher, its report and its leaderboard."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -30,13 +30,13 @@ def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = 
     Raises:
         SweepError: If it cannot run, was interrupted, or its trials keep failing.
     """
-    look = cache(partial(_look, location))  # opened and diagnosed once, for all that is made of it
+    look = cache(partial(_look, location))  # opened and diagnosed once
     with StopSignal() as stop:
         with stop.at_once():
             plan = plan_study(location, trials=trials)
         with _open_watcher(plain=plain, log=log) as watcher:
             run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, look))
-    from sweep.cli.report import write_report  # what draws is loaded when there is something to draw
+    from sweep.cli.report import write_report  # loads plotly, which is not needed before
 
     study, findings = look()
     with study:
@@ -46,7 +46,7 @@ def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = 
 
 
 def _look(location: StudyLocation) -> tuple[Study, Sequence[Finding]]:
-    """A study as its run leaves it, which is whoever still holds it, and its diagnosis."""
+    """The study as this run leaves it, without the owner that the run still is, and its diagnosis."""
     from sweep.report.diagnosis import diagnose
 
     study = replace(read_study(location), owner=None)
@@ -61,7 +61,7 @@ def _exhibit(look: Callable[[], tuple[Study, Sequence[Finding]]]) -> tuple[str, 
 
 def _open_watcher(*, plain: bool, log: str) -> AbstractContextManager[LiveWatcher | PlainWatcher | JsonWatcher]:
     if log == "json":
-        return JsonWatcher()
+        return nullcontext(JsonWatcher())
     if plain or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
-        return PlainWatcher()
-    return LiveWatcher()
+        return nullcontext(PlainWatcher())
+    return closing(LiveWatcher())

@@ -1,4 +1,4 @@
-"""The command ``status``."""
+"""The command ``status``: where a study stands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sweep.study import Study
 
 
 def print_status(study: Study, *, as_json: bool) -> None:
-    """Prints where a study stands, for a person or for a machine."""
+    """Prints where a study stands, as a leaderboard or as JSON."""
     if as_json:
         print(json.dumps(describe_study(study), allow_nan=False, indent=2))
         return

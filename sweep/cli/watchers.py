@@ -7,8 +7,6 @@ import textwrap
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -25,26 +23,16 @@ STATE_S = 25.0
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.-=+*#@"
 COLUMNS = {"trial": 0, "done": 0, "value": 0, "curve": 60, "verdict": 80, "what": 120, "device": 150}
-"""What is shown of a running trial, and the columns that a terminal has to have for it; the value's heading is its
-metric."""
+"""The cells of a running trial, and the width of a terminal from which each is shown; the metric heads the value."""
 
 STYLES = {"end": "bold", "warning": "yellow", "retry": "yellow", "pause": "yellow"}
 
 
 class PlainWatcher:
-    """One line an event, and at least every half minute one with the state and the time left."""
+    """One line an event, and every half minute one with the state and the time left."""
 
     def __init__(self) -> None:
         self._stated = time.monotonic()
-
-    def __enter__(self) -> Self:
-        """Needs nothing."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Needs nothing."""
 
     def show(self, event: Event) -> None:
         """Prints an event."""
@@ -61,15 +49,6 @@ class PlainWatcher:
 class JsonWatcher:
     """One JSON object an event, as the coordinator's log has them."""
 
-    def __enter__(self) -> Self:
-        """Needs nothing."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Needs nothing."""
-
     def show(self, event: Event) -> None:
         """Prints an event."""
         print(format_event(event), flush=True)
@@ -85,18 +64,12 @@ class LiveWatcher:
         self._console = console or Console(highlight=False)
         self._foot = Foot(self._console)
 
-    def __enter__(self) -> Self:
-        """Needs nothing."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Ends drawing and leaves the terminal as it was."""
         self._foot.erase()
 
     def show(self, event: Event) -> None:
-        """Prints an event above the state; an evaluation shows in the state alone, and what it replaced in the log."""
+        """Prints an event above the state; evaluations show in the state alone, replaced ones in the log."""
         if event.kind not in ("evaluate", "replace"):
             line = f"{datetime.now():%H:%M:%S}  {describe_event(event)}"
             self._foot.print(Text(line, style=STYLES.get(event.kind, "dim")))
@@ -112,7 +85,7 @@ def _print_line(line: str) -> None:
 
 
 def describe_event(event: Event) -> str:
-    """An event as a line, without what a terminal would take for a command."""
+    """An event as a line, without control characters."""
     line = event.text if event.trial is None else f"trial {event.trial}  {event.kind}: {event.text}"
     return "".join(letter if letter.isprintable() else " " for letter in line)
 
@@ -131,7 +104,7 @@ def describe_sweep(sweep: SweepView) -> str:
 
 
 def format_time(seconds: float) -> str:
-    """Seconds as a person says them, rounded up to what matters."""
+    """Seconds for a person, rounded up."""
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     if seconds < 5400:
@@ -149,9 +122,9 @@ def sparkline(curve: Sequence[tuple[int, float]], bars: str = BARS) -> str:
 
 
 def list_state(sweep: SweepView, width: int, bars: str = BARS) -> list[str]:
-    """The state of a sweep as lines for a terminal of a width: the fewer columns, the less of each trial is shown."""
+    """The state of a sweep as lines for a terminal of a width: the narrower, the fewer cells of each trial."""
     rows = [_cells(trial, sweep, bars) for trial in sweep.running]
-    shown = [heading for heading, least in COLUMNS.items() if width >= least]
+    shown = [heading for heading, minimum in COLUMNS.items() if width >= minimum]
     table = [dict(zip(COLUMNS, COLUMNS, strict=True)) | {"value": sweep.metric}, *rows] if rows else []
     widths = {heading: max(cell_len(row[heading]) for row in table) for heading in shown} if table else {}
     lines = ["  ".join(set_cell_size(row[heading], widths[heading]) for heading in shown).rstrip() for row in table]
@@ -170,10 +143,10 @@ def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
         "value": f"{now:.4f}" if math.isfinite(now) else "not finite",
         "curve": sparkline(trial.curve, bars),
         "verdict": trial.verdict,
-        "what": " ".join(one.short(trial.params) for one in SHOWN if _is_shown(one, sweep)),
+        "what": " ".join(dimension.short(trial.params) for dimension in SHOWN if _is_shown(dimension, sweep)),
         "device": name if len(sweep.slots) == 1 else f"{trial.slot} {name}",
     }
 
 
-def _is_shown(one: Dimension, sweep: SweepView) -> bool:
-    return one.is_always_shown or one.varies(getattr(sweep.space, one.name))
+def _is_shown(dimension: Dimension, sweep: SweepView) -> bool:
+    return dimension.is_always_shown or dimension.varies(getattr(sweep.space, dimension.name))

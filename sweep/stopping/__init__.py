@@ -1,1 +1,1 @@
-"""When a run is stopped before its budget is spent."""
+"""Rules that stop a run before its budget is spent."""

@@ -1,4 +1,4 @@
-"""Forecast: whether a run that is past its peak will beat it again, judged by its own curve and its rate schedule.
+"""Forecast: whether a run that is past its peak will beat it again, from its own curve and its rate schedule.
 
 A fall need not be proved where a run has no way left to a new peak; and a proved fall is no reason to stop a run that
 has one: runs at a high rate were seen to fall by 0.05 after their warm-up, far beyond the noise, and to rise far above
@@ -9,7 +9,7 @@ noise of that over queries, or as fast as it ever did, whichever is more.
 
 Tried on the first 26 recorded runs and given up: the gain of now alone (it stopped two runs that recovered by 0.09);
 half and a quarter of the fastest gain (at 100 queries they stop runs that beat their peak); windows of 0.15 and 0.4;
-the whole or nothing of the wandering noise. `make bench-stopping` holds it against all recorded runs.
+all or nothing of the wandering noise. `make bench-stopping` holds it against all recorded runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from sweep.stopping.rules import CurveRule, Float64Array, FloatArray, summarize
+from sweep.stopping.rules import CurveRule, Float64Array
 
 WINDOW = 0.25
 """Share of the whole spent rate over which a gain is taken."""
@@ -77,45 +77,6 @@ class Forecast(CurveRule):
     beaten their peak by more.
     """
 
-    def cannot_recover(
-        self, progress: FloatArray, per_query: FloatArray, *, not_before: float = 0.0, scheduler: str = "linear"
-    ) -> bool:
-        """Whether the last measurement says that the run will not beat its peak by more than the margin.
-
-        Args:
-            progress: (T,) progress in [0, 1], ascending.
-            per_query: (T, Q) value of each query at each measurement, the untrained model's first; what is not finite
-                counts as 0.
-            not_before: Progress at which the trial's warm-up ends; the grace follows it.
-            scheduler: Course of the learning rate after the warm-up: linear, cosine, constant or cosine-with-floor.
-
-        Raises:
-            ValueError: If the shapes disagree, nothing was measured, progress does not ascend, or there is no such
-                scheduler.
-        """
-        return self.explain(progress, per_query, not_before=not_before, scheduler=scheduler).cannot_recover
-
-    def explain(
-        self, progress: FloatArray, per_query: FloatArray, *, not_before: float = 0.0, scheduler: str = "linear"
-    ) -> RecoveryForecast:
-        """The numbers behind the forecast at the last measurement; the arguments are those of `cannot_recover`."""
-        means, covariance, _ = summarize(progress, per_query)
-        points = np.asarray(progress, dtype=np.float64)
-        return self.assess(points, means, covariance, spent_rate(points, not_before, scheduler), not_before)
-
-    def first_stop(
-        self, progress: FloatArray, per_query: FloatArray, *, not_before: float = 0.0, scheduler: str = "linear"
-    ) -> int | None:
-        """The first measurement of a whole run that says stop, or None: what asking after each look would give."""
-        means, covariance, _ = summarize(progress, per_query)
-        points = np.asarray(progress, dtype=np.float64)
-        spent = spent_rate(points, not_before, scheduler)
-        for looks in range(2, len(means) + 1):
-            part = covariance[:looks, :looks]
-            if self.assess(points[:looks], means[:looks], part, spent[:looks], not_before).cannot_recover:
-                return looks - 1
-        return None
-
     def assess(
         self,
         progress: Float64Array,
@@ -124,13 +85,13 @@ class Forecast(CurveRule):
         spent: Float64Array,
         not_before: float,
     ) -> RecoveryForecast:
-        """The forecast on what is left of the measurements.
+        """The forecast at the last measurement of a run.
 
         Args:
             progress: (T,) progress in [0, 1], ascending.
             means: (T,) mean of each measurement.
             covariance: (T, T) covariance of the means.
-            spent: (T,) share of the run's whole learning rate that is spent at each, in [0, 1].
+            spent: (T,) share of the run's learning rate that is spent at each, in [0, 1], by `spent_rate`.
             not_before: Progress at which the warm-up ends.
         """
         looks, now, peak = len(means), float(means[-1]), int(np.argmax(means))

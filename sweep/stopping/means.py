@@ -3,7 +3,7 @@
 What two looks have in common is not seen in the means, so what was found in recorded runs is assumed: a run's noise
 wanders, each look adding to it as much as the one before. Its size follows from the second differences of the curve,
 in which a steady rise or fall cancels; their median is taken, so that a sudden fall is not mistaken for noise. That is
-little to go by: such a verdict comes later than one on the value of each query.
+little to go by: a fall is seen later than by the value of each query.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EFFICIENCY = 0.37
 
 
 def explain_means(rule: DropOff, progress: FloatArray, means: FloatArray, not_before: float = 0.0) -> Fall:
-    """The numbers behind the verdict on the last of a run's means.
+    """The numbers behind whether a run has fallen at the last of its means.
 
     Args:
         rule: The drop-off rule.

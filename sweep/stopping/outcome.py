@@ -1,4 +1,4 @@
-"""Outcome: what stopping recorded runs would have saved and cost, counted on the whole runs."""
+"""Outcome: what stopping recorded runs would have saved and cost, counted on the complete runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Stops = list[int]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a rule did to recorded runs.
+    """The effects of a rule on recorded runs.
 
     Attributes:
         fallen: Runs that end more than the margin below their peak.
@@ -43,24 +43,24 @@ class Outcome:
 
 
 def has_fallen(run: RecordedRun, *, margin: float) -> bool:
-    """Whether a whole run ends more than the margin below its peak."""
+    """Whether a complete run ends more than the margin below its peak."""
     return bool(run.means[-1] < run.means.max() - margin)
 
 
-def score_stops(runs: Sequence[RecordedRun], stops: Stops, *, whole: Sequence[RecordedRun], margin: float) -> Outcome:
+def score_stops(runs: Sequence[RecordedRun], stops: Stops, *, truth: Sequence[RecordedRun], margin: float) -> Outcome:
     """Counts what stops saved and cost.
 
     Args:
         runs: The runs as the rule saw them.
         stops: Where it stopped each.
-        whole: The same runs, judged on all queries: the truth that is held against the stops.
+        truth: The same runs on all queries.
         margin: What does not matter of a fall or a gain.
     """
-    fallen = [has_fallen(run, margin=margin) for run in whole]
+    fallen = [has_fallen(run, margin=margin) for run in truth]
     stopped = [stop < len(run.progress) - 1 for run, stop in zip(runs, stops, strict=True)]
     gains = [
         float(run.means.max() - run.means[: stop + 1].max()) if early else 0.0
-        for run, stop, early in zip(whole, stops, stopped, strict=True)
+        for run, stop, early in zip(truth, stops, stopped, strict=True)
     ]
     used = np.array([run.progress[stop] / COMPLETE * run.examples for run, stop in zip(runs, stops, strict=True)])
     planned = np.array([run.examples for run in runs], dtype=np.float64)
@@ -74,7 +74,7 @@ def score_stops(runs: Sequence[RecordedRun], stops: Stops, *, whole: Sequence[Re
         lost=max(gains, default=0.0),
         budget=float(used.sum() / planned.sum()),
         fallen_budget=float(used[is_fallen].sum() / planned[is_fallen].sum()) if is_fallen.any() else float("nan"),
-        best=max(float(run.means[1 : stop + 1].max()) for run, stop in zip(whole, stops, strict=True)),
+        best=max(float(run.means[1 : stop + 1].max()) for run, stop in zip(truth, stops, strict=True)),
     )
 
 

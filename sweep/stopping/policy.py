@@ -1,6 +1,6 @@
 """StopPolicy: whether a run is stopped at a measurement, and why. The coordinator and replay both ask it.
 
-What the rules see of a run does not depend on what a study lets them stop, nor on other runs: a `Look` holds it. So
+A `Look` is all that the rules see of a run. It depends neither on what a study lets them stop nor on other runs, so
 replay takes each look once and decides upon it under many policies and in many orders.
 """
 
@@ -58,7 +58,7 @@ def take_look(
     warmup_end: float,
     scheduler: str = "linear",
 ) -> Look:
-    """What the rules see of a run at its last measurement.
+    """A look at a run at its last measurement.
 
     Args:
         rule: Margin, alpha and grace.
@@ -82,15 +82,14 @@ def take_look(
 
 @dataclass(frozen=True, kw_only=True)
 class StopPolicy(CurveRule):
-    """What stops a run of a study.
+    """The rules that may stop the runs of a study.
 
     Attributes:
         drop_off: Whether a run's own fall stops it.
-        forecast: Whether it does so once the run has no way back, and not as soon as the fall is proved; the run that
-            leads is not given up on a forecast alone, since a gain within the margin, which does not matter elsewhere,
-            would be the study's own there.
-        outclassed: Whether a run is stopped, too, that will not beat the best of the others.
-        metric: What the values are, for a person.
+        forecast: Whether it does so once the run has no way back, and not as soon as the fall is proved. The run that
+            leads is not stopped on a forecast alone: a gain within the margin would be the study's own there.
+        outclassed: Whether a run that will not beat the best of the others is stopped too.
+        metric: Label of the metric.
     """
 
     drop_off: bool = True
@@ -102,7 +101,7 @@ class StopPolicy(CurveRule):
         """Why a run is stopped at a look, or None where it goes on.
 
         Args:
-            look: What the rules see of it, by this policy's margin, alpha and grace.
+            look: The look, with this policy's margin, alpha and grace.
             incumbent: The highest peak of all other runs so far, or None.
         """
         if not look.is_finite:
@@ -115,20 +114,16 @@ class StopPolicy(CurveRule):
         if self.drop_off and fall.fallen and (recovery.cannot_recover or not self.forecast):
             return Stop("drop-off", _describe_fall(fall, self.margin, self.metric), look.numbers)
         if self.drop_off and self.forecast and recovery.cannot_recover and not leads:
-            return Stop("forecast", _describe_outlook(recovery, self.metric), look.numbers)
-        if (
-            self.outclassed
-            and incumbent is not None
-            and not leads
-            and recovery.can_stop
-            and recovery.highest < incumbent
-        ):
+            return Stop("forecast", _describe_forecast(recovery, self.metric), look.numbers)
+        if incumbent is None or leads or not self.outclassed:
+            return None
+        if recovery.can_stop and recovery.highest < incumbent:
             text = _describe_outclassed(recovery, incumbent, self.metric)
             return Stop("outclassed", text, look.numbers | {"incumbent": incumbent})
         return None
 
     def describe(self, look: Look, *, stop: Stop | None) -> str:
-        """Where a run stands, in a few words for whoever watches."""
+        """A few words on where a run stands, for the live view."""
         if not look.is_finite:
             return "diverged"
         if not self.drop_off and not self.outclassed:
@@ -161,7 +156,7 @@ def _describe_fall(fall: Fall, margin: float, metric: str) -> str:
     )
 
 
-def _describe_outlook(recovery: RecoveryForecast, metric: str) -> str:
+def _describe_forecast(recovery: RecoveryForecast, metric: str) -> str:
     return (
         f"forecast: from {metric} {recovery.now:.4f} it will reach {recovery.highest:.4f} at most, and"
         f" {recovery.needed:.4f} would be needed to beat its peak of {recovery.peak:.4f} at"

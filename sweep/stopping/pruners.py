@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,36 +18,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropOffPruner(BasePruner):
+class DropOffPruner(DropOff, BasePruner):
     """Prunes a trial whose score has really fallen from its own peak.
 
-    A trial is judged against itself, never against other trials. Only its reported means are known, so the noise is
+    A trial is compared with itself, never with other trials. Only its reported means are known, so the noise is
     estimated from its curve: at least four reports are needed. Steps may come at any distance.
 
     Attributes:
-        last_step: Step of a whole trial's last report, from 1.
+        last_step: Step of a complete trial's last report, from 1.
         not_before: Progress in [0, 1] at which a trial's learning rate has risen; the grace follows it.
-        margin: Fall of the score that does not matter, as in DropOff.
-        alpha: Chance of stopping a trial that has not fallen, as in DropOff.
-        grace: Progress after ``not_before`` without a stop, as in DropOff.
     """
 
     last_step: int
     not_before: float = 0.0
-    margin: float = 0.01
-    alpha: float = 0.05
-    grace: float = 0.02
-    _rule: DropOff = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.last_step < 1:
             raise ValueError(f"last_step must be at least 1, got {self.last_step}")
         if not 0.0 <= self.not_before <= 1.0:
             raise ValueError(f"not_before must lie in [0, 1], got {self.not_before}")
-        object.__setattr__(self, "_rule", DropOff(margin=self.margin, alpha=self.alpha, grace=self.grace))
+        super().__post_init__()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Optuna's hook.
+        """Whether a trial has fallen at its last report.
 
         Raises:
             ValueError: If the study does not maximize, or a step lies beyond ``last_step``.
@@ -60,4 +53,4 @@ class DropOffPruner(BasePruner):
         if steps[-1] > self.last_step:
             raise ValueError(f"step {steps[-1]} lies beyond last_step = {self.last_step}")
         means = np.array([trial.intermediate_values[step] for step in steps])
-        return explain_means(self._rule, np.array(steps) / self.last_step, means, self.not_before).fallen
+        return explain_means(self, np.array(steps) / self.last_step, means, self.not_before).fallen

@@ -27,15 +27,15 @@ class RecordedRun:
     """A run as it was measured.
 
     Attributes:
-        name: What tells it from the others: its study and its number.
-        group: What runs of one judged set share: only their values can be compared with each other.
+        name: Its study and its number, which tell it from the others.
+        group: The evaluation set; only the values of runs on the same one can be compared.
         progress: (T,) progress of each measurement in thousandths, ascending, the untrained model's first.
         per_query: (T, Q) value of each query.
         warmup_end: Progress in [0, 1] at which the learning rate has risen.
         scheduler: Course of the learning rate after that.
-        examples: Training pairs of the whole run.
+        examples: Training pairs of the complete run.
         params: Its settings by name.
-        metric: What its values are; banks of version 1 do not say.
+        metric: Metric of its values; banks of version 1 do not name it.
     """
 
     name: str
@@ -59,7 +59,7 @@ class RecordedRun:
         return bool(self.progress[-1] >= COMPLETE)
 
     def on_queries(self, chosen: NDArray[np.int64]) -> RecordedRun:
-        """The same run, judged on some of its queries alone."""
+        """The same run on some of its queries alone."""
         return replace(self, per_query=self.per_query[:, chosen])
 
 

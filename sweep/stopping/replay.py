@@ -36,7 +36,7 @@ SHARES = tuple(np.round(np.linspace(0.02, 1.0, 50), 2).tolist())
 """Shares of the budget of all runs at which the best value found is traced."""
 
 Rule = Callable[[Sequence[RecordedRun]], Stops]
-"""What a rule is, as replay sees it: runs in their order in, their stops out."""
+"""A rule as replay sees it: runs in their order in, their stops out."""
 
 FORECAST = "drop-off, by forecast"
 """Name of the rule that studies run under by default."""
@@ -44,11 +44,11 @@ FORECAST = "drop-off, by forecast"
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """A rule on recorded runs, in several orders.
+    """The effects of a rule on recorded runs, in several orders.
 
     Attributes:
         rule: Its name.
-        outcomes: What it did, for each of O orders.
+        outcomes: Its effects, for each of O orders.
         best: (O, 50) highest value found at each of `SHARES` of the budget of all runs.
     """
 
@@ -67,9 +67,9 @@ def replay_runs(
     """Recorded runs under our rules and under Optuna's pruners.
 
     Args:
-        runs: Whole runs.
+        runs: Complete runs.
         settings: Margin, alpha and grace of our rules.
-        queries: Evaluator on so many of the queries alone, others for each order; held against all of them.
+        queries: The rules see so many of the queries alone, others for each order; the truth is on all of them.
         orders: Random orders in which the runs come.
         seed: Seed of the orders and of the choice of queries.
 
@@ -94,19 +94,19 @@ def _replay_orders(
     traces: dict[str, list[NDArray[np.float64]]] = {}
     known: dict[str, list[Look]] = {}
     for _ in range(orders):
-        whole = [runs[place] for place in random.permutation(len(runs))]
-        seen, known = (whole, known) if queries is None else (sample_queries(whole, queries, random), {})
+        truth = [runs[place] for place in random.permutation(len(runs))]
+        seen, known = (truth, known) if queries is None else (sample_queries(truth, queries, random), {})
         for name, rule in make_rules(settings, seen, known).items():
             stops = rule(seen)
-            outcomes.setdefault(name, []).append(score_stops(seen, stops, whole=whole, margin=settings.margin))
-            spent, best = trace_best(whole, stops)
-            reached = np.searchsorted(spent, np.array(SHARES) * sum(run.examples for run in whole), side="right")
+            outcomes.setdefault(name, []).append(score_stops(seen, stops, truth=truth, margin=settings.margin))
+            spent, best = trace_best(truth, stops)
+            reached = np.searchsorted(spent, np.array(SHARES) * sum(run.examples for run in truth), side="right")
             traces.setdefault(name, []).append(best[np.maximum(reached, 1) - 1])
-    return [Replayed(rule=name, outcomes=found, best=np.array(traces[name])) for name, found in outcomes.items()]
+    return [Replayed(rule=name, outcomes=outcomes[name], best=np.array(traces[name])) for name in outcomes]
 
 
 def sample_queries(runs: Sequence[RecordedRun], queries: int, random: np.random.Generator) -> list[RecordedRun]:
-    """The runs judged on some of their queries, on all where there are no more: the same for all runs of a group."""
+    """The runs on some of their queries, on all where there are no more: the same for all runs of a group."""
     chosen: dict[str, NDArray[np.int64]] = {}
     for run in runs:
         held = run.per_query.shape[1]
@@ -120,17 +120,16 @@ def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str
 
     Args:
         settings: Margin, alpha and grace of ours.
-        runs: The runs; their first measurement is the least resource of Optuna's.
-        known: What ours see of these very runs, by name; what is missing is added.
+        runs: The runs; their first measurement is the min_resource of Optuna's.
+        known: Looks of ours at these very runs, by name; those that are missing are added.
     """
-    looks = known
-    looks.update({run.name: look_at_run(run, settings) for run in runs if run.name not in known})
+    known.update({run.name: look_at_run(run, settings) for run in runs if run.name not in known})
     policy = StopPolicy(margin=settings.margin, alpha=settings.alpha, grace=settings.grace)
     first = int(min(run.progress[1] for run in runs))
     return {
-        FORECAST: lambda runs: stop_by_policy(runs, looks, policy),
-        "the same, and outclassed": lambda runs: stop_by_policy(runs, looks, replace(policy, outclassed=True)),
-        "drop-off, proved": lambda runs: stop_by_policy(runs, looks, replace(policy, forecast=False)),
+        FORECAST: lambda runs: stop_by_policy(runs, known, policy),
+        "the same, and outclassed": lambda runs: stop_by_policy(runs, known, replace(policy, outclassed=True)),
+        "drop-off, proved": lambda runs: stop_by_policy(runs, known, replace(policy, forecast=False)),
         "Nop": lambda runs: stop_by_pruner(runs, NopPruner()),
         "Patient(None, 3, 0.01)": lambda runs: stop_by_pruner(runs, PatientPruner(None, patience=3, min_delta=0.01)),
         "Median": lambda runs: stop_by_pruner(runs, MedianPruner()),
@@ -145,7 +144,7 @@ def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str
 
 
 def look_at_run(run: RecordedRun, rule: CurveRule) -> list[Look]:
-    """What the rules see of a run at each of its measurements."""
+    """A look at a run at each of its measurements."""
     return [
         take_look(
             rule,
@@ -169,7 +168,7 @@ def stop_by_policy(
 
     Args:
         runs: The runs in their order.
-        looks: What the rules see of each, by its name, by the policy's margin, alpha and grace.
+        looks: Looks at each, by its name, with the policy's margin, alpha and grace.
         policy: The policy.
         incumbent: The highest peak of the runs before these.
     """

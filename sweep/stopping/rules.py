@@ -1,4 +1,4 @@
-"""DropOff: whether a run has fallen from its own peak, judged by the value of each query.
+"""DropOff: whether a run has fallen from its own peak, by the value of each query.
 
 A run is compared with itself alone. Each query is measured at every look, so the noise of every difference between two
 looks is known and a threshold need not be guessed. The question at a look is whether the run's true mean now is more
@@ -34,7 +34,7 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Fall:
-    """The numbers behind a verdict.
+    """The numbers behind whether a run has fallen.
 
     The difference, its standard error and its interval are those of the comparison that says most against the run.
 
@@ -74,7 +74,7 @@ class Fall:
 
 @dataclass(frozen=True, kw_only=True)
 class CurveRule:
-    """What the rules that judge a run by its own curve have in common.
+    """The settings of a rule on a run's own curve.
 
     Attributes:
         margin: Fall or gain in the mean that does not matter, in [0, 1).
@@ -103,48 +103,17 @@ class DropOff(CurveRule):
     never been more than the margin below its best.
     """
 
-    def fallen(self, progress: FloatArray, per_query: FloatArray, not_before: float = 0.0) -> bool:
-        """Whether the last measurement says stop, given that all earlier ones went on.
-
-        Args:
-            progress: (T,) progress in [0, 1], ascending.
-            per_query: (T, Q) value of each query at each measurement, the untrained model's first. A value that is
-                not finite counts as 0: a model whose embeddings are not finite retrieves nothing.
-            not_before: Progress at which the trial's warm-up ends; the grace follows it.
-
-        Raises:
-            ValueError: If the shapes disagree, nothing was measured, or progress does not ascend.
-        """
-        return self.explain(progress, per_query, not_before).fallen
-
-    def explain(self, progress: FloatArray, per_query: FloatArray, not_before: float = 0.0) -> Fall:
-        """The numbers behind the verdict on the last measurement; the arguments are those of `fallen`."""
-        means, covariance, freedom = summarize(progress, per_query)
-        return self.assess(np.asarray(progress, dtype=np.float64), means, covariance, freedom, not_before)
-
-    def first_stop(self, progress: FloatArray, per_query: FloatArray, not_before: float = 0.0) -> int | None:
-        """The first measurement of a whole run that says stop, or None: what asking after each look would give."""
-        means, covariance, freedom = summarize(progress, per_query)
-        points = np.asarray(progress, dtype=np.float64)
-        for last in range(1, len(means)):
-            if means[:last].max() - means[last] <= self.margin:  # no difference exceeds the margin
-                continue
-            part = covariance[: last + 1, : last + 1]
-            if self.assess(points[: last + 1], means[: last + 1], part, freedom, not_before).fallen:
-                return last
-        return None
-
     def assess(
         self, progress: Float64Array, means: Float64Array, covariance: Float64Array, freedom: float, not_before: float
     ) -> Fall:
-        """The rule on what is left of the measurements: their means and the covariance of these.
+        """The rule at the last measurement, by the means of all and their covariance, as `summarize` gives them.
 
         Args:
             progress: (T,) progress in [0, 1], ascending.
             means: (T,) mean of each measurement.
             covariance: (T, T) covariance of the means.
             freedom: Degrees of freedom that the covariance was estimated with, at least 0.
-            not_before: Progress at which the warm-up ends.
+            not_before: Progress at which the warm-up ends; the grace follows it.
         """
         peak = int(np.argmax(means))
         share = self._spend(progress, not_before)
@@ -188,6 +157,11 @@ class DropOff(CurveRule):
 
 def summarize(progress: FloatArray, per_query: FloatArray) -> tuple[Float64Array, Float64Array, float]:
     """The means of the measurements (T,), the covariance of these (T, T), and its degrees of freedom.
+
+    Args:
+        progress: (T,) progress in [0, 1], ascending.
+        per_query: (T, Q) value of each query at each measurement, the untrained model's first. What is not finite
+            counts as 0: a model whose embeddings are not finite retrieves nothing.
 
     Raises:
         ValueError: If the shapes disagree, nothing was measured, or progress does not ascend.

@@ -1,4 +1,4 @@
-"""Stop: why a run ended before its budget was spent, as a value that every room reads."""
+"""Stop: why a run ended before its budget was spent, as a value."""
 
 from __future__ import annotations
 

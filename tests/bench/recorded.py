@@ -91,7 +91,7 @@ def measure_frontier(runs: Sequence[RecordedRun], orders: int) -> None:
             order = [runs[place] for place in random.permutation(len(runs))]
             seen = sample_queries(order, count, random)
             for name, stops in _stop_by_settings(seen):
-                found = score_stops(seen, stops, whole=order, margin=MARGIN)
+                found = score_stops(seen, stops, truth=order, margin=MARGIN)
                 rows.setdefault(name, {}).setdefault(count, []).append(found)
     for name, counts in rows.items():
         cells = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -104,7 +105,7 @@ def test_a_terminal_without_utf_8_is_written_to_in_its_own_letters() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii", errors="replace")
     watcher = LiveWatcher(Console(file=stream, width=100, height=30, force_terminal=True, highlight=False))
-    with watcher:
+    with closing(watcher):
         watcher.show(Event("end", f"complete {NAME}", 1))
         watcher.refresh(make_view())
         stream.flush()
@@ -117,7 +118,7 @@ def test_without_colour_there_is_no_colour(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("NO_COLOR", "1")
     stream = io.StringIO()
     watcher = LiveWatcher(Console(file=stream, width=100, height=30, force_terminal=True, highlight=False))
-    with watcher:
+    with closing(watcher):
         watcher.show(Event("warning", "careful"))
         watcher.refresh(make_view())
     assert "careful" in stream.getvalue()
@@ -156,8 +157,8 @@ SHOW = """
 import itertools, os, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_live import EVENTS, LiveWatcher, Event, make_view
-with LiveWatcher() as watcher:
+from test_live import EVENTS, LiveWatcher, Event, closing, make_view
+with closing(LiveWatcher()) as watcher:
     for turn in itertools.count():
         if turn % 8 == 0 and turn // 8 < EVENTS:
             watcher.show(Event("end", f"event {{turn // 8}}"))

@@ -42,7 +42,7 @@ SAYS = {
     ("run", "STUDY", "--log", "json"): "^$",
     ("status", "STUDY"): "toy-.*: 2 of 2 trials, finished",
     ("status", "STUDY", "--json"): '"state": "finished"',
-    ("check", "STUDY", "--no-measure"): "toy.toml holds",
+    ("check", "STUDY", "--no-measure"): "toy.toml is valid",
     ("diagnose", "STUDY"): "why runs fell",
     ("diagnose", "STUDY", "--next"): "why runs fell",
     ("diagnose", "STUDY", "--json"): '"verdicts": ',
@@ -170,7 +170,7 @@ def test_a_run_opens_its_study_once_at_its_end_and_diagnoses_it_once(
         assert main(["run", str(file), "--plain", *words]) == 0
     said = capsys.readouterr().out
     assert "1 of 1 trials, finished" in said
-    assert "Test NDCG@10, judged once" in said
+    assert "Test NDCG@10, evaluated once" in said
     assert RunFolder.beside(file).report.is_file()
     calls = {(Path(path).name, name): count[1] for (path, _, name), count in pstats.Stats(profile).stats.items()}
     assert calls["study.py", "read_study"] == 1

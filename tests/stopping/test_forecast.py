@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweep.stopping.forecast import Forecast, spent_rate
+from sweep.stopping.forecast import Forecast, RecoveryForecast, spent_rate
+from sweep.stopping.rules import summarize
 
 QUERIES = 400
 SPREAD = np.cumsum(np.random.default_rng(0).normal(0.0, 0.03, (20, QUERIES)), axis=0)
@@ -16,6 +17,18 @@ def measure(*means: float) -> tuple[np.ndarray, np.ndarray]:
     """Progress (T,) up to 60 % and NDCG per query (T, Q) of a run with these means, whose noise wanders."""
     progress = np.linspace(0.0, 0.6, len(means))
     return progress, np.array([mean + SPREAD[place] for place, mean in enumerate(means)])
+
+
+def explain(
+    forecast: Forecast,
+    progress: np.ndarray,
+    per_query: np.ndarray,
+    *,
+    not_before: float = 0.0,
+    scheduler: str = "linear",
+) -> RecoveryForecast:
+    means, covariance, _ = summarize(progress, per_query)
+    return forecast.assess(progress, means, covariance, spent_rate(progress, not_before, scheduler), not_before)
 
 
 @pytest.mark.parametrize(
@@ -32,15 +45,15 @@ def measure(*means: float) -> tuple[np.ndarray, np.ndarray]:
         pytest.param([0.6, 0.5], False, id="too few measurements"),
     ],
 )
-def test_a_run_is_settled_when_it_has_no_way_left_to_a_new_peak(means: list[float], cannot_recover: bool) -> None:
+def test_a_run_cannot_recover_when_it_has_no_way_left_to_a_new_peak(means: list[float], cannot_recover: bool) -> None:
     progress, per_query = measure(*means)
-    assert Forecast(grace=0.0).cannot_recover(progress, per_query) is cannot_recover
+    assert explain(Forecast(grace=0.0), progress, per_query).cannot_recover is cannot_recover
 
 
 def test_the_same_curve_has_further_to_go_where_more_of_the_rate_is_left() -> None:
     progress, per_query = measure(0.6, 0.5, 0.51, 0.52, 0.53, 0.55)
-    linear = Forecast().explain(progress, per_query, scheduler="linear")
-    constant = Forecast().explain(progress, per_query, scheduler="constant")
+    linear = explain(Forecast(), progress, per_query, scheduler="linear")
+    constant = explain(Forecast(), progress, per_query, scheduler="constant")
     assert linear.expected < constant.expected
     assert linear.highest < constant.highest
 
@@ -48,7 +61,7 @@ def test_the_same_curve_has_further_to_go_where_more_of_the_rate_is_left() -> No
 def test_the_gain_of_now_is_that_over_the_last_quarter_of_the_spent_rate() -> None:
     progress = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
     per_query = np.repeat([[0.6], [0.5], [0.5], [0.5], [0.51], [0.52]], 4, axis=1)  # no noise at all
-    recovery = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    recovery = explain(Forecast(grace=0.0), progress, per_query, scheduler="constant")
     # a quarter before 0.5 lies behind 0.2, where it stood at 0.5: 0.02 in 0.3, and half of the rate is left
     assert recovery.expected == pytest.approx(0.52 + 0.02 / 0.3 * 0.5)
     assert recovery.highest == pytest.approx(recovery.expected)
@@ -59,7 +72,7 @@ def test_the_gain_of_now_is_that_over_the_last_quarter_of_the_spent_rate() -> No
 def test_the_gain_of_now_is_taken_over_three_measurements_at_least_however_far_apart_they_are() -> None:
     progress = np.array([0.0, 0.1, 0.2, 0.3, 0.6, 0.9])
     per_query = np.repeat([[0.6], [0.5], [0.4], [0.46], [0.5], [0.53]], 4, axis=1)
-    recovery = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    recovery = explain(Forecast(grace=0.0), progress, per_query, scheduler="constant")
     # a quarter before 0.9 lies behind 0.6, one measurement back; three back is 0.2, where it stood at 0.4
     assert recovery.expected == pytest.approx(0.53 + 0.13 / 0.7 * 0.1)
 
@@ -77,7 +90,7 @@ def test_noise_raises_the_gain_of_now_and_half_of_it_may_wander() -> None:
 def test_the_fastest_gain_so_far_may_come_again() -> None:
     progress = np.array([0.0, 0.05, 0.2, 0.3, 0.4, 0.5])
     per_query = np.repeat([[0.5], [0.52], [0.53], [0.53], [0.52], [0.51]], 4, axis=1)
-    recovery = Forecast(grace=0.0).explain(progress, per_query, scheduler="constant")
+    recovery = explain(Forecast(grace=0.0), progress, per_query, scheduler="constant")
     # 0.02 in the first 0.05, which counts for 0.1: 0.2 for the whole rate, of which half is left
     assert recovery.highest == pytest.approx(0.51 + 0.2 * 0.5)
 
@@ -86,15 +99,7 @@ def test_the_fastest_gain_so_far_may_come_again() -> None:
 def test_warmup_and_grace_cannot_stop(now: float, cannot_recover: bool) -> None:
     _, per_query = measure(0.58, 0.6, 0.5, 0.45, 0.4)
     progress = np.linspace(0.0, now, 5)
-    assert Forecast(grace=0.02).cannot_recover(progress, per_query, not_before=0.3) is cannot_recover
-
-
-def test_asking_after_each_measurement_gives_the_first_stop() -> None:
-    progress, per_query = measure(0.58, 0.6, 0.62, 0.6, 0.58, 0.55)
-    forecast = Forecast()
-    each = [forecast.cannot_recover(progress[:looks], per_query[:looks]) for looks in range(1, len(progress) + 1)]
-    assert forecast.first_stop(progress, per_query) == each.index(True)
-    assert forecast.first_stop(*measure(0.5, 0.6, 0.7)) is None
+    assert explain(Forecast(grace=0.02), progress, per_query, not_before=0.3).cannot_recover is cannot_recover
 
 
 @pytest.mark.parametrize("scheduler", ["linear", "cosine", "constant", "cosine-with-floor"])
@@ -118,7 +123,7 @@ def test_the_spent_rate_is_the_sum_of_the_rates_of_the_steps(scheduler: str, war
 
 def test_an_unknown_scheduler_is_refused() -> None:
     with pytest.raises(ValueError, match=r"scheduler must be one of linear, cosine, .*, got 'step'"):
-        Forecast().cannot_recover(*measure(0.5, 0.6), scheduler="step")
+        explain(Forecast(), *measure(0.5, 0.6), scheduler="step")
 
 
 @pytest.mark.parametrize(

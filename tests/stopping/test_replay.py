@@ -68,7 +68,7 @@ def test_what_stops_saved_and_cost_is_counted_on_the_whole_runs() -> None:
         flat_run("rises", [0.5, 0.6, 0.7, 0.8, 0.9], examples=3000),
         flat_run("comes back", [0.5, 0.6, 0.4, 0.6, 0.75]),
     ]
-    found = score_stops(runs, [2, 4, 2], whole=runs, margin=0.01)
+    found = score_stops(runs, [2, 4, 2], truth=runs, margin=0.01)
     assert (found.fallen, found.fallen_stopped, found.healthy, found.healthy_stopped) == (1, 1, 2, 1)
     assert found.wrong == 1
     assert found.lost == pytest.approx(0.15)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from sweep.stopping.rules import DropOff
+from sweep.stopping.rules import DropOff, Fall, summarize
 
 QUERIES = 100
 SPREAD = np.random.default_rng(0).normal(0.0, 0.05, (20, QUERIES))
@@ -27,6 +27,10 @@ def measure(*means: float) -> tuple[np.ndarray, np.ndarray]:
     """Progress (T,) and NDCG per query (T, Q) of a run with these means, each point with noise of its own."""
     progress = np.linspace(0.0, 1.0, len(means))
     return progress, np.array([mean + SPREAD[place] for place, mean in enumerate(means)])
+
+
+def explain(rule: DropOff, progress: np.ndarray, per_query: np.ndarray, not_before: float = 0.0) -> Fall:
+    return rule.assess(progress, *summarize(progress, per_query), not_before)
 
 
 @pytest.mark.parametrize(
@@ -48,8 +52,8 @@ def measure(*means: float) -> tuple[np.ndarray, np.ndarray]:
 def test_a_run_is_stopped_when_it_fell_by_more_than_margin_and_noise(means: list[float], fallen: bool) -> None:
     progress, per_query = measure(*means)
     rule = DropOff(margin=0.01, alpha=0.05, grace=0.0)
-    assert rule.fallen(progress, per_query) is fallen
-    fall = rule.explain(progress, per_query)
+    fall = explain(rule, progress, per_query)
+    assert fall.fallen is fallen
     finite = [0.0 if math.isnan(mean) else mean for mean in means]
     assert (fall.peak, fall.now, fall.looks) == pytest.approx((max(finite), finite[-1], len(means)))
     assert fall.peak_progress == progress[int(np.argmax(finite))]
@@ -62,23 +66,15 @@ def test_a_run_is_stopped_when_it_fell_by_more_than_margin_and_noise(means: list
 def test_warmup_and_grace_set_the_peak_but_do_not_stop(now: float, not_before: float, stops: bool) -> None:
     _, per_query = measure(0.5, 0.7, 0.4)
     rule = DropOff(grace=0.02)
-    assert rule.fallen(np.array([0.0, now / 2, now]), per_query, not_before) is stops
-    assert rule.explain(np.array([0.0, now / 2, now]), per_query, not_before).can_stop is stops
-    later = rule.explain(np.array([0.0, now / 2, now, 1.0]), np.vstack([per_query, per_query[-1:]]), not_before)
+    fall = explain(rule, np.array([0.0, now / 2, now]), per_query, not_before)
+    assert (fall.fallen, fall.can_stop) == (stops, stops)
+    later = explain(rule, np.array([0.0, now / 2, now, 1.0]), np.vstack([per_query, per_query[-1:]]), not_before)
     assert later.peak == pytest.approx(0.7)
     assert later.fallen
 
 
-def test_asking_after_each_measurement_gives_the_first_stop() -> None:
-    progress, per_query = measure(0.5, 0.6, 0.59, 0.57, 0.5, 0.5)
-    rule = DropOff(grace=0.0)
-    each = [rule.fallen(progress[:looks], per_query[:looks]) for looks in range(1, len(progress) + 1)]
-    assert rule.first_stop(progress, per_query) == each.index(True) == 4
-    assert rule.first_stop(progress[:4], per_query[:4]) is None
-
-
 def test_a_single_query_never_stops_a_run() -> None:
-    fall = DropOff(grace=0.0).explain(np.array([0.0, 0.5, 1.0]), np.array([[0.5], [1.0], [0.0]]))
+    fall = explain(DropOff(grace=0.0), np.array([0.0, 0.5, 1.0]), np.array([[0.5], [1.0], [0.0]]))
     assert fall.threshold == math.inf
     assert not fall.fallen
 
@@ -86,7 +82,7 @@ def test_a_single_query_never_stops_a_run() -> None:
 @pytest.mark.parametrize(("drop", "fallen"), [(0.25, True), (0.0625, False), (0.125, False)])
 def test_without_noise_the_margin_alone_decides(drop: float, fallen: bool) -> None:
     per_query = np.stack([np.full(8, 0.5), np.full(8, 0.75), np.full(8, 0.75 - drop)])
-    fall = DropOff(margin=0.125, grace=0.0).explain(np.array([0.0, 0.5, 1.0]), per_query)
+    fall = explain(DropOff(margin=0.125, grace=0.0), np.array([0.0, 0.5, 1.0]), per_query)
     assert fall.standard_error == 0.0
     assert abs(fall.excess) == math.inf
     assert fall.fallen is fallen
@@ -95,7 +91,7 @@ def test_without_noise_the_margin_alone_decides(drop: float, fallen: bool) -> No
 @given(measurements, st.sampled_from([0.0, 0.01, 0.1]), st.sampled_from([0.01, 0.05, 0.3]))
 def test_the_numbers_are_those_of_the_strongest_paired_test(per_query: np.ndarray, margin: float, alpha: float) -> None:
     progress = np.arange(len(per_query)) / len(per_query)
-    fall = DropOff(margin=margin, alpha=alpha, grace=0.0).explain(progress, per_query)
+    fall = explain(DropOff(margin=margin, alpha=alpha, grace=0.0), progress, per_query)
     found = []
     for earlier in per_query[:-1]:
         differences = earlier - per_query[-1]
@@ -115,7 +111,7 @@ def test_the_numbers_are_those_of_the_strongest_paired_test(per_query: np.ndarra
 
 def test_the_numbers_of_a_small_run_are_those_on_paper() -> None:
     per_query = np.array([[1.0, 0.5, 1.0, 0.5], [0.5, 0.25, 0.25, 0.5]])
-    fall = DropOff(margin=0.0, alpha=0.1, grace=0.0).explain(np.array([0.0, 0.25]), per_query)
+    fall = explain(DropOff(margin=0.0, alpha=0.1, grace=0.0), np.array([0.0, 0.25]), per_query)
     # differences 1/2, 1/4, 3/4, 0: mean 3/8, sum of squares 5/16, error sqrt(5/16 / 3 / 4); at a quarter of the run
     # half of alpha has come due: t(0.95, 3) = 2.3534
     assert (fall.peak, fall.now, fall.difference) == (0.75, 0.375, 0.375)
@@ -134,7 +130,7 @@ def test_what_all_looks_spend_is_at_most_alpha(points: list[float], not_before: 
     for looks in range(2, len(progress) + 1):
         two = np.zeros((looks, 2))
         two[:-1, 0] = 1.0  # all comparisons are one and the same, so that the threshold is that of one
-        threshold = rule.explain(progress[:looks], two, not_before).threshold
+        threshold = explain(rule, progress[:looks], two, not_before).threshold
         spent += float(stats.t.sf(threshold, 1))
         if progress[looks - 1] < not_before + grace:
             assert threshold == math.inf
@@ -144,14 +140,14 @@ def test_what_all_looks_spend_is_at_most_alpha(points: list[float], not_before: 
 def test_looks_that_are_equal_but_for_rounding_give_no_warning() -> None:
     row = np.random.default_rng(3).random(50).astype(np.float32)
     per_query = np.vstack([row, row, row + np.float32(1e-7), row])
-    assert not DropOff().fallen(np.linspace(0.0, 1.0, 4), per_query)
+    assert not explain(DropOff(), np.linspace(0.0, 1.0, 4), per_query).fallen
 
 
 def test_looks_that_tell_the_same_ask_for_less_than_looks_that_differ() -> None:
     progress = np.linspace(0.0, 1.0, 20)
     alike = np.vstack([np.tile(SPREAD[:1], (19, 1)), SPREAD[1:2]])
     rule = DropOff()
-    assert rule.explain(progress, alike).threshold < rule.explain(progress, SPREAD).threshold
+    assert explain(rule, progress, alike).threshold < explain(rule, progress, SPREAD).threshold
 
 
 @pytest.mark.parametrize(
@@ -159,13 +155,13 @@ def test_looks_that_tell_the_same_ask_for_less_than_looks_that_differ() -> None:
 )
 def test_shapes_that_disagree_are_refused(progress: tuple[float, ...], shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"per_query must be \(T, Q\) with T = \d, got shape"):
-        DropOff().explain(np.array(progress), np.zeros(shape))
+        explain(DropOff(), np.array(progress), np.zeros(shape))
 
 
 @pytest.mark.parametrize("progress", [(0.0, 0.0), (0.5, 0.2), (0.0, math.nan)])
 def test_progress_that_does_not_ascend_is_refused(progress: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="progress must ascend"):
-        DropOff().explain(np.array(progress), np.zeros((2, 3)))
+        explain(DropOff(), np.array(progress), np.zeros((2, 3)))
 
 
 @pytest.mark.parametrize(
