@@ -1,10 +1,10 @@
 # `make` alone lists the targets. Every one of them sets .venv up first where it needs to.
 #
 #   PYTHON=python3.12       make .venv with this Python (3.11 or newer)
-#   STUDY=studies/x.toml    the study that sweep, status, report and dashboard are about
+#   STUDY=studies/x.toml    the study of sweep, status, report, diagnose, dashboard and pictures
 #   TORCH_INDEX=ADDRESS     take torch's build from the package index at this address: another CUDA, ROCm or the CPU
 #                           alone; the version stays the one in constraints.txt
-#   ARGS="..."              more words for pytest, or for the benchmark
+#   ARGS="..."              more arguments for pytest, chaos, mutants or the benchmark
 #
 # PYTHON and TORCH_INDEX need to be given once: .venv remembers them, is made anew when others are given, and `make clean`
 # forgets them.
@@ -14,7 +14,7 @@ STUDY ?= studies/quickstart.toml
 TORCH_INDEX ?=
 ARGS ?=
 
-# Given on the command line or by the environment, and so to be obeyed by a .venv that is there already.
+# Set on the command line or in the environment, so an existing .venv has to match.
 chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
@@ -24,19 +24,19 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
 
-sweep: setup ## Run the study STUDY, or go on with it, and show its leaderboard
+sweep: setup ## Run or resume the study STUDY, and show its leaderboard
 	@.venv/bin/sweep run "$(STUDY)"
 
 status: setup ## Show where the study stands
 	@.venv/bin/sweep status "$(STUDY)"
 
-report: setup ## Write what happened in the study as one HTML file
+report: setup ## Write the study's report as one HTML file
 	@.venv/bin/sweep report "$(STUDY)"
 
 dashboard: setup ## Serve the study's dashboard on this machine
 	@.venv/bin/sweep dashboard "$(STUDY)"
 
-diagnose: setup ## Say which causes made the study's runs fall
+diagnose: setup ## Find the causes of the study's falling runs
 	@.venv/bin/sweep diagnose "$(STUDY)"
 
 test: setup-dev ## Run the tests; those marked gpu are skipped where there is no CUDA device
@@ -54,10 +54,10 @@ check: setup-dev ## Check format, lint, types and the direction of imports
 pictures: setup-dev ## Make the README's pictures out of the finished study STUDY; needs Chromium and its driver
 	@PYTHONPATH=tests .venv/bin/python tests/pictures.py "$(STUDY)"
 
-chaos: setup-dev ## Kill, stop, lock and starve running sweeps; see that nothing is lost (ARGS="--kills 1000")
+chaos: setup-dev ## Kill, stop, lock and starve running sweeps; check that nothing is lost (ARGS="--kills 1000")
 	@.venv/bin/python tests/chaos/run.py $(ARGS)
 
-mutants: setup-dev ## Put faults into a copy of the code, one at a time; see that a test fails on each (ARGS="--only forecast")
+mutants: setup-dev ## Put faults into a copy of the code, one at a time; check that a test fails on each (ARGS="--only forecast")
 	@.venv/bin/python tests/mutants/mutation.py $(ARGS)
 
 bench-engine: setup-dev ## Measure a large study with many slots, on SQLite and PostgreSQL
@@ -81,7 +81,7 @@ curves: setup ## Record real runs for the stopping rules to be measured on (hour
 bench-diagnosis: setup ## Count on simulated studies how often the diagnosis is wrong, and how often it finds a cause
 	@.venv/bin/python tests/bench/diagnosis.py $(ARGS)
 
-# The stamps are looked at by a second make, because `venv` may have removed them after the first one looked.
+# A second make looks at the stamps, because `venv` may have removed them after the first one looked.
 setup: venv ## Make .venv, or bring it up to date; the other targets do so themselves
 	@$(MAKE) -s --no-print-directory .venv/.ready MAKER=$$PPID
 
@@ -95,8 +95,8 @@ clean: ## Remove .venv, caches and build leftovers; studies and their results st
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find sweep tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# From here on: how .venv is made. .venv/.installing holds the make that is at it (MAKER) and is removed last, so that a
-# set-up that was broken off is seen; .venv/.made holds the Python, the folder and TORCH_INDEX that .venv was made with.
+# From here on: how .venv is made. .venv/.installing holds the process id of the make that makes it (MAKER) and is removed
+# last, so that an interrupted set-up is noticed; .venv/.made holds the Python, the folder and TORCH_INDEX that .venv was made with.
 
 .venv/.ready: pyproject.toml constraints.txt
 	@$(call install,quickstart)

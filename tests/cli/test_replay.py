@@ -77,7 +77,7 @@ def test_the_table_says_what_each_rule_did_and_the_figure_draws_it(
     assert status == 0
     for rule in ("drop-off, by forecast", "Nop", "Patient(None, 3, 0.01)", "Median", "Hyperband", "Wilcoxon"):
         assert f"\n{rule}" in printed
-    assert "2 whole runs on NDCG@10; means over 1 orders" in printed
+    assert "2 complete runs on NDCG@10; means over 1 orders" in printed
     assert "left out" not in printed
     page = figure.read_text(encoding="utf-8")
     assert "Plotly.newPlot" in page
@@ -88,7 +88,7 @@ def test_runs_that_were_stopped_are_left_out(tmp_path: Path, capsys: pytest.Capt
     file = run_scripted(tmp_path / "stopped", budget={"trials": 2}, space=FALLS)
     status, printed, _ = replay(capsys, str(file), "--orders", "1")
     assert status == 0
-    assert "1 whole runs" in printed
+    assert "1 complete runs" in printed
     assert "1 runs were stopped while they were recorded, and are left out." in printed
 
 
