@@ -295,8 +295,6 @@ class Channel(Protocol):
 
     def report(self, report: Report) -> Verdict:
         """Sends a report and waits until it is committed and answered."""
-        ...
 
     def is_pausing(self) -> bool:
         """Whether the coordinator has asked the job to stop at the next step, to go on later."""
-        ...

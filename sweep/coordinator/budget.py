@@ -31,7 +31,7 @@ PAUSE_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class BudgetUsage:
     """The usage of a study's budget.
 
     Attributes:
@@ -47,27 +47,27 @@ class Spent:
     best: float | None = None
 
 
-def find_end(budget: BudgetSpec, spent: Spent) -> EndedBy | None:
+def find_end(budget: BudgetSpec, usage: BudgetUsage) -> EndedBy | None:
     """The part of a budget that ends a study, or None while there is some left.
 
     The target comes first: a study that reached it was a success, whatever else was spent.
     """
-    if budget.target is not None and spent.best is not None and spent.best >= budget.target:
+    if budget.target is not None and usage.best is not None and usage.best >= budget.target:
         return "target"
-    if spent.trials >= budget.trials:
+    if usage.trials >= budget.trials:
         return "trials"
-    if budget.wall_clock_h is not None and spent.wall_clock_s >= budget.wall_clock_h * HOUR_S:
+    if budget.wall_clock_h is not None and usage.wall_clock_s >= budget.wall_clock_h * HOUR_S:
         return "wall_clock_h"
-    if budget.device_hours is not None and spent.device_s >= budget.device_hours * HOUR_S:
+    if budget.device_hours is not None and usage.device_s >= budget.device_hours * HOUR_S:
         return "device_hours"
     return None
 
 
-def describe_end(ended_by: EndedBy, budget: BudgetSpec, spent: Spent) -> str:
+def describe_end(ended_by: EndedBy, budget: BudgetSpec, usage: BudgetUsage) -> str:
     """The end of a study, in words."""
     match ended_by:
         case "target":
-            return f"the target of {budget.target:g} is reached: {spent.best:.4f}"
+            return f"the target of {budget.target:g} is reached: {usage.best:.4f}"
         case "wall_clock_h":
             return f"the {budget.wall_clock_h:g} h of wall-clock time are spent"
         case "device_hours":
@@ -93,7 +93,7 @@ class BudgetTracker:
         self._device_s: float = before.get("device_s", 0.0)
         self._last = now
         self._saved = now
-        self._spent = Spent(trials=0)
+        self._usage = BudgetUsage(trials=0)
         self.ended_by: EndedBy = "trials"
 
     @property
@@ -122,13 +122,13 @@ class BudgetTracker:
         peaks = [trial.peak.ndcg for trial in running if trial.peak]
         if record.best is not None and record.best.value is not None:
             peaks.append(record.best.value)
-        self._spent = Spent(
+        self._usage = BudgetUsage(
             trials=record.counted,
             wall_clock_s=self._wall_clock_s,
             device_s=self._device_s,
             best=max(peaks, default=None),
         )
-        ended_by = find_end(self._budget, self._spent)
+        ended_by = find_end(self._budget, self._usage)
         if self.is_early or ended_by in (None, "trials"):
             return False
         self.ended_by = ended_by
@@ -136,7 +136,7 @@ class BudgetTracker:
 
     def describe_end(self) -> str:
         """The end of the study, in words."""
-        return describe_end(self.ended_by, self._budget, self._spent)
+        return describe_end(self.ended_by, self._budget, self._usage)
 
 
 class Pausing:
@@ -160,11 +160,6 @@ class Pausing:
     def is_on(self) -> bool:
         """Whether trials are being paused, so that none begins."""
         return self._since is not None or self._stop.signal is not None
-
-    @property
-    def is_interrupted(self) -> bool:
-        """Whether a signal ends the run."""
-        return self._stop.signal is not None
 
     def begin(self, running: Iterable[RunningTrial]) -> None:
         """Asks every trial to finish its step and to save."""

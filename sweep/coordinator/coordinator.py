@@ -265,7 +265,7 @@ class Coordinator:
             self._requeue(trial)
 
     def _on_death(self, trial: RunningTrial, death: Died) -> None:
-        if self._pausing.is_interrupted:  # the user asked for its death, so it does not count
+        if self._stop.signal is not None:  # the user asked for its death, so it does not count
             self._ledger.note(trial.number, paused=True)
             self._tell("pause", "ended before it could save; its last checkpoint counts", trial.number)
             return

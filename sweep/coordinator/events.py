@@ -101,11 +101,9 @@ class Watcher(Protocol):
 
     def show(self, event: Event) -> None:
         """Shows something that happened."""
-        ...
 
     def refresh(self, sweep: SweepView) -> None:
         """Shows the state of the sweep; called a few times a second."""
-        ...
 
 
 class Tell(Protocol):
@@ -113,7 +111,6 @@ class Tell(Protocol):
 
     def __call__(self, kind: EventKind, text: str, trial: int | None = None, **numbers: object) -> None:
         """Makes an event of its arguments."""
-        ...
 
 
 def tell_to(watcher: Watcher) -> Tell:
@@ -127,7 +124,7 @@ def tell_to(watcher: Watcher) -> Tell:
 
 def describe_params(params: Params) -> str:
     """A trial's settings in a line."""
-    return ", ".join(one.clause(params) for one in SHOWN)
+    return ", ".join(dimension.clause(params) for dimension in SHOWN)
 
 
 def format_event(event: Event) -> str:
@@ -196,7 +193,18 @@ def make_view(
         trials=plan.spec.budget.trials,
         baseline=record.baseline,
         best=record.best,
-        running=[_running_view(trial) for trial in running if trial.slot],
+        running=[
+            RunningView(
+                trial=trial.number,
+                slot=trial.slot.name,
+                params=trial.params,
+                progress=trial.progress[-1],
+                curve=trial.curve,
+                verdict=trial.verdict,
+            )
+            for trial in running
+            if trial.slot
+        ],
         space=plan.spec.space,
         slots={slot.name: slot.label for slot in slots},
         saved_examples=saved,
@@ -220,14 +228,3 @@ def estimate_seconds_left(
     to_begin = max(0, plan.spec.budget.trials - record.counted - len(running))
     to_finish = sum(max(0.0, usual - trial.progress[-1] / COMPLETE) for trial in running)
     return per_trial * (to_begin * usual + to_finish) / max(1, min(slots, to_begin + len(running)))
-
-
-def _running_view(trial: RunningTrial) -> RunningView:
-    return RunningView(
-        trial=trial.number,
-        slot=trial.slot.name if trial.slot else "",
-        params=trial.params,
-        progress=trial.progress[-1],
-        curve=trial.curve,
-        verdict=trial.verdict,
-    )

@@ -95,7 +95,7 @@ def run_study(
 
 
 def find_fitting_slots(plan: StudyPlan, launcher: Launcher, *, stop: StopSignal) -> list[Slot]:
-    """The slots of a study, whose trials at least fit the memory and the disk by their minimum.
+    """The slots of a study, if the minimum that its trials take fits the memory and the disk.
 
     Raises:
         DeviceError: If they do not, or a device does not exist.

@@ -79,11 +79,9 @@ class Launcher(Protocol):
             DeviceError: If there are no such slots.
             InterruptedRunError: If a signal came.
         """
-        ...
 
     def used_gib(self, slot: Slot) -> float | None:
         """Memory in GiB that any process uses on a slot's device; None where it is unknown."""
-        ...
 
     def end_older_attempt(self, lock: Path) -> int | None:
         """Ends the process of an earlier run that holds a trial's lock, waits, and returns its id; None without one.
@@ -91,7 +89,6 @@ class Launcher(Protocol):
         Raises:
             AttemptHeldError: If it cannot be ended.
         """
-        ...
 
     def start(self, job: Job) -> None:
         """Starts a job and returns at once.
@@ -99,24 +96,18 @@ class Launcher(Protocol):
         Raises:
             ValueError: If a job of that name is running.
         """
-        ...
 
     def wait(self, timeout_s: float) -> list[Message]:
         """Messages of jobs since the last call; waits up to ``timeout_s`` seconds for the first one."""
-        ...
 
     def answer(self, job: str, verdict: Verdict) -> None:
         """Answers a job's report. A job that is gone by now is no error: its death is on its way."""
-        ...
 
     def pause(self, job: str) -> None:
         """Asks a job to stop at its next step, to go on later; it may be gone, as with an answer."""
-        ...
 
     def kill(self, job: str) -> None:
         """Ends a job at once, where it can be ended; its Died follows."""
-        ...
 
     def close(self) -> None:
         """Ends every job and releases the launcher's resources."""
-        ...

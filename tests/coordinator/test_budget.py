@@ -11,7 +11,7 @@ from scripted import open_study, rewrite, run
 from trial_records import make_running, make_trial
 
 import sweep
-from sweep.coordinator.budget import SPENT, BudgetTracker, Spent, describe_end, find_end
+from sweep.coordinator.budget import SPENT, BudgetTracker, BudgetUsage, describe_end, find_end
 from sweep.coordinator.ledger import Ledger
 from sweep.launch import Slot
 from sweep.run_folder import RunFolder
@@ -25,25 +25,28 @@ BUDGET = BudgetSpec(trials=4, examples=100, wall_clock_h=1.0, device_hours=2.0, 
 
 
 @pytest.mark.parametrize(
-    ("spent", "expected"),
+    ("usage", "expected"),
     [
-        (Spent(trials=3, wall_clock_s=3599.0, device_s=7199.0, best=0.7999), None),
-        (Spent(trials=4), "trials"),
-        (Spent(trials=0, wall_clock_s=3600.0), "wall_clock_h"),
-        (Spent(trials=0, device_s=7200.0), "device_hours"),
-        (Spent(trials=0, best=0.8), "target"),
-        (Spent(trials=4, wall_clock_s=1e9, device_s=1e9, best=0.9), "target"),
-        (Spent(trials=4, wall_clock_s=1e9), "trials"),
+        (BudgetUsage(trials=3, wall_clock_s=3599.0, device_s=7199.0, best=0.7999), None),
+        (BudgetUsage(trials=4), "trials"),
+        (BudgetUsage(trials=0, wall_clock_s=3600.0), "wall_clock_h"),
+        (BudgetUsage(trials=0, device_s=7200.0), "device_hours"),
+        (BudgetUsage(trials=0, best=0.8), "target"),
+        (BudgetUsage(trials=4, wall_clock_s=1e9, device_s=1e9, best=0.9), "target"),
+        (BudgetUsage(trials=4, wall_clock_s=1e9), "trials"),
     ],
 )
-def test_the_part_of_a_budget_that_ends_a_study(spent: Spent, expected: str | None) -> None:
-    assert find_end(BUDGET, spent) == expected
+def test_the_part_of_a_budget_that_ends_a_study(usage: BudgetUsage, expected: str | None) -> None:
+    assert find_end(BUDGET, usage) == expected
     if expected is not None:
-        assert describe_end(expected, BUDGET, spent)
+        assert describe_end(expected, BUDGET, usage)
 
 
 def test_a_budget_of_trials_alone_is_ended_by_nothing_else() -> None:
-    assert find_end(BudgetSpec(trials=4, examples=1), Spent(trials=3, wall_clock_s=1e9, device_s=1e9, best=1.0)) is None
+    assert (
+        find_end(BudgetSpec(trials=4, examples=1), BudgetUsage(trials=3, wall_clock_s=1e9, device_s=1e9, best=1.0))
+        is None
+    )
 
 
 NOTHING = StudyRecord(name="toy", attributes={}, trials=(), baseline=0.5)

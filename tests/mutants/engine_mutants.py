@@ -158,8 +158,8 @@ COORDINATOR = [
         ),
         (
             "a target is reached beyond it alone",
-            "spent.best >= budget.target",
-            "spent.best > budget.target",
+            "usage.best >= budget.target",
+            "usage.best > budget.target",
             "the_part_of_a_budget_that_ends_a_study",
         ),
     ),
