@@ -1,4 +1,4 @@
-"""The columns of a trial: what frames, leaderboards, notes and the report's table of trials pick theirs from."""
+"""The columns of a trial, from which frames, leaderboards, notes and the report's table of trials are made."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Column:
     Attributes:
         key: Its name in `sweep.study.Study.trials`.
         value: A trial's value, given its study; None where it does not exist.
-        dtype: Its type in a frame; empty where it is for reading alone.
+        dtype: Its type in a frame; empty where no frame has it.
         heading: Its heading in a table, where one shows it.
-        write: How a value is written.
+        write: Writes a value as text.
         is_foreign: Whether its text can come from outside.
     """
 
@@ -62,9 +62,9 @@ def _last(key: str, dtype: str, value: Callable[[EvaluationRow], Any], **shown: 
     return _column(key, dtype, lambda trial: value(trial.rows[-1]) if trial.rows else None, **shown)
 
 
-def _setting(name: str, one: Dimension) -> Column:
-    dtype = {"real": "float64", "power of two": "Int64", "choice": "str"}[one.kind]
-    shown = {"heading": one.column, "write": one.write, "is_foreign": one.kind == "choice"}
+def _setting(name: str, dimension: Dimension) -> Column:
+    dtype = {"real": "float64", "power of two": "Int64", "choice": "str"}[dimension.kind]
+    shown = {"heading": dimension.column, "write": dimension.write, "is_foreign": dimension.kind == "choice"}
     return _column(name, dtype, lambda trial: getattr(trial.params, name) if trial.params else None, **shown)
 
 
@@ -79,14 +79,8 @@ def write_progress(progress: int) -> str:
 
 
 def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
-    """Why a trial ended, in a clause; None while it goes on.
-
-    Args:
-        trial: The trial.
-        is_short: Whether a rule's name is enough of a reason, and the beginning of an error.
-    """
-    error = trial.attributes.get("error")
-    if error:
+    """The reason why a trial ended, in short a rule's name or the beginning of an error; None while it goes on."""
+    if error := trial.attributes.get("error"):
         return _shorten(f"failed: {error}") if is_short else f"failed: {error}"
     if trial.stop is None:
         return "ran to its end" if trial.ended_by == TO_ITS_END else None
@@ -119,7 +113,7 @@ COLUMNS: tuple[Column, ...] = (
     _column("stop_reason", "str", lambda trial: trial.stop and trial.stop.text),
     _column("stop_numbers", "object", lambda trial: dict(trial.stop.numbers) if trial.stop else {}),
     _column("error", "str", lambda trial: trial.attributes.get("error")),
-    *(_setting(name, one) for one in DIMENSIONS for name in dict.fromkeys((one.name, one.shown))),
+    *(_setting(name, setting) for setting in DIMENSIONS for name in dict.fromkeys((setting.name, setting.shown))),
     _column("warmup_end", "float64", _warmup_end),
     _attribute("steps", "Int64", heading="steps"),
     _attribute("micro_batch", "Int64", heading="micro-batch"),
@@ -142,18 +136,18 @@ COLUMNS: tuple[Column, ...] = (
 BY_KEY = {column.key: column for column in COLUMNS}
 
 OUTCOME = ("trial", "peak", "peak_progress", "retention", "outcome")
-"""What every table of trials begins with."""
+"""Columns with which every table of trials begins."""
 
 
 def choose_settings(record: StudyRecord, space: SpaceSettings) -> list[str]:
     """Keys of the settings that a table shows: the usual ones, those that are searched, those that trials differ in."""
     tried = [trial.params for trial in record.trials if trial.params]
     return [
-        one.shown
-        for one in SHOWN
-        if one.is_always_shown
-        or one.varies(getattr(space, one.name))
-        or len({getattr(params, one.name) for params in tried}) > 1
+        setting.shown
+        for setting in SHOWN
+        if setting.is_always_shown
+        or setting.varies(getattr(space, setting.name))
+        or len({getattr(params, setting.name) for params in tried}) > 1
     ]
 
 

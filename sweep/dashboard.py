@@ -1,4 +1,4 @@
-"""optuna-dashboard on a study: on this machine alone, and for reading alone unless changes are asked for."""
+"""optuna-dashboard for a study: on this machine alone, and read-only unless changes are asked for."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sweep.storage.location import StudyLocation, Waiting, lock_study
 
 HOST = "127.0.0.1"
 REFRESH_S = 2.0
-"""Seconds after which a page shows a newer copy of a study; the dashboard itself asks every ten."""
+"""Seconds after which a page shows a newer copy of a study; the dashboard itself polls every ten."""
 
 
 class DashboardServer(ThreadingMixIn, WSGIServer):
-    """A server that answers its requests side by side, and keeps no request waiting at its end."""
+    """A server that answers requests in parallel, and does not wait for them when it closes."""
 
     daemon_threads = True
     held: ExitStack = ExitStack()
 
     def server_close(self) -> None:
-        """Stops listening, and gives back what was held for changes."""
+        """Stops listening, and releases the study."""
         super().server_close()
         self.held.close()
 
@@ -38,13 +38,13 @@ class _QuietHandler(WSGIRequestHandler):
 def open_dashboard(location: StudyLocation, *, port: int, allow_changes: bool = False) -> DashboardServer:
     """A server of optuna-dashboard for a study, bound to 127.0.0.1 and not yet serving.
 
-    The dashboard has no login and does not look at the name it is called by, so a page of another site could have a
-    browser change the study. Requests for another host and requests that are not for reading are refused, and the
-    database is open for reading alone. Where changes are allowed, notes may be written, by pages of this server alone;
-    the study is held meanwhile, so that no coordinator writes it at the same time.
+    The dashboard has no login and does not check its host name, so a page of another site could make a browser change
+    the study. Requests for another host and requests that write are refused, and the database is open for reading
+    alone. Where changes are allowed, pages of this server alone may write notes; the study is locked meanwhile, so that
+    no coordinator writes it at the same time.
 
     Args:
-        location: Where the study is.
+        location: The study's file and database.
         port: Port to listen on; 0 for any that is free.
         allow_changes: Whether notes may be written.
 

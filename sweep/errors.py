@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a user can act on.
+"""Errors that a user can act on.
 
 SweepError                    one line says what, where and what to do; the command exits with 2
 ├── StudyFileError            the study file: its syntax, a key, a value
@@ -20,41 +20,30 @@ from pathlib import Path
 
 
 class SweepError(Exception):
-    """The root: its text is one line that says what is wrong, where, and what to do.
-
-    Attributes:
-        exit_code: What the command exits with when this error ends it.
-    """
+    """The root: its text is one line that says what is wrong, where, and what to do."""
 
     exit_code = 2
+    """Exit code of a command that this error ends."""
 
 
 class StudyFileError(SweepError):
-    """A study file that cannot be read, or a key or value in it that does not stand.
+    """A study file that cannot be read, or a key or value in it that is not valid.
 
     Args:
         file: The study file.
-        problem: What is wrong with it, and what to do.
+        problem: The mistake, and what to do.
         key: Dotted path of the offending key, such as ``space.learning_rate.low``.
     """
 
     def __init__(self, file: Path | str, problem: str, *, key: str | None = None) -> None:
-        where = f"{file}: {key}" if key else f"{file}"
-        super().__init__(f"{where}: {problem}")
+        super().__init__(f"{file}: {key}: {problem}" if key else f"{file}: {problem}")
         self.file = file
         self.key = key
         self.problem = problem
 
 
 class StudyChangedError(SweepError):
-    """A study file that changed what may not change once its study has begun.
-
-    Args:
-        file: The study file.
-        key: Dotted path of the changed key.
-        old: The value with which the study began.
-        new: The value that the file has now.
-    """
+    """A study file whose key (a dotted path) has another value than the one with which its study began."""
 
     def __init__(self, file: Path | str, *, key: str, old: object, new: object) -> None:
         super().__init__(
@@ -68,7 +57,7 @@ class StudyChangedError(SweepError):
 
 
 class CollectionError(SweepError):
-    """A collection that cannot be read, or that cannot train or judge what the study asks for."""
+    """A collection that cannot be read, or that cannot train or evaluate what the study asks for."""
 
 
 class ModelError(SweepError):
@@ -80,12 +69,7 @@ class DeviceError(SweepError):
 
 
 class DeviceMemoryError(SweepError):
-    """A device's memory was exhausted by a trial.
-
-    Args:
-        device: The device.
-        micro_batch: Pairs that went through the model at once.
-    """
+    """A trial ran out of a device's memory, at a micro-batch of so many pairs."""
 
     def __init__(self, device: str, *, micro_batch: int) -> None:
         super().__init__(f"out of memory on {device} at micro-batch {micro_batch}")

@@ -1,4 +1,4 @@
-"""A guard before a web application: who may ask, for what, and how its answers may be used by a browser."""
+"""A guard before a web application: the hosts and requests it answers, and headers that bind the browser."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 NAMES = ("127.0.0.1", "localhost")
-"""What this machine is called by a browser on it."""
+"""Names of this machine for a browser on it."""
 
 READING = frozenset({"GET", "HEAD"})
 
 CHANGES = (re.compile(r"/api/studies/\d+(/\d+)?/note"),)
-"""What may be changed at all: notes. The rest of a study is what its coordinator alone writes."""
+"""Paths that may be changed: notes. Everything else in a study is written by its coordinator alone."""
 
 SAFETY = (
     ("X-Content-Type-Options", "nosniff"),
@@ -27,22 +27,19 @@ INERT = (
     ("Content-Disposition", "attachment"),
     ("Content-Security-Policy", "sandbox"),
 )
-"""How an artifact is handed out, whatever it says it is: as a file to be saved, never as a page that runs."""
+"""Headers of an artifact, whatever its own type: a file to be saved, never a page that runs."""
 
 
 def guard(application: Application, *, allow_changes: bool = False) -> Application:
     """The application behind a guard.
 
-    A page of another site can have a browser ask this machine: under a name of its own that leads here (so the name is
-    looked at), or openly, but then the browser says where the page is from (so a change is refused to a page that is
-    not this server's own).
+    A page of another site can make a browser send requests to this machine: under a host name of its own that resolves
+    to it (so the name is checked), or openly, but then the browser names the page's origin (so a change is refused to
+    any page but this server's own).
 
     Args:
         application: A WSGI application.
-        allow_changes: Whether notes may be changed; everything else is refused either way.
-
-    Returns:
-        The application that answers for it.
+        allow_changes: Whether notes may be changed; every other change is refused either way.
     """
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -65,7 +62,7 @@ def guard(application: Application, *, allow_changes: bool = False) -> Applicati
 
 
 def _refuse(environ: dict[str, Any], *, allow_changes: bool) -> tuple[str, str] | None:
-    """Why a request is refused, with the status of the answer; None where it is let through."""
+    """Status and reason of a refusal; None for a request that may pass."""
     host = environ.get("HTTP_HOST", "")
     if host.rsplit(":", 1)[0] not in NAMES:
         return "403 Forbidden", "this dashboard answers to 127.0.0.1 and localhost alone"

@@ -1,4 +1,4 @@
-"""Logs that do not grow without bound: a file is put aside when it is large, and its last words can be read."""
+"""Logs of bounded size: a large file is rotated, and the last lines of one can be read."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ import os
 from pathlib import Path
 
 MAX_BYTES = 16 * 2**20
-"""Size at which a log is put aside; with the one before it a log takes at most twice that."""
+"""Size at which a log is rotated; with the one before it a log takes at most twice that."""
 
 _TAIL_BYTES = 16384
 _LINE_WIDTH = 300
 
 
 def rotate(file: Path, *, max_bytes: int = MAX_BYTES) -> bool:
-    """Renames a log that has grown too large to ``NAME.1``, in place of the one before it.
+    """Renames a log that has grown too large to ``NAME.1``, in place of the one before; returns whether it did.
 
-    Whoever has the file open goes on writing to the renamed one until it opens a new one.
-
-    Returns:
-        Whether it was renamed.
+    A process that has the file open writes to the renamed one until it opens a new one.
     """
     try:
         if file.stat().st_size < max_bytes:

@@ -1,4 +1,4 @@
-"""StudyPlan: what a run of a study file would do, with every mistake in it found before anything is written."""
+"""StudyPlan: everything that a run of a study file needs, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from sweep.training.losses import LOSSES
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan:
-    """A study file that holds, and what follows from it.
+    """A valid study file, and everything that follows from it.
 
     Attributes:
-        location: Where the study is.
-        spec: What its file says, but for the budget of trials that a command named.
+        location: The study's file and database.
+        spec: The file's content, with the budget of trials that a command named.
         collection: Its collection, loaded and split.
         columns: Training columns of every data format of the space.
         base_model: Folder of the base model.
-        revision: What identifies the base model.
+        revision: Identity of the base model.
     """
 
     location: StudyLocation
@@ -54,7 +54,7 @@ class StudyPlan:
 
     @property
     def file(self) -> Path:
-        """The study file, by its whole path."""
+        """The study file, by its full path."""
         return self.location.file.resolve()
 
     @property
@@ -64,7 +64,7 @@ class StudyPlan:
 
     @property
     def run_folder(self) -> RunFolder:
-        """What the study leaves behind."""
+        """Paths of the study's output."""
         return self.location.run_folder
 
     @property
@@ -74,11 +74,11 @@ class StudyPlan:
 
     @cached_property
     def has_test_split(self) -> bool:
-        """Whether the collection has a query to judge once, at the end."""
+        """Whether the collection has a query for the one evaluation on the test split."""
         return any(max(grades.values(), default=0) > 0 for grades in self.collection.qrels.get("test", {}).values())
 
     def evaluation_set(self, split: Split) -> EvaluationSet:
-        """The queries and documents that a model is judged on."""
+        """The queries and documents that a model is evaluated on."""
         evaluation = self.spec.evaluation
         return plan_evaluation_set(
             self.collection,
@@ -93,22 +93,15 @@ class StudyPlan:
         return count_steps(self.spec.budget.examples, batch_size)
 
     def evaluations(self, batch_size: int) -> tuple[PlannedEvaluation, ...]:
-        """The evaluations of a trial."""
+        """Evaluations of a trial."""
         return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
 
 
 def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPlan:
-    """Reads everything that a study file names, and writes nothing.
-
-    Args:
-        location: Where the study is.
-        trials: Budget of trials in place of the file's.
-
-    Returns:
-        The plan.
+    """Reads everything that a study file names, and writes nothing; ``trials`` replaces the file's budget of trials.
 
     Raises:
-        SweepError: If the file's collection, its base model or its space cannot do what the study asks for.
+        SweepError: If the file's collection, base model or space does not fit the study.
     """
     path, spec = location.file, location.spec
     if trials is not None:
@@ -123,12 +116,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPl
     collection = load_collection(spec.data, folder=folder)
     columns = {name: make_columns(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(
-        location=location,
-        spec=spec,
-        collection=collection,
-        columns=columns,
-        base_model=base_model,
-        revision=revision,
+        location=location, spec=spec, collection=collection, columns=columns, base_model=base_model, revision=revision
     )
     plan.evaluation_set("dev")
     _check_batches(plan)
@@ -136,7 +124,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPl
 
 
 def _check_formats(file: Path, spec: StudySpec) -> dict[str, Format]:
-    """The data formats of the space with their options; refuses names and options that there are not."""
+    """The data formats of the space with their options; refuses unknown names and options."""
     keys = dict.fromkeys(spec.formats, "formats") | dict.fromkeys(spec.space.data_format, "space.data_format")
     formats = {
         name: check_entry(
@@ -148,7 +136,7 @@ def _check_formats(file: Path, spec: StudySpec) -> dict[str, Format]:
 
 
 def _check_loss(file: Path, spec: StudySpec, formats: Mapping[str, Format]) -> None:
-    """Refuses a loss that there is not, options that are not its own, and formats that it cannot be taken over."""
+    """Refuses an unknown loss, unknown options, and data formats that the loss cannot train on."""
     name, options = spec.loss.name, spec.loss.options
     for dimension in DIMENSIONS:
         if dimension.name in options:
@@ -162,7 +150,7 @@ def _check_loss(file: Path, spec: StudySpec, formats: Mapping[str, Format]) -> N
 
 
 def _check_batches(plan: StudyPlan) -> None:
-    """Refuses a largest batch that a data format cannot fill without a text twice."""
+    """Refuses a largest batch that a data format cannot fill without repeating a text."""
     largest = plan.spec.space.batch_sizes[-1]
     for name, columns in plan.columns.items():
         distinct = count_distinct(columns)

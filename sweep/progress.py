@@ -26,19 +26,14 @@ MIN_STEPS = 20
 
 @dataclass(frozen=True)
 class PlannedEvaluation:
-    """One evaluation of a trial.
-
-    Attributes:
-        step: Optimizer step after which it is made, from 1.
-        progress: Grid point under which it is stored, in thousandths.
-    """
+    """One evaluation of a trial: the optimizer step after which it is made, from 1, and its grid point."""
 
     step: int
     progress: int
 
 
 def count_steps(examples: int, batch_size: int) -> int:
-    """Optimizer steps of a trial: its budget of examples in whole batches, rounded to the nearest, at least 1."""
+    """Optimizer steps of a trial: its budget of examples in full batches, rounded to the nearest, at least 1."""
     return max(1, (examples + batch_size // 2) // batch_size)
 
 
@@ -50,11 +45,10 @@ def plan_evaluations(grid: Sequence[int], steps: int) -> tuple[PlannedEvaluation
 
     Args:
         grid: Thousandths in (0, 1000], ascending, without the untrained point.
-        steps: Optimizer steps of the whole trial, at least 1.
+        steps: Optimizer steps of the complete trial, at least 1.
 
     Returns:
-        One evaluation for each step that reaches a new grid point; the last is at step ``steps`` if the grid ends
-        at 1000.
+        One evaluation for each step that reaches a new grid point; a grid that ends at 1000 ends at step ``steps``.
     """
     last_point = {-(-point * steps // COMPLETE): point for point in grid}
     return tuple(PlannedEvaluation(step, point) for step, point in sorted(last_point.items()))
@@ -71,14 +65,11 @@ def warmup_end(warmup_ratio: float, steps: int) -> float:
 
 
 def value_at(curve: Sequence[tuple[int, float]], progress: int) -> float | None:
-    """The last value of a curve at or before ``progress``: how trials are compared at equal progress.
+    """The last value of a curve at or before ``progress``, None where it begins later; compares at equal progress.
 
     Args:
         curve: (progress in thousandths, value) pairs, ascending.
         progress: Thousandths.
-
-    Returns:
-        The value carried forward, or None where the curve begins later.
     """
     index = bisect.bisect_right(curve, progress, key=lambda point: point[0])
     return curve[index - 1][1] if index else None

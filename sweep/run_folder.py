@@ -1,4 +1,4 @@
-"""RunFolder: every path of what a study leaves behind, beside its file."""
+"""RunFolder: every path of a study's output, beside its file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ from pathlib import Path
 from sweep.errors import StorageError
 
 MIN_FREE_MIB = 16
-"""Free space without which nothing is begun: a database of its own and its journal take some."""
+"""Free space below which no run begins: the database and its journal need some."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder ``studies/x/`` of the study file ``studies/x.toml``.
-
-    Attributes:
-        path: The folder.
-    """
+    """The folder ``studies/x/`` of the study file ``studies/x.toml``."""
 
     path: Path
 
@@ -43,7 +39,7 @@ class RunFolder:
 
     @property
     def unfinished(self) -> Path:
-        """The file that is there while trials run, and afterwards where a run was cut off before it could remove it."""
+        """The file that exists while trials run, and afterwards where a run was cut off."""
         return self.path / "unfinished"
 
     @property
@@ -80,7 +76,7 @@ class RunFolder:
         return self.checkpoints / f"trial-{trial:04d}"
 
     def trials(self) -> list[int]:
-        """The trials of which there is a folder on disk, ascending."""
+        """The trials that have a folder on disk, ascending."""
         return [int(folder.name.removeprefix("trial-")) for folder in _folders(self.checkpoints, r"trial-\d{4,}")]
 
     def attempt_lock(self, trial: int) -> Path:
@@ -107,22 +103,18 @@ class RunFolder:
 def claim_folder(path: Path) -> None:
     """Makes a run folder, or makes sure that one that is there can be written to without harm.
 
-    Nobody else may look into it (0700), and nothing in it may be a symbolic link, a pipe or a device, through which
-    what a study writes or removes would be something else. The folder itself may be a link: that is how a study is put
-    on another disk.
+    Only its owner may look into it (0700), and nothing in it may be a symbolic link, a pipe or a device, through which
+    a study would write or remove something else. The folder itself may be a link, which puts a study on another disk.
 
     Raises:
-        StorageError: If it cannot be made or written to, or holds what it may not.
+        StorageError: If it cannot be made or written to, or holds such an entry.
     """
     try:
         path.mkdir(mode=0o700, exist_ok=True)
-        mode = path.stat().st_mode
-        if stat.S_IMODE(mode) & 0o077:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o700)
     except FileExistsError:
-        raise StorageError(
-            f"{path}: is in the way of the study's folder, and is none; move it or rename the study"
-        ) from None
+        raise StorageError(f"{path}: is no folder, but the study's must be here; move it or rename the study") from None
     except OSError as error:
         raise StorageError(f"{path}: cannot be made, or not for this user alone: {error.strerror}") from error
     if not os.access(path, os.W_OK | os.X_OK):
@@ -134,15 +126,15 @@ def claim_folder(path: Path) -> None:
         raise StorageError(f"{path}: its disk is full ({free >> 20} MiB are free); free some space and run it again")
     for strange in _find_strange(path):
         raise StorageError(
-            f"{strange}: is no file and no folder of its own (a link, perhaps), and nothing is written through it;"
-            f" remove it; to have the study on another disk make {path} itself a link"
+            f"{strange}: is a symlink or special file, and nothing is written through it; remove it; to have the study"
+            f" on another disk make {path} itself a link"
         )
 
 
 def _find_strange(folder: Path) -> Iterator[Path]:
-    """Whatever lies below a folder and is neither a file nor a folder; links are not followed."""
+    """Entries below a folder that are neither a file nor a folder; links are not followed."""
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda found: found.name):
+        for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.is_dir(follow_symlinks=False):
                 yield from _find_strange(Path(entry.path))
             elif not entry.is_file(follow_symlinks=False):

@@ -1,4 +1,4 @@
-"""JSON of a study: plain values for JSON."""
+"""The JSON of ``sweep status --json``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
 from sweep.study import Study
 
 STATUS_VERSION = 1
-"""Version of JSON; additions keep it."""
+"""Version of the JSON; additions keep it."""
 
 
 def describe_study(study: Study) -> dict[str, Any]:
-    """JSON of a study: plain values for JSON, null where a number does not exist."""
+    """A study as plain values for JSON; a number that does not exist is null."""
     record = study.record
     saved, fraction = count_saved(record.trials)
     return {
@@ -50,10 +50,7 @@ def _describe_trial(trial: TrialRecord, baseline: float | None) -> dict[str, Any
         "error": trial.attributes.get("error"),
         "params": _describe_params(trial),
         "effective_learning_rate": params.effective_learning_rate if params else None,
-        "steps": trial.attributes.get("steps"),
-        "micro_batch": trial.attributes.get("micro_batch"),
-        "seed": trial.attributes.get("seed"),
-        "device": trial.attributes.get("device"),
+        **{name: trial.attributes.get(name) for name in ("steps", "micro_batch", "seed", "device")},
         "progress": trial.progress,
         "curve": untrained + [[row.progress, _finite(row.ndcg)] for row in trial.rows],
         "seconds": trial.rows[-1].seconds if trial.rows else None,

@@ -1,4 +1,4 @@
-"""Study: a study as it stood when it was opened, for a command, a report or a notebook; nothing is written.
+"""Study: a read-only view of a study at the moment when it was opened, for a command, a report or a notebook.
 
 ::
 
@@ -8,7 +8,7 @@
     study.trials().sort_values("peak")
     study.evaluations().pivot(index="progress", columns="trial", values="value")
 
-Neither torch nor pandas is loaded before it is needed: what only looks where a study stands is to be quick.
+Neither torch nor pandas is loaded before it is needed: `sweep status` is to be quick.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -51,10 +50,7 @@ TRIAL_COLUMNS: Mapping[str, str] = {column.key: column.dtype for column in COLUM
 
 
 class StudyReader:
-    """A study's database, open for reading alone until it is closed, at the latest when nobody has this object.
-
-    Args:
-        database: Where it is.
+    """A study's database, open for reading alone until it is closed, at the latest with the end of this object.
 
     Raises:
         StorageError: If the study has not begun or cannot be read.
@@ -74,10 +70,10 @@ class StudyReader:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Self]:
-        """Makes one line of what the database fails of within a ``with`` block.
+        """Reports the database within a ``with`` block.
 
         Raises:
-            StorageError: If the database fails.
+            StorageError: If the database fails, in one line.
             ValueError: If it was closed.
         """
         if not self.close.alive:
@@ -91,17 +87,16 @@ class StudyReader:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A study as it stood when it was opened; a ``with`` block closes it.
+    """A study at the moment when it was opened; a ``with`` block closes it.
 
-    What is large is read when it is first asked for. A database that goes on meanwhile changes nothing of what it held
-    when the study was opened, and what came later is left out.
+    Large tables are read when they are first asked for; rows that were written after the study was opened are left out.
 
     Attributes:
-        location: Where the study is.
+        location: The study's file and database.
         record: Its trials, as plain values.
         owner: The coordinator that runs it now, or None.
-        tests: (Q,) value of each query on the test split of each model that was judged there, by trial.
-        reader: Its database.
+        tests: (Q,) value of each query on the test split of each model that was evaluated there, by trial.
+        reader: Its database, open.
     """
 
     location: StudyLocation
@@ -111,13 +106,9 @@ class Study:
     reader: StudyReader = field(repr=False)
 
     def __enter__(self) -> Self:
-        """Needs nothing."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes its database."""
+    def __exit__(self, *_: object) -> None:
         self.reader.close()
 
     @property
@@ -127,12 +118,12 @@ class Study:
 
     @property
     def spec(self) -> StudySpec:
-        """What the study file says."""
+        """Content of the study file."""
         return self.location.spec
 
     @property
     def run_folder(self) -> RunFolder:
-        """What the study leaves behind."""
+        """Paths of the study's output."""
         return self.location.run_folder
 
     @property
@@ -147,7 +138,7 @@ class Study:
 
     @property
     def state(self) -> StudyState:
-        """What goes on, in a word."""
+        """Its state: failed where trials that ended an earlier run are to run again."""
         if self.owner is not None:
             return "running"
         is_spent = self.record.counted >= self.budget or self.record.attributes.get(ENDED_BY) is not None
@@ -158,7 +149,7 @@ class Study:
 
     @property
     def best_model(self) -> Path | None:
-        """Folder of the best model, as a Sentence Transformers folder; None where there is none on disk."""
+        """Folder of the best model, in Sentence Transformers format; None where it is not on disk."""
         best = self.record.best
         if best is None or best.peak is None:
             return None
@@ -184,8 +175,8 @@ class Study:
         """Progress (T,) and values of each query (T, Q) of every measured trial; the untrained model's under -1."""
         known = {UNTRAINED: 1, **{trial.number: len(trial.rows) for trial in self.record.trials if trial.rows}}
         with self.reader.reading() as reader:
-            found = {number: (*reader.evaluations.per_query(number), rows) for number, rows in known.items()}
-        return {number: (points[:rows], values[:rows]) for number, (points, values, rows) in found.items()}
+            read = {number: reader.evaluations.per_query(number) for number in known}
+        return {number: (points[: known[number]], values[: known[number]]) for number, (points, values) in read.items()}
 
     @property
     def untrained(self) -> Mapping[str, Any] | None:
@@ -193,12 +184,12 @@ class Study:
         return next((row for row in self.figures if row["trial"] == UNTRAINED), None)
 
     def trials(self) -> pd.DataFrame:
-        """One row a trial, by number: its settings, how it went and how it ended.
+        """One row a trial, by number: its settings, its course and its end.
 
         ``peak``, ``last`` and ``retention`` (last over the highest, the untrained model's included) are values on the
         dev split, by which trials were chosen. ``warmup_end`` is a share of the trial, ``progress`` counts thousandths
-        of it. ``ended_by`` is ``budget`` where it went to its end, ``error``, or the rule that stopped it;
-        ``stop_numbers`` is a dict with the numbers behind that. What does not exist is missing (NaN or NA).
+        of it. ``ended_by`` is ``budget`` where it ran to its end, ``error``, or the rule that stopped it;
+        ``stop_numbers`` is a dict with the numbers behind that. Absent values are missing (NaN or NA).
         """
         return self._trial_frame.copy()
 
@@ -216,7 +207,7 @@ class Study:
         """One row an evaluation of a trial on the dev split, by trial and progress (in thousandths).
 
         ``validation_loss`` is that of the trial's own data format, ``validation_loss_retrieval`` that of query-document
-        pairs. ``value`` is the study's metric; ``ndcg`` (at 10), the recalls and ``mrr_10`` are there whatever that is.
+        pairs. ``value`` is the study's metric; ``ndcg`` (at 10), the recalls and ``mrr_10`` are always there.
         The two histograms are tuples of counts in the bins of `sweep.measures.geometry.COSINE_BINS`, or None.
         ``seconds`` and ``evaluation_seconds`` count from the trial's beginning. The untrained model's figures stand in
         `untrained`.
@@ -256,17 +247,14 @@ class Study:
 
 
 def open_study(file: Path | str, *, storage: str | None = None) -> Study:
-    """Opens a study, while it runs or after; what happens later is not seen.
+    """Opens a study while it runs or afterwards, with its trials and evaluations as pandas frames.
 
     Args:
         file: The study file, such as ``studies/quickstart.toml``.
-        storage: Address of its database, where it is another than the environment or the file says.
-
-    Returns:
-        The study, with its trials and evaluations as pandas frames.
+        storage: Address of its database, if not the one in the environment or the file.
 
     Raises:
-        SweepError: If the file does not hold, or the study has not begun or cannot be read.
+        SweepError: If the file is not valid, or the study has not begun or cannot be read.
     """
     return read_study(locate_study(file, storage=storage))
 
@@ -278,10 +266,10 @@ def read_study(location: StudyLocation) -> Study:
         with reader.reading():
             record = load_record(reader.storage, reader.evaluations)
             numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default) if trial)}
-            tests = {number: reader.evaluations.model_values(number, "test") for number in numbers}
+            values = {number: reader.evaluations.model_values(number, "test") for number in numbers}
             owner = location.database.find_owner()
     except BaseException:
         reader.close()
         raise
-    judged = {number: values for number, values in tests.items() if values is not None}
-    return Study(location=location, record=record, owner=owner, tests=judged, reader=reader)
+    tests = {number: per_query for number, per_query in values.items() if per_query is not None}
+    return Study(location=location, record=record, owner=owner, tests=tests, reader=reader)

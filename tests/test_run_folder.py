@@ -75,7 +75,7 @@ def test_a_link_or_a_pipe_in_a_run_folder_is_refused_before_anything_is_written_
     place(strange, mine)
     assert main(["run", str(file)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"sweep: {strange}: is no file and no folder of its own (a link, perhaps)")
+    assert said.startswith(f"sweep: {strange}: is a symlink or special file")
     assert said.count("\n") == 1
     assert mine.read_text() == "precious"
     assert [entry.name for entry in mine.parent.iterdir()] == ["precious.txt"]
@@ -91,7 +91,7 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_a_run_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "study").write_text("mine")
-    with pytest.raises(StorageError, match=r"\A.*study: is in the way of the study's folder.*\Z"):
+    with pytest.raises(StorageError, match=r"\A.*study: is no folder, but the study's must be here.*\Z"):
         claim_folder(tmp_path / "study")
     assert (tmp_path / "study").read_text() == "mine"
 

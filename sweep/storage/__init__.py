@@ -1,1 +1,1 @@
-"""What a study leaves in its database: Optuna's tables, our own beside them, and the lock on both."""
+"""A study's database: our tables, Optuna's as their mirror, and the lock on both."""

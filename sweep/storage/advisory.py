@@ -8,19 +8,19 @@ import json
 import select
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from types import TracebackType
 from typing import Self
 
 import psycopg
 from psycopg import sql
 
-from sweep.errors import StorageError, StudyLockedError
+from sweep.errors import StudyLockedError
 from sweep.storage.lock import LockOwner, describe_owner, name_owner
+from sweep.storage.postgresql import explain_psycopg
 
 PATIENCE_S = 45.0
-"""Seconds for which a lock is tried to be had back whose connection was lost: until the server has noticed that too."""
+"""Seconds for which a lost lock is tried again: until the server, too, has noticed that its connection is gone."""
 
 POLL_S = 0.5
 
@@ -31,8 +31,8 @@ class AdvisoryLock:
     """Holds a study on a PostgreSQL server for the life of a ``with`` block.
 
     The lock is the server's, on a connection of its own, and ends with that connection: with its process, and with a
-    restart of the server. It is had back after a restart, before anything is written again, unless another coordinator
-    held the study in the meantime; a mark that every owner leaves on the study's schema tells.
+    restart of the server. After a restart it is taken again before anything is written, unless another coordinator
+    held the study in the meantime, which the mark shows that every owner leaves on the study's schema.
 
     Args:
         connect: Makes connections to the study's schema, and waits for a server that is gone.
@@ -54,33 +54,23 @@ class AdvisoryLock:
             StudyLockedError: If another coordinator holds it.
             StorageError: If the server cannot be reached, or lets this user make no schema.
         """
-        connection = self._open()
-        try:
+        with explain_psycopg(self._where), self._opening() as connection:
             if not _try_lock(connection, self._schema):
                 raise StudyLockedError(describe_owner(self._where, _read_owner(connection, self._schema)))
             self._leave_mark(connection)
-        except psycopg.Error as error:
-            connection.close()
-            raise StorageError(f"{self._where}: {' '.join(str(error).split())}") from error
-        except StudyLockedError:
-            connection.close()
-            raise
-        self._connection = connection
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Gives the lock back."""
+    def __exit__(self, *_: object) -> None:
+        """Releases the lock."""
         if self._connection is not None:
-            # of a closed connection the server hears a while later, and would refuse the next coordinator until then
+            # the server notices a closed connection a while later, and would refuse the next coordinator until then
             with contextlib.suppress(psycopg.Error):
                 self._connection.execute("SELECT pg_advisory_unlock(%s)", (_key(self._schema),))
             self._connection.close()
             self._connection = None
 
     def check(self) -> None:
-        """Makes sure that the lock is held, and has it back where its connection was lost.
+        """Makes sure that the lock is held, and takes it again where its connection was lost.
 
         Raises:
             StudyLockedError: If another coordinator holds it now, or held it since.
@@ -91,12 +81,11 @@ class AdvisoryLock:
                 self._connection.close()
                 self._connection = None
             with contextlib.suppress(psycopg.OperationalError):  # gone once more: from the beginning
-                self._have_back()
+                self._retake()
 
-    def _have_back(self) -> None:
-        connection = self._open()
-        deadline = time.monotonic() + PATIENCE_S
-        try:
+    def _retake(self) -> None:
+        with self._opening() as connection:
+            deadline = time.monotonic() + PATIENCE_S
             while not _try_lock(connection, self._schema):
                 if time.monotonic() >= deadline:
                     raise StudyLockedError(describe_owner(self._where, _read_owner(connection, self._schema)))
@@ -106,20 +95,23 @@ class AdvisoryLock:
                     f"{self._where}: another coordinator ran this study while the server was gone, so this one ends;"
                     " look at it with `sweep status`"
                 )
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[psycopg.Connection]:
+        """A new connection, which becomes the lock's own at the end of the block, or is closed where that fails."""
+        connection = self._connect()
+        try:
+            connection.autocommit = True
+            yield connection
         except BaseException:
             connection.close()
             raise
         self._connection = connection
 
-    def _open(self) -> psycopg.Connection:
-        connection = self._connect()
-        connection.autocommit = True
-        return connection
-
     def _leave_mark(self, connection: psycopg.Connection) -> None:
         name = sql.Identifier(self._schema)
         connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
-        # a owner whose machine is gone is noticed within half a minute, and its lock is free
+        # within half a minute the server notices that an owner's machine is gone, and the lock is free
         for setting in ("tcp_keepalives_idle TO 10", "tcp_keepalives_interval TO 5", "tcp_keepalives_count TO 3"):
             with contextlib.suppress(psycopg.errors.InvalidParameterValue):
                 connection.execute(sql.SQL("SET " + setting))
@@ -128,7 +120,7 @@ class AdvisoryLock:
 
 
 def find_advisory_owner(connect: Connect, *, schema: str) -> LockOwner | None:
-    """Who holds a study on a PostgreSQL server now, or None where nobody does."""
+    """The coordinator that holds a study on a PostgreSQL server now, or None."""
     with contextlib.closing(connect()) as connection:
         connection.autocommit = True
         is_held = connection.execute(
@@ -161,8 +153,8 @@ def _read_mark(connection: psycopg.Connection, schema: str) -> str | None:
 
 def _read_owner(connection: psycopg.Connection, schema: str) -> LockOwner | None:
     with contextlib.suppress(ValueError, TypeError, KeyError):
-        found = json.loads(_read_mark(connection, schema) or "")
-        return LockOwner(found["pid"], found["host"], found["since"])
+        mark = json.loads(_read_mark(connection, schema) or "")
+        return LockOwner(mark["pid"], mark["host"], mark["since"])
     return None
 
 

@@ -1,4 +1,4 @@
-"""Rows of our tables, copied from one study's database into another's under other numbers of trials."""
+"""Copies of rows of our tables from one study's database into another's, under new trial numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sweep.storage.schema import EVALUATIONS, RUNS, known_columns
 
 
 def copy_rows(source: sqlalchemy.Engine, target: sqlalchemy.Engine, numbers: Mapping[int, int]) -> None:
-    """Copies what was measured of some trials on the dev split and where they ran, in one transaction.
+    """Copies the dev measurements of some trials, and where they ran, in one transaction.
 
-    What was judged on the test split stays: it is read once in a study's life.
+    Evaluations on the test split stay behind: it is read once in a study's life.
 
     Args:
         source: The engine of the database to read, of this or an older version.
@@ -28,6 +28,5 @@ def copy_rows(source: sqlalchemy.Engine, target: sqlalchemy.Engine, numbers: Map
             query = select(*known).where(table.c.trial.in_(numbers))
             if table is EVALUATIONS:
                 query = query.where(table.c.split == "dev")
-            rows = [{**row, "trial": numbers[row["trial"]]} for row in reading.execute(query).mappings()]
-            if rows:
+            if rows := [{**row, "trial": numbers[row["trial"]]} for row in reading.execute(query).mappings()]:
                 writing.execute(table.insert(), rows)

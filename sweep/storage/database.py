@@ -32,12 +32,12 @@ def open_storage(file: Path, *, journal: Journal | None = None) -> RDBStorage:
     Every transaction takes the write lock at its beginning, so that none fails half-way for a lock, and is on the disk
     when it is acknowledged (synchronous FULL). The file must lie on a local disk.
 
-    A new file is made under another name and gets its own when its tables and their indexes are whole: without its
-    unique index, Optuna would begin a study anew beside the one that is there.
+    A new file is made under another name and gets its own once its tables and indexes are complete: without its unique
+    index, Optuna would begin a study anew beside the one that is there.
 
     Args:
         file: The SQLite file; its folder must be there.
-        journal: Its journal; left out, the write-ahead log where SQLite's is sound, else the rollback journal.
+        journal: Its journal; left out, the one that `plan_journal` names.
 
     Returns:
         Optuna's storage on it; our own tables use its engine.
@@ -63,13 +63,9 @@ def open_storage(file: Path, *, journal: Journal | None = None) -> RDBStorage:
 def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> RDBStorage:
     """Opens a study's SQLite file for reading alone, without keeping its writer waiting.
 
-    A file with a write-ahead log is read as it is; one with a rollback journal through a copy. Nothing is written, but
-    for what a killed writer left half done, which SQLite undoes before anybody reads, and the two files that go with a
-    write-ahead log, which SQLite makes for a reader too.
-
-    Args:
-        file: The SQLite file.
-        refresh_s: Seconds after which a copy gives way to a newer one; left out, it is the study as of now.
+    A file with a write-ahead log is read as it is; one with a rollback journal through a copy, which gives way to a
+    newer one after ``refresh_s`` seconds. Nothing is written, except that SQLite undoes what a killed writer left half
+    done, and makes the two files that go with a write-ahead log.
 
     Raises:
         StorageError: If there is no such file, or it is no study.
@@ -90,12 +86,7 @@ def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> RDBSto
 
 
 def address(file: Path, *, mode: str) -> str:
-    """The ``file:`` address of a SQLite file, in which its name is taken literally.
-
-    Args:
-        file: The file.
-        mode: ``ro``, ``rw``, or ``rwc`` to make it if it is not there.
-    """
+    """The ``file:`` address of a SQLite file whose name is taken literally; mode ``rwc`` makes it if it is missing."""
     return f"file:{quote(str(file.absolute()))}?mode={mode}"
 
 
@@ -125,7 +116,7 @@ def _undo_half_done(file: Path) -> None:
 
 
 def _set_journal(file: Path, journal: Journal) -> None:
-    """Changes a file's journal, for which nobody else may have it open; else the rollback journal will do as well."""
+    """Changes a file's journal, which needs the file for itself; else the rollback journal will do as well."""
     if read_journal(file) == journal:
         return
     with contextlib.closing(_connect(address(file, mode="rw"))) as connection:
@@ -156,7 +147,7 @@ def _open(
                 skip_table_creation=skip_table_creation,
                 skip_compatibility_check=is_new,
             )
-    except RuntimeError as error:  # Optuna's word for a database of another version
+    except RuntimeError as error:  # raised by Optuna for a database of another version
         raise StorageError(f"{file}: {str(error).splitlines()[0]}") from error
 
 

@@ -1,10 +1,11 @@
 """The table ``evaluations``: every measurement of every trial, with the value of each query.
 
-It stands in the study's own database, beside Optuna's tables, which are left to Optuna.
+It stands in the study's own database, beside Optuna's tables.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,11 @@ from sweep.storage.schema import EVALUATIONS, FIGURES, HISTOGRAMS, known_columns
 from sweep.storage.transaction import reading, writing
 
 UNTRAINED = -1
-"""What stands for the trial's number at measurements of the untrained model."""
+"""The trial's number at measurements of the untrained model."""
+
+_AS_REPORTED = ("progress", "step", "examples", "seconds", "evaluation_seconds")
+_OF_TRAINING = ("loss", "learning_rate", "gradient_norm", "memory_gib")
+"""Columns that stand in a report under their own names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,23 +55,12 @@ class EvaluationRow:
 def as_row(trial: int, report: Report) -> EvaluationRow:
     """A trial's report as it is read once it is committed."""
     ndcg = report.evaluation.ndcg
-    return EvaluationRow(
-        trial=trial,
-        progress=report.progress,
-        step=report.step,
-        ndcg=ndcg if math.isfinite(ndcg) else math.nan,
-        seconds=report.seconds,
-        evaluation_seconds=report.evaluation_seconds,
-        examples=report.examples,
-    )
+    columns = {name: getattr(report, name) for name in _AS_REPORTED}
+    return EvaluationRow(trial=trial, ndcg=ndcg if math.isfinite(ndcg) else math.nan, **columns)
 
 
 class EvaluationTable:
-    """The measurements of a study.
-
-    Args:
-        engine: The engine of the study's database.
-        writable: Whether to make the tables if they are not there.
+    """The measurements of a study, in the database of an engine; where writable, missing tables are made.
 
     Raises:
         StorageError: If the tables are of a newer version than this program's, or missing where they cannot be made.
@@ -77,51 +71,21 @@ class EvaluationTable:
         retry(lambda: open_schema(engine, writable=writable))
 
     def add(self, measured: Sequence[tuple[int, Report]]) -> None:
-        """Commits measurements on the dev split, each of a trial, together.
+        """Commits measurements on the dev split, each with its trial's number, together.
 
         Raises:
             ValueError: If a trial has a measurement at that progress; then none is added.
         """
-        self._insert(
-            [
-                _columns(
-                    report.evaluation,
-                    trial=trial,
-                    split="dev",
-                    progress=report.progress,
-                    step=report.step,
-                    examples=report.examples,
-                    seconds=report.seconds,
-                    evaluation_seconds=report.evaluation_seconds,
-                    loss=report.loss,
-                    learning_rate=report.learning_rate,
-                    gradient_norm=report.gradient_norm,
-                    memory_gib=report.memory_gib,
-                )
-                for trial, report in measured
-            ]
-        )
+        rows = []
+        for trial, report in measured:
+            columns = {name: getattr(report, name) for name in (*_AS_REPORTED, *_OF_TRAINING)}
+            rows.append(_columns(report.evaluation, trial=trial, split="dev", **columns))
+        self._insert(rows)
 
     def add_model(self, trial: int, split: str, evaluation: Evaluation) -> None:
-        """Commits the judgement of a whole model: the untrained one on dev, or a chosen one on test."""
-        self._insert(
-            [
-                _columns(
-                    evaluation,
-                    trial=trial,
-                    split=split,
-                    progress=0,
-                    step=0,
-                    examples=0,
-                    seconds=evaluation.seconds,
-                    evaluation_seconds=evaluation.seconds,
-                    loss=None,
-                    learning_rate=None,
-                    gradient_norm=None,
-                    memory_gib=None,
-                )
-            ]
-        )
+        """Commits the evaluation of a complete model: the untrained one on dev, or a chosen one on test."""
+        row = _columns(evaluation, trial=trial, split=split, progress=0, step=0, examples=0)
+        self._insert([{**row, "seconds": evaluation.seconds, "evaluation_seconds": evaluation.seconds}])
 
     @retried
     def rows(self, trial: int | None = None) -> list[EvaluationRow]:
@@ -131,8 +95,8 @@ class EvaluationTable:
         query = select(*(known[name] for name in names)).where(EVALUATIONS.c.split == "dev")
         query = query.where(EVALUATIONS.c.trial == trial if trial is not None else EVALUATIONS.c.trial >= 0)
         with reading(self._engine) as connection:
-            found = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).all()
-        # a hundred thousand rows are read at the start of a long study: by their places, without a mapping each
+            rows = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).all()
+        # a hundred thousand rows are read at the start of a long study: by position, without a mapping each
         return [
             EvaluationRow(
                 trial=number,
@@ -143,22 +107,22 @@ class EvaluationTable:
                 evaluation_seconds=evaluation_seconds,
                 examples=examples,
             )
-            for number, progress, step, ndcg, seconds, evaluation_seconds, examples in found
+            for number, progress, step, ndcg, seconds, evaluation_seconds, examples in rows
         ]
 
     @retried
     def figures(self, split: str = "dev") -> list[dict[str, Any]]:
-        """Every column of the measurements on a split but for the values of each query, by the column's name.
+        """Every column of the measurements on a split except the values of each query, by the column's name.
 
-        The untrained model's stand under the trial ``UNTRAINED``. A figure that was not measured is None, and so is one
-        that the version of the schema which holds it did not know; a histogram is a tuple of counts.
+        The untrained model's stand under the trial ``UNTRAINED``. A figure that was not measured, or that an older
+        version of the schema lacks, is None; a histogram is a tuple of counts.
         """
         columns = [column for column in known_columns(self._engine, EVALUATIONS) if column.name != "per_query"]
         query = select(*columns).where(EVALUATIONS.c.split == split)
         with reading(self._engine) as connection:
-            found = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).mappings().all()
+            rows = connection.execute(query.order_by(EVALUATIONS.c.trial, EVALUATIONS.c.progress)).mappings().all()
         missing = dict.fromkeys(column.name for column in EVALUATIONS.columns if column.name != "per_query")
-        return [missing | dict(row) | {name: _counts(row.get(name)) for name in HISTOGRAMS} for row in found]
+        return [missing | dict(row) | {name: _counts(row.get(name)) for name in HISTOGRAMS} for row in rows]
 
     @retried
     def per_query(self, trial: int) -> tuple[list[int], NDArray[np.float32]]:
@@ -167,12 +131,12 @@ class EvaluationTable:
             EVALUATIONS.c.trial == trial, EVALUATIONS.c.split == "dev"
         )
         with reading(self._engine) as connection:
-            found = connection.execute(query.order_by(EVALUATIONS.c.progress)).all()
-        return [row.progress for row in found], np.array([_from_blob(row.per_query) for row in found])
+            rows = connection.execute(query.order_by(EVALUATIONS.c.progress)).all()
+        return [row.progress for row in rows], np.array([_from_blob(row.per_query) for row in rows])
 
     @retried
     def model_values(self, trial: int, split: str) -> NDArray[np.float32] | None:
-        """(Q,) value of each query of a judged model, or None where it has not been judged."""
+        """(Q,) value of each query of a model, or None where it has not been evaluated on the split."""
         query = select(EVALUATIONS.c.per_query).where(
             EVALUATIONS.c.trial == trial, EVALUATIONS.c.split == split, EVALUATIONS.c.progress == 0
         )
@@ -192,8 +156,8 @@ class EvaluationTable:
         try:
             retry(insert, again=insert_again)
         except sqlalchemy.exc.IntegrityError as error:
-            there = (f"trial {row['trial']} has a measurement at {row['progress']}" for row in rows)
-            raise ValueError(" or ".join(there)) from error
+            taken = (f"trial {row['trial']} has a measurement at {row['progress']}" for row in rows)
+            raise ValueError(" or ".join(taken)) from error
 
     def _has(self, row: Mapping[str, Any]) -> bool:
         query = select(EVALUATIONS.c.step).where(*(column == row[column.name] for column in EVALUATIONS.primary_key))
@@ -235,8 +199,5 @@ def _from_blob(blob: bytes) -> NDArray[np.float32]:
 
 
 def curves(rows: Sequence[EvaluationRow]) -> dict[int, list[EvaluationRow]]:
-    """The rows of each trial, in the order in which they come."""
-    found: dict[int, list[EvaluationRow]] = {}
-    for row in rows:
-        found.setdefault(row.trial, []).append(row)
-    return found
+    """The rows of each trial; those of one trial follow each other."""
+    return {trial: list(group) for trial, group in itertools.groupby(rows, key=lambda row: row.trial)}

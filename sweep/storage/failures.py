@@ -1,4 +1,4 @@
-"""What a database that fails is said to have failed of: one line, without statements and without passwords."""
+"""Failures of a database in one line, without statements and without passwords."""
 
 from __future__ import annotations
 
@@ -11,20 +11,12 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sweep.errors import StorageError
 
 DATABASE_ERRORS = (DBAPIError, StorageInternalError)
-"""What SQLAlchemy and Optuna raise where a database fails; Optuna's own error has the database's for its cause."""
+"""Errors of SQLAlchemy and Optuna where a database fails; the cause of Optuna's own is the database's."""
 
 
 @contextlib.contextmanager
 def explain_failures(where: object, *, ending: str = "") -> Iterator[None]:
-    """Turns what a database fails of, within a ``with`` block, into one line.
-
-    Args:
-        where: The database, as it is shown.
-        ending: What follows for the user.
-
-    Raises:
-        StorageError: If the database failed.
-    """
+    """Turns a failure of the database within a ``with`` block into a StorageError: place, reason and ``ending``."""
     try:
         yield
     except DATABASE_ERRORS as error:
@@ -32,17 +24,17 @@ def explain_failures(where: object, *, ending: str = "") -> Iterator[None]:
 
 
 def find_reason(error: BaseException) -> str:
-    """What a database said, in its own words, on one line."""
-    found = _find_database_error(error)
-    text = str(getattr(found, "orig", None) or found or error)
+    """The database's own message, on one line."""
+    cause = _find_database_error(error)
+    text = str(getattr(cause, "orig", None) or cause or error)
     return " ".join(text.split()) or type(error).__name__
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Whether a statement failed because its connection went away, so that nobody knows whether it was committed."""
-    found = _find_database_error(error)
-    if found is not None:
-        return found.connection_invalidated
+    """Whether a statement failed because its connection went away, so that it may or may not be committed."""
+    cause = _find_database_error(error)
+    if cause is not None:
+        return cause.connection_invalidated
     return isinstance(error.__cause__, PendingRollbackError)  # a part of a transaction that had lost it before
 
 

@@ -1,4 +1,4 @@
-"""Which file system a path lies on: SQLite's locks do not hold on one that is shared over a network."""
+"""The file system of a path: SQLite's locks do not hold on one that is shared over a network."""
 
 from __future__ import annotations
 
@@ -20,14 +20,7 @@ NETWORK = frozenset(
 
 
 def refuse_network_file_system(path: Path) -> None:
-    """Refuses a place for a SQLite file that lies on a network file system.
-
-    Args:
-        path: A folder or file, which need not exist yet.
-
-    Raises:
-        StorageError: If it lies on one.
-    """
+    """Raises a StorageError where a path, which need not exist yet, lies on a network file system."""
     partitions = psutil.disk_partitions(all=True)
     kind = find_file_system(path.resolve(), [(entry.mountpoint, entry.fstype, entry.device) for entry in partitions])
     if kind is not None and is_network(kind):
@@ -44,14 +37,12 @@ def find_file_system(path: Path, mounts: Iterable[tuple[str, str, str]]) -> str 
         path: An absolute path without symbolic links.
         mounts: Folder, kind and device of every mount, in the order in which they were mounted.
     """
-    found, depth = None, 0
+    innermost, depth = None, 0
     for folder, kind, device in mounts:
-        place = Path(folder)
-        if (
-            path.is_relative_to(place) and len(place.parts) >= depth
-        ):  # of two at one folder the later one hides the other
-            found, depth = _name_kind(kind, device), len(place.parts)
-    return found
+        parts = len(Path(folder).parts)
+        if path.is_relative_to(folder) and parts >= depth:  # of two at one folder the later one hides the other
+            innermost, depth = _name_kind(kind, device), parts
+    return innermost
 
 
 def is_network(kind: str) -> bool:
@@ -60,5 +51,5 @@ def is_network(kind: str) -> bool:
 
 
 def _name_kind(kind: str, device: str) -> str:
-    """The kind, or for a FUSE mount without one of its own the program that serves it, which is its device's name."""
+    """The kind; for a FUSE mount without a kind of its own the program that serves it, which is its device's name."""
     return device if kind in ("fuse", "fuseblk") and is_network(device) else kind

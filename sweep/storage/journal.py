@@ -1,4 +1,4 @@
-"""Which journal a study's SQLite file is written with, and which one it has."""
+"""The journal of a study's SQLite file: the one it is to be written with, and the one it has."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ def plan_journal(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Jour
 
     The write-ahead log of 3.7.0 to 3.51.2 has a race between a checkpoint and a writer that can lose commits; it is
     fixed in 3.51.3, and in 3.50.7 and 3.44.6 for their lines.
-
-    Args:
-        version: SQLite's version; left out, that of the library in this process.
     """
     is_fixed = version >= _FIXED[-1] or any(version[:2] == fixed[:2] and version >= fixed for fixed in _FIXED)
     return "wal" if is_fixed else "delete"

@@ -1,4 +1,4 @@
-"""StudyLocation: where a study is, its file and its database (SQLite beside the file, or a PostgreSQL server)."""
+"""StudyLocation: a study's file and its database (SQLite beside the file, or a PostgreSQL server)."""
 
 from __future__ import annotations
 
@@ -28,48 +28,40 @@ STORAGE_VARIABLE = "SWEEP_STORAGE"
 """Environment variable that names a PostgreSQL database; the one for an address with a password."""
 
 
-def _say_nothing(_: str) -> None:
-    """Nobody wants to know."""
-
-
-def _never() -> bool:
-    return False
-
-
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """How a server that is gone is waited for.
+    """Waiting for a server that is gone.
 
     Attributes:
-        tell: Told, in a line, that it is gone and that it is back.
-        is_ended: Asked meanwhile: whether nobody wants to wait any longer.
+        tell: Called with a line when it is gone and when it is back.
+        is_ended: Called meanwhile; whether to wait no longer.
     """
 
-    tell: Callable[[str], None] = _say_nothing
-    is_ended: Callable[[], bool] = _never
+    tell: Callable[[str], None] = lambda _: None
+    is_ended: Callable[[], bool] = lambda: False
 
 
 class Lock(Protocol):
-    """A lock that this process has on a study."""
+    """This process's lock on a study."""
 
     def check(self) -> None:
-        """Raises StudyLockedError where it has it no longer."""
+        """Raises StudyLockedError where the lock is lost."""
 
 
 class DatabaseLocation(Protocol):
-    """Where a study's database is. Its text is what may be shown of it."""
+    """The place of a study's database. Its text may be shown: it holds no password."""
 
     def exists(self) -> bool:
-        """Whether a study's tables are there; raises StorageError where that cannot be told."""
+        """Whether a study's tables are there; raises StorageError where the server cannot be asked."""
 
     def lock(self, waiting: Waiting) -> contextlib.AbstractContextManager[Lock]:
         """Holds the study for the life of a ``with`` block; raises StudyLockedError where another coordinator does."""
 
     def open(self, lock: Lock, waiting: Waiting) -> RDBStorage:
-        """Opens it for the coordinator that has the lock, its only writer, and makes it if it is not there."""
+        """Opens it, or makes it, for the coordinator that has the lock: its only writer."""
 
     def open_read_only(self, *, refresh_s: float = math.inf) -> RDBStorage:
-        """Opens it for reading alone; a reader that stays on sees what is at most ``refresh_s`` old."""
+        """Opens it for reading alone; what a long-lived reader sees is at most ``refresh_s`` old."""
 
     def find_owner(self) -> LockOwner | None:
         """The coordinator that holds the study now, or None."""
@@ -77,22 +69,16 @@ class DatabaseLocation(Protocol):
 
 @dataclass(frozen=True)
 class SqliteLocation:
-    """A SQLite file in the run folder.
-
-    Attributes:
-        folder: The run folder.
-        journal: The file's journal; None for the one that this machine's SQLite is sound with.
-    """
+    """A SQLite file in the run folder; journal None is the one that this machine's SQLite is sound with."""
 
     folder: RunFolder
     journal: Journal | None = None
 
     def __str__(self) -> str:
-        """The file."""
         return str(self.folder.database)
 
     def exists(self) -> bool:
-        """Whether the file is there."""
+        """Whether the file exists."""
         return self.folder.database.exists()
 
     def lock(self, waiting: Waiting) -> StudyLock:  # noqa: ARG002 - a file is never gone
@@ -108,26 +94,19 @@ class SqliteLocation:
         return open_storage_read_only(self.folder.database, refresh_s=refresh_s)
 
     def find_owner(self) -> LockOwner | None:
-        """Who holds the lock."""
+        """The owner of the kernel's lock."""
         return find_owner(self.folder.lock)
 
 
 @dataclass(frozen=True)
 class PostgresLocation:
-    """A schema of its own on a PostgreSQL server.
-
-    Attributes:
-        address: The server's database.
-        study: The study's name, which says which schema it is.
-        folder: The run folder, where models, checkpoints and logs lie all the same.
-    """
+    """A schema, named after the study, in a PostgreSQL server's database; models and logs lie in the run folder."""
 
     address: PostgresAddress
     study: str
     folder: RunFolder = field(repr=False)
 
     def __str__(self) -> str:
-        """The address, without a password, and the study."""
         return f"{self.address} (study {self.study!r})"
 
     @property
@@ -165,7 +144,7 @@ class PostgresLocation:
         return open_postgres_read_only(self._connector(read_only=True), where=self)
 
     def find_owner(self) -> LockOwner | None:
-        """Who holds the advisory lock."""
+        """The owner of the advisory lock."""
         from sweep.storage.advisory import find_advisory_owner
 
         return find_advisory_owner(self._connector(read_only=True), schema=self.schema)
@@ -180,51 +159,43 @@ class PostgresLocation:
 
 
 class LockedStudy:
-    """A study that this process holds: its one writer, opened when it is first asked for.
+    """A study that this process holds: the database's one writer, opened when it is first asked for."""
 
-    Args:
-        database: Where its database is.
-        lock: The lock on it.
-        waiting: How a server that is gone is waited for.
-    """
-
-    def __init__(self, database: DatabaseLocation, lock: Lock, waiting: Waiting) -> None:
-        self._database = database
-        self._lock = lock
-        self._waiting = waiting
+    def __init__(self, open_database: Callable[[], RDBStorage]) -> None:
+        self._open = open_database
 
     @functools.cached_property
     def storage(self) -> RDBStorage:
         """Its database, made if it is not there."""
-        return self._database.open(self._lock, self._waiting)
-
-    def close(self) -> None:
-        """Closes the database, where it was opened."""
-        if "storage" in self.__dict__:
-            self.storage.engine.dispose()
+        return self._open()
 
 
 @contextlib.contextmanager
 def lock_study(database: DatabaseLocation, *, waiting: Waiting) -> Iterator[LockedStudy]:
-    """Holds a study for the life of a ``with`` block.
+    """Holds a study for the life of a ``with`` block, at the end of which its database is closed.
 
     Raises:
         StudyLockedError: If another coordinator holds it.
         StorageError: If its database, or its folder, cannot be reached.
     """
-    with database.lock(waiting) as lock, contextlib.closing(LockedStudy(database, lock, waiting)) as held:
-        yield held
+    with database.lock(waiting) as lock:
+        study = LockedStudy(lambda: database.open(lock, waiting))
+        try:
+            yield study
+        finally:
+            if "storage" in study.__dict__:  # it was opened
+                study.storage.engine.dispose()
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyLocation:
-    """Where a study is, and what its file says; made once, and everything that reads or writes the study takes it.
+    """A study's file, content and database; made once, and passed to everything that reads or writes the study.
 
     Attributes:
         file: The study file, as it was named.
-        spec: What the file says.
-        run_folder: What the study leaves behind.
-        database: Where its database is.
+        spec: The file's content.
+        run_folder: Paths of the study's output.
+        database: The place of its database.
         option: The address that a command was given with ``--storage``, which holds no password.
     """
 
@@ -236,22 +207,17 @@ class StudyLocation:
 
     @property
     def arguments(self) -> str:
-        """The words that name the study to another command, as a shell takes them."""
+        """Arguments that name the study to another command, quoted for a shell."""
         return shlex.join([str(self.file), *(("--storage", self.option) if self.option else ())])
 
 
 def locate_study(
     file: Path | str, *, storage: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> StudyLocation:
-    """Where a study is, whose database is as the command says, else the environment, else its file, else beside it.
-
-    Args:
-        file: The study file.
-        storage: What the command was given with ``--storage``.
-        environment: The environment.
+    """The location of a study; the address of its database is the command's, else the environment's, else the file's.
 
     Raises:
-        SweepError: If the file does not hold, or an address is no PostgreSQL address, or stands with its password where
+        SweepError: If the file is not valid, or an address is no PostgreSQL address, or stands with its password where
             others can read it.
     """
     spec, folder = load_study(file), RunFolder.beside(file)
@@ -263,37 +229,30 @@ def locate_study(
 def _find_address(
     file: Path | str, spec: StudySpec, storage: str | None, environment: Mapping[str, str]
 ) -> PostgresAddress | None:
-    given = environment.get(STORAGE_VARIABLE) or None
     if storage is not None:
-        address = _parse(storage, "--storage", StorageError)
-        if address.has_password:
-            raise StorageError(
-                "--storage: holds a password, which every user of this machine can read in the list of processes; give"
-                f" the address in {STORAGE_VARIABLE}, or the password in PGPASSWORD or ~/.pgpass"
-            )
-        return address
-    if given is not None:
-        return _parse(given, STORAGE_VARIABLE, StorageError)
+        public = "which every user of this machine can read in the list of processes"
+        return _parse(storage, lambda problem: StorageError(f"--storage: {problem}"), public=public)
+    if given := environment.get(STORAGE_VARIABLE):
+        return _parse(given, lambda problem: StorageError(f"{STORAGE_VARIABLE}: {problem}"))
     if spec.storage.url is None:
         return None
-    address = _parse(spec.storage.url, "storage.url", lambda line: StudyFileError(file, line))
-    if address.has_password:
-        raise StudyFileError(
-            file,
-            f"holds a password, which does not belong in a file that is shared; give the address in"
-            f" {STORAGE_VARIABLE}, or the password in PGPASSWORD or ~/.pgpass",
-            key="storage.url",
-        )
-    return address
+    public = "which does not belong in a file that is shared"
+    return _parse(spec.storage.url, lambda problem: StudyFileError(file, problem, key="storage.url"), public=public)
 
 
-def _parse(url: str, source: str, make_error: Callable[[str], SweepError]) -> PostgresAddress:
+def _parse(url: str, refuse: Callable[[str], SweepError], *, public: str = "") -> PostgresAddress:
+    """Reads an address; ``public`` says why it may hold no password there."""
     from sweep.storage.postgresql import parse_address
 
     address = parse_address(url)
     if address is None:
-        raise make_error(
-            f"{source}: must be an address such as postgresql://USER@HOST:5432/DATABASE, with every odd sign in it"
-            " as %XX; without one, a study is kept in a SQLite file beside its study file"
+        raise refuse(
+            "must be an address such as postgresql://USER@HOST:5432/DATABASE, with every special character in it as"
+            " %XX; without one, a study is kept in a SQLite file beside its study file"
+        )
+    if public and address.has_password:
+        raise refuse(
+            f"holds a password, {public}; give the address in {STORAGE_VARIABLE}, or the password in PGPASSWORD or"
+            " ~/.pgpass"
         )
     return address

@@ -11,7 +11,6 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from sweep.errors import StorageError, StudyLockedError
@@ -21,13 +20,7 @@ PATIENCE_S = 0.5
 
 @dataclass(frozen=True)
 class LockOwner:
-    """Who holds a study: what is written into the lock's file for the message.
-
-    Attributes:
-        pid: Process id of the coordinator.
-        host: Its machine.
-        since: When it began, in ISO 8601.
-    """
+    """The coordinator that holds a study, as the lock's file names it: process id, host, and beginning in ISO 8601."""
 
     pid: int
     host: str
@@ -38,9 +31,7 @@ class StudyLock:
     """Holds a study for the life of a ``with`` block.
 
     The lock is the kernel's (flock): it is gone with its process, however that ended, and workers do not inherit it.
-
-    Args:
-        file: The lock's file, which stays behind and means nothing by itself.
+    Its file stays behind and means nothing by itself.
     """
 
     def __init__(self, file: Path) -> None:
@@ -58,18 +49,14 @@ class StudyLock:
         if not _lock(descriptor):
             os.close(descriptor)
             raise StudyLockedError(describe_owner(self._file.parent, _read_owner(self._file)))
-        with contextlib.suppress(
-            OSError
-        ):  # who holds it is for the message alone: on a full disk the lock holds as well
+        with contextlib.suppress(OSError):  # the owner's name is for the message: on a full disk the lock holds as well
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(asdict(name_owner())).encode(), 0)
         self._descriptor = descriptor
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Gives the lock back."""
+    def __exit__(self, *_: object) -> None:
+        """Releases the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -87,7 +74,7 @@ def _open(file: Path) -> int:
 
 
 def _lock(descriptor: int) -> bool:
-    """Takes the lock; tries for a moment, since whoever looks for its owner has it for an instant."""
+    """Takes the lock; tries for a moment, since `find_owner` has it for an instant."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         with contextlib.suppress(BlockingIOError):
@@ -99,7 +86,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def find_owner(file: Path) -> LockOwner | None:
-    """Who holds a study now, or None where nobody does."""
+    """The coordinator that holds a study now, or None."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -125,6 +112,6 @@ def name_owner() -> LockOwner:
 
 
 def describe_owner(study: object, owner: LockOwner | None) -> str:
-    """The line for who wants to run a study that another coordinator holds."""
+    """The message that a study is held by another coordinator."""
     who = f"process {owner.pid} on {owner.host} since {owner.since}" if owner else "another process"
     return f"{study}: this study is being run by {who}; look at it with `sweep status`, or stop that one first"

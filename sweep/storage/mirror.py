@@ -1,8 +1,7 @@
-"""Mirror: Optuna's tables of a study, kept after ours by what Optuna makes public.
+"""Mirror: Optuna's tables of a study, kept in step with ours through Optuna's public interface.
 
-Whoever reads a study with Optuna, its dashboard among them, reads the mirror. It follows a little behind: a trial that
-ends soon is written once and whole, and nobody who waits for an answer waits for it. A trial that has ended in it can
-no longer be changed.
+Optuna and its dashboard read the mirror. It lags a little: a trial that ends soon is written once and complete, and no
+report waits for it. A trial that has ended in it can no longer be changed.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from sweep.storage.study_tables import FINISHED, StudyTables, TrialRow, import_c
 from sweep.storage.transaction import write_together
 
 OWN_ATTRIBUTES = frozenset({"params", "attempt", "paused", "counted", "without_progress", "mark"})
-"""Attributes of a trial that are its coordinator's own, and shown to nobody."""
+"""Attributes of a trial that are its coordinator's own, and not shown."""
 
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 
 @dataclass
 class _Shown:
-    """What the mirror shows of a trial that has not ended there."""
+    """The part of a trial that the mirror shows while it has not ended there."""
 
     trial_id: int
     steps: set[int]
@@ -44,19 +43,12 @@ class _Shown:
 
 
 class Mirror:
-    """Optuna's study of a name, made where it is not there.
+    """Optuna's study of a name, made where it is not there, in a storage that is open for its writer.
 
-    What Optuna has and our tables lack is taken over into them: a study of a version that had it in Optuna's tables
-    alone, and trials that somebody has enqueued.
-
-    Args:
-        storage: Optuna's storage of the study's database, opened for its writer.
-        name: The study's name.
-        tables: The study.
-        evaluations: Its measurements.
+    Our tables take over what only Optuna's hold: a study of an older version, and trials that were enqueued.
 
     Attributes:
-        waiting: Numbers of trials that somebody has enqueued and nobody has begun.
+        waiting: Numbers of the trials that were enqueued and have not begun.
     """
 
     waiting: Sequence[int]
@@ -75,12 +67,12 @@ class Mirror:
         write_together(storage, self._take_in)
 
     def study(self) -> optuna.Study:
-        """The study, as anybody reads it."""
+        """The study as Optuna loads it."""
         sampler = RandomSampler(seed=0)  # never asked: every value is settled before it comes here
         return retry(lambda: optuna.load_study(study_name=self._name, storage=self._storage, sampler=sampler))
 
     def look(self) -> None:
-        """Reads how far it is; in no transaction, which Optuna rolls back where it does not find a trial."""
+        """Reads its state; outside of a transaction, which Optuna would roll back where it does not find a trial."""
         self.study_id = self._storage.get_study_id_from_name(self._name)
         self._count = self._count_trials()
         self._look_at_unfinished()

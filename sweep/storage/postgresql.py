@@ -1,4 +1,4 @@
-"""Opening a study on a PostgreSQL server: where it lies there, and connections that outlive a restart of the server."""
+"""A study on a PostgreSQL server: its schema there, and connections that outlive a restart of the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from sweep.storage.failures import explain_failures
 from sweep.storage.retry import retry
 
 DRIVER = "postgresql+psycopg://"
-"""All that SQLAlchemy is told; address and password stay in the function that connects."""
+"""The only address that SQLAlchemy gets; host and password stay in the function that connects."""
 
 PATIENCE_S = 90.0
 """Seconds for which a server that was reached before is waited for: a restart of a minute, and some more."""
@@ -44,16 +44,11 @@ _ALIVE = {
 
 @dataclass(frozen=True)
 class PostgresAddress:
-    """A database on a PostgreSQL server.
-
-    Attributes:
-        parameters: libpq's connection parameters, a password perhaps among them: not for showing.
-    """
+    """A database on a PostgreSQL server, by libpq's connection parameters; never shown: they may hold a password."""
 
     parameters: Mapping[str, str] = field(repr=False)
 
     def __str__(self) -> str:
-        """The address without its password, as it may be shown."""
         given = self.parameters
         user = f"{given['user']}@" if "user" in given else ""
         port = f":{given['port']}" if "port" in given else ""
@@ -66,19 +61,15 @@ class PostgresAddress:
 
 
 def parse_address(url: str) -> PostgresAddress | None:
-    """A ``postgresql://`` address, or None where that is not what it is.
-
-    Nothing of a wrong address is shown, since nobody knows which part of it is the password.
-    """
+    """A ``postgresql://`` address, or None for anything else: no error shows a part that may be the password."""
     scheme, separator, rest = url.strip().partition("://")
     if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
         return None
     try:
-        found = conninfo_to_dict(f"postgresql://{rest}")
+        parameters = {name: str(value) for name, value in conninfo_to_dict(f"postgresql://{rest}").items()}
     except psycopg.ProgrammingError:
         return None
-    parameters = {name: str(value) for name, value in found.items()}
-    # an odd sign that was not written as %XX can have made a piece of the password into a host or a port
+    # a special character that was not written as %XX can have made a piece of the password into a host or a port
     if "@" in parameters.get("host", "") or not re.fullmatch(r"[\d,]*", parameters.get("port", "")):
         return None
     return PostgresAddress(parameters)
@@ -91,11 +82,6 @@ def name_schema(study: str) -> str:
     return f"sweep_{plain}" if plain == study else f"sweep_{plain}_{digest}"
 
 
-def name_application() -> str:
-    """How this process is named in the server's list of its connections."""
-    return f"sweep {os.getpid()} {socket.gethostname()}"[:63]
-
-
 class Connector:
     """Makes connections to one study's schema; a server that was reached once is waited for when it is gone.
 
@@ -103,8 +89,8 @@ class Connector:
         address: The database.
         schema: Schema of the study.
         read_only: Whether the server shall refuse every write.
-        tell: Told, in a line, that the server is gone and that it is back.
-        is_ended: Asked while waiting: whether nobody wants to wait any longer.
+        tell: Called with a line when the server is gone and when it is back.
+        is_ended: Called while waiting; whether to wait no longer.
         patience_s: Seconds for which a server that was reached before is waited for.
     """
 
@@ -152,8 +138,9 @@ class Connector:
         return connection
 
     def _connect(self) -> psycopg.Connection:
-        """Connects and settles; a server that dies in the middle of it counts as one that was not reached."""
-        text = make_conninfo("", **{**_ALIVE, **self._address.parameters, "application_name": name_application()})
+        """Connects and configures; a server that dies in the middle of it counts as one that was not reached."""
+        name = f"sweep {os.getpid()} {socket.gethostname()}"[:63]  # in the server's list of its connections
+        text = make_conninfo("", **{**_ALIVE, **self._address.parameters, "application_name": name})
         connection = psycopg.connect(text, autocommit=True)
         try:
             connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(self._schema)))
@@ -182,10 +169,7 @@ def open_postgres(connect: Connector, *, where: object, guard: Callable[[], None
     Args:
         connect: Makes the connections.
         where: The database, as it is shown.
-        guard: Called at the beginning of every transaction: raises where this process may not write any more.
-
-    Returns:
-        Optuna's storage on it; our own tables use its engine.
+        guard: Called at the beginning of every transaction; raises where this process may not write any more.
 
     Raises:
         StorageError: If it cannot be opened.
@@ -208,14 +192,10 @@ def open_postgres_read_only(connect: Connector, *, where: object) -> RDBStorage:
 
 
 def has_study(connect: Connector, *, where: object) -> bool:
-    """Whether a study's tables are there.
-
-    Raises:
-        StorageError: If the server cannot be asked.
-    """
-    with _explain_psycopg(where), contextlib.closing(connect()) as connection:
-        found = connection.execute("SELECT to_regclass('studies'), to_regclass('version_info')").fetchone()
-    return found is not None and None not in found
+    """Whether a study's tables are there; raises StorageError where the server cannot be asked."""
+    with explain_psycopg(where), contextlib.closing(connect()) as connection:
+        tables = connection.execute("SELECT to_regclass('studies'), to_regclass('version_info')").fetchone()
+    return tables is not None and None not in tables
 
 
 class _OpeningConnector:
@@ -254,14 +234,15 @@ def _open(connect: Connector, where: object, **settings: Any) -> RDBStorage:
     with contextlib.closing(opening), explain_failures(where):
         try:
             storage = retry(open_once)
-        except RuntimeError as error:  # Optuna's word for a database of another version
+        except RuntimeError as error:  # raised by Optuna for a database of another version
             raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
         opening.keep()
         return storage
 
 
 @contextlib.contextmanager
-def _explain_psycopg(where: object) -> Any:
+def explain_psycopg(where: object) -> Iterator[None]:
+    """Turns an error of psycopg within a ``with`` block into a StorageError of one line."""
     try:
         yield
     except psycopg.Error as error:

@@ -1,4 +1,4 @@
-"""TrialRecord and StudyRecord: what is known of a study, read from its database into plain values."""
+"""TrialRecord and StudyRecord: a study, read from its database into plain values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPEC_NOW = "spec_now"
 """Names of the study's user attributes."""
 
 TO_ITS_END = "budget"
-"""What ended a trial that was neither stopped nor failed."""
+"""`TrialRecord.ended_by` of a trial that was neither stopped nor failed."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Peak:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """What is known of one trial.
+    """One trial as it is recorded.
 
     Attributes:
         number: Its number in the study.
-        state: Its state, in Optuna's words.
+        state: Its state, in Optuna's terms.
         value: Its value in the Optuna study, or None.
         params: Its settings, or None before they were recorded.
         rows: Its measurements, ascending by progress, without the untrained point.
@@ -67,7 +67,7 @@ class TrialRecord:
 
     @property
     def progress(self) -> int:
-        """How far it has been measured, in thousandths."""
+        """Progress of its last measurement, in thousandths."""
         return self.rows[-1].progress if self.rows else 0
 
     @property
@@ -77,7 +77,7 @@ class TrialRecord:
 
     @property
     def planned_examples(self) -> int:
-        """Training pairs of the whole trial, in whole batches."""
+        """Training pairs of the complete trial, in full batches."""
         return int(self.attributes.get("steps", 0)) * (self.params.batch_size if self.params else 0)
 
     @functools.cached_property
@@ -87,7 +87,7 @@ class TrialRecord:
 
     @property
     def ended_by(self) -> str | None:
-        """What ended it, in a word: the rule that stopped it, ``error``, or ``budget``; None while it goes on."""
+        """The rule that stopped it, ``error``, or ``budget``; None while it goes on."""
         if self.state not in FINISHED:
             return None
         if self.state == "fail":
@@ -110,12 +110,9 @@ class TrialRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
-    """What is known of a study.
+    """A study as it is recorded: its user attributes, its trials by number.
 
     Attributes:
-        name: Its name.
-        attributes: The study's user attributes.
-        trials: Its trials, by number.
         baseline: Value of the untrained model on the dev split, or None before it was measured.
     """
 
@@ -126,7 +123,7 @@ class StudyRecord:
 
     @functools.cached_property
     def measure(self) -> Measure:
-        """What its values are: the metric that its file named when it began."""
+        """The metric that its file named when it began, which its values are measured in."""
         return find_measure(self.attributes.get(SPEC, {}).get("evaluation", {}).get("metric", DEFAULT_METRIC))
 
     @functools.cached_property
@@ -148,12 +145,8 @@ class StudyRecord:
 
     def leaderboard(self) -> list[TrialRecord]:
         """The trials that were measured, the highest peak first."""
-        measured = [(trial.peak, trial) for trial in self.trials]
-        ranked = sorted(
-            ((peak, trial) for peak, trial in measured if peak is not None),
-            key=lambda pair: (-pair[0].ndcg, pair[1].number),
-        )
-        return [trial for _, trial in ranked]
+        ranked = sorted(self.trials, key=lambda trial: (-trial.peak.ndcg if trial.peak else math.inf, trial.number))
+        return [trial for trial in ranked if trial.peak]
 
 
 def find_peak(rows: Sequence[EvaluationRow]) -> Peak | None:
@@ -178,16 +171,12 @@ def count_saved(trials: Sequence[TrialRecord]) -> tuple[int, float]:
 
 
 def load_record(storage: RDBStorage, table: EvaluationTable) -> StudyRecord:
-    """Reads the one study of a database.
-
-    Raises:
-        StorageError: If the database holds no study, or several.
-    """
+    """Reads the one study of a database; raises StorageError where it holds none or several."""
     return make_record(read_content(storage), table)
 
 
 def make_record(content: StudyContent, table: EvaluationTable) -> StudyRecord:
-    """What is known of a study, with its measurements."""
+    """The record of a study, with its measurements."""
     rows = curves(table.rows())
     untrained = table.rows(UNTRAINED)
     excused = set(content.attributes.get(EXCUSED, ()))
@@ -202,12 +191,6 @@ def make_record(content: StudyContent, table: EvaluationTable) -> StudyRecord:
     )
 
 
-def settings_of(attributes: Mapping[str, Any]) -> Params | None:
-    """A trial's settings as its user attributes have them, or None before they were recorded."""
-    params = attributes.get("params")
-    return Params(**params) if params else None
-
-
 def describe_stop(stop: Stop | None) -> dict[str, Any]:
     """The user attributes of a trial that say why it was stopped."""
     if stop is None:
@@ -220,24 +203,21 @@ def read_stop(attributes: Mapping[str, Any]) -> Stop | None:
     text = attributes.get("stop_reason")
     if text is None:
         return None
-    numbers = attributes.get("stop_numbers", {})
-    kind = attributes.get("stop_kind")
-    return _read_old_stop(text, numbers) if kind is None else Stop(kind, text, numbers)
-
-
-def _read_old_stop(text: str, numbers: Mapping[str, Any]) -> Stop:
-    """A stop of a study from before kinds were recorded: the kind begins the text, and the incumbent was "rival"."""
-    kind: Any = text.partition(":")[0]
-    return Stop(kind, text, {"incumbent" if name == "rival" else name: value for name, value in numbers.items()})
+    numbers, kind = attributes.get("stop_numbers", {}), attributes.get("stop_kind")
+    if kind is None:  # before kinds were recorded, the kind began the text, and the incumbent was "rival"
+        kind = text.partition(":")[0]
+        numbers = {"incumbent" if name == "rival" else name: value for name, value in numbers.items()}
+    return Stop(kind, text, numbers)
 
 
 def make_trial_record(row: TrialRow, rows: Sequence[EvaluationRow], *, is_excused: bool = False) -> TrialRecord:
-    """What is known of a trial, with its measurements."""
+    """The record of a trial, with its measurements."""
+    params = row.attributes.get("params")
     return TrialRecord(
         number=row.number,
         state=row.state,
         value=row.value,
-        params=settings_of(row.attributes),
+        params=Params(**params) if params else None,
         rows=tuple(rows),
         attributes=row.attributes,
         is_excused=is_excused,

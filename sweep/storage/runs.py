@@ -19,7 +19,7 @@ class RunRow:
 
     Attributes:
         trial: The trial's number.
-        run: How many processes the trial had before.
+        run: Number of the trial's earlier processes.
         slot: Where it ran: ``cpu`` or ``cuda:N``.
         device: The device's name for a person.
         began: When it was started, in seconds since 1970.
@@ -35,17 +35,13 @@ class RunRow:
 
 
 class RunTable:
-    """Where the trials of a study ran.
-
-    Args:
-        engine: The engine of the study's database, whose tables are there (`sweep.storage.schema.open_schema`).
-    """
+    """The processes of a study's trials, in a database whose tables `sweep.storage.schema.open_schema` has made."""
 
     def __init__(self, engine: sqlalchemy.Engine) -> None:
         self._engine = engine
 
     def begin_run(self, trial: int, *, slot: str, device: str, began: float) -> None:
-        """Writes down that a process of a trial begins, at a time by which it is known should this be called again."""
+        """Records that a process of a trial begins; the time identifies it should this be called again."""
         its_runs = select(func.count()).where(RUNS.c.trial == trial)
 
         def insert() -> None:
@@ -59,7 +55,7 @@ class RunTable:
 
     @retried
     def end_run(self, trial: int) -> None:
-        """Writes down that the last process of a trial has ended."""
+        """Records that the last process of a trial has ended."""
         last = select(func.max(RUNS.c.run)).where(RUNS.c.trial == trial).scalar_subquery()
         with writing(self._engine) as connection:
             connection.execute(RUNS.update().where(RUNS.c.trial == trial, RUNS.c.run == last).values(ended=time.time()))
@@ -70,5 +66,5 @@ class RunTable:
         if not has_columns(self._engine, RUNS):
             return []
         with reading(self._engine) as connection:
-            found = connection.execute(select(RUNS).order_by(RUNS.c.trial, RUNS.c.run)).mappings().all()
-        return [RunRow(**row) for row in found]
+            rows = connection.execute(select(RUNS).order_by(RUNS.c.trial, RUNS.c.run)).mappings().all()
+        return [RunRow(**row) for row in rows]

@@ -1,11 +1,7 @@
-"""Our own tables in a study's database, their version, and how an older one is brought up to it.
-
-They stand beside Optuna's tables, which are left to Optuna.
-"""
+"""Our own tables in a study's database beside Optuna's, their version, and the upgrade of an older one."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import sqlalchemy
@@ -66,12 +62,9 @@ RUNS = Table(
 # since version 4; the plain name "trials" is Optuna's
 
 ATTRIBUTES = Table(
-    "study_attributes",
-    _metadata,
-    Column("name", String(255), primary_key=True),
-    Column("value", Text, nullable=False),
+    "study_attributes", _metadata, Column("name", String(255), primary_key=True), Column("value", Text, nullable=False)
 )
-"""What is known of the study besides its trials, as JSON by name."""
+"""The study's attributes, as JSON by name."""
 
 TRIALS = Table(
     "study_trials",
@@ -85,30 +78,12 @@ TRIALS = Table(
 )
 """Every trial; `sweep.storage.study_tables.TrialRow` says what its columns hold."""
 
-_ADDED_COLUMNS = {
-    2: (
-        *(*FIGURES, *HISTOGRAMS),
-        *("validation_loss", "validation_loss_retrieval", "learning_rate", "gradient_norm", "memory_gib"),
-    ),
-    4: ("value",),
-}
-"""Columns of ``evaluations`` that each version of the schema added; what was measured before has none of them."""
-
-_ADDED_TABLES = {3: (RUNS,), 4: (ATTRIBUTES, TRIALS)}
-"""Tables that each version added; what was tried before has no row in those of version 3, and is read into those of 4
-out of Optuna's tables."""
-
 OLD_TRIALS = Table("sweep_trials", MetaData(), Column("trial", Integer, primary_key=True), Column("stop_numbers", JSON))
-"""A table of version 3 that is no longer written: what it says of how trials ended stands in their user attributes, but
-for the numbers behind the stops of its time."""
+"""A table of version 3, no longer written: only the numbers behind the stops of its time stand nowhere else."""
 
 
 def open_schema(engine: sqlalchemy.Engine, *, writable: bool) -> None:
-    """Makes our tables, or brings older ones up to this version; for one that only reads, it looks at them.
-
-    Args:
-        engine: The engine of the study's database.
-        writable: Whether the tables may be made and changed.
+    """Makes our tables or brings older ones up to this version; where not writable, checks only that they are there.
 
     Raises:
         StorageError: If the tables are of a newer version than this program's, or missing where they cannot be made.
@@ -124,14 +99,12 @@ def open_schema(engine: sqlalchemy.Engine, *, writable: bool) -> None:
     _refuse_newer(version)
 
 
-def has_columns(engine: sqlalchemy.Engine | sqlalchemy.Connection, table: Table) -> frozenset[str]:
+def has_columns(engine: sqlalchemy.Engine, table: Table) -> frozenset[str]:
     """Names of the columns that a table has in a database of this or an older version; none if it is not there."""
-    known = contextlib.nullcontext(engine) if isinstance(engine, sqlalchemy.Connection) else reading(engine)
-    with known as connection:
+    with reading(engine) as connection:
         inspector = sqlalchemy.inspect(connection)
-        if not inspector.has_table(table.name):
-            return frozenset()
-        return frozenset(column["name"] for column in inspector.get_columns(table.name))
+        columns = inspector.get_columns(table.name) if inspector.has_table(table.name) else ()
+        return frozenset(column["name"] for column in columns)
 
 
 def known_columns(engine: sqlalchemy.Engine, table: Table) -> list[sqlalchemy.ColumnElement[Any]]:
@@ -147,21 +120,20 @@ def _make_or_upgrade(connection: sqlalchemy.Connection) -> None:
     """Makes the tables, or gives those of an older version what they lack, in one transaction."""
     has_tables = sqlalchemy.inspect(connection).has_table(_schema.name)
     version = connection.execute(select(_schema.c.version)).scalar() if has_tables else None
-    if version is None:
-        _metadata.create_all(connection)
-        connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
-        return
-    _refuse_newer(version)
-    for step in range(version + 1, SCHEMA_VERSION + 1):
-        for name in set(_ADDED_COLUMNS.get(step, ())) - has_columns(connection, EVALUATIONS):
-            kind = EVALUATIONS.c[name].type.compile(connection.dialect)
-            connection.exec_driver_sql(f"ALTER TABLE {EVALUATIONS.name} ADD COLUMN {name} {kind}")
-        for table in _ADDED_TABLES.get(step, ()):
-            table.create(connection, checkfirst=True)
-        if "value" in _ADDED_COLUMNS.get(step, ()):
-            connection.execute(EVALUATIONS.update().values(value=EVALUATIONS.c.ndcg))
-    if version < SCHEMA_VERSION:
-        connection.execute(_schema.update().values(version=SCHEMA_VERSION))
+    if version is not None:
+        _refuse_newer(version)
+        if version == SCHEMA_VERSION:
+            return
+    _metadata.create_all(connection)
+    known = {column["name"] for column in sqlalchemy.inspect(connection).get_columns(EVALUATIONS.name)}
+    for column in EVALUATIONS.columns:
+        if column.name not in known:
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {EVALUATIONS.name} ADD COLUMN {column.name} {kind}")
+    if "value" not in known:
+        connection.execute(EVALUATIONS.update().values(value=EVALUATIONS.c.ndcg))
+    connection.execute(_schema.delete())
+    connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
 
 
 def _refuse_newer(version: int | None) -> None:

@@ -1,7 +1,7 @@
-"""Snapshot: a copy of a SQLite file to read at leisure, so that a reader keeps its writer waiting for a moment alone.
+"""Snapshot: a copy of a SQLite file for readers, which delay its writer only while it is made.
 
 With a rollback journal a writer cannot commit while anybody reads, and a dashboard or a report may read for seconds.
-They read a copy, which SQLite's backup makes in one go, in as long as it takes to copy the pages.
+They read a copy, which SQLite's backup makes in one go.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import weakref
 from pathlib import Path
 
 TICK_NS = 50_000_000
-"""What a file system's clock may be behind: two commits within it can leave a file with one time and one size."""
+"""Resolution of a file system's clock: two commits within it can leave a file with the same time and size."""
 
 REST = 20.0
-"""Times the duration of a copy that pass before the next one, so that copying takes no more than a twentieth."""
+"""Pause before the next copy, in durations of the last one: copying takes at most a twentieth of the time."""
 
 
 class Snapshot:
-    """The newest copy of a SQLite file, in a private folder that goes with this object.
+    """The newest copy of a SQLite file, in a private folder that is deleted with this object.
 
     Args:
         url: The file, as a ``file:`` address for SQLite; it is opened for reading alone.
@@ -65,9 +65,9 @@ class Snapshot:
         return self._folder / f"{self._copies}.db"
 
     def _look(self) -> tuple[int, int]:
-        """What of the file changes with every commit."""
-        found = self._file.stat()
-        return found.st_mtime_ns, found.st_size
+        """Time and size of the file, which change with every commit."""
+        status = self._file.stat()
+        return status.st_mtime_ns, status.st_size
 
     def _copy(self) -> None:
         before = self._newest
@@ -77,10 +77,10 @@ class Snapshot:
         source = sqlite3.connect(self._url, uri=True, timeout=self._timeout_s, check_same_thread=False)
         target = self._folder / f"{self._copies + 1}.db"
         with contextlib.closing(source), contextlib.closing(sqlite3.connect(target)) as copy:
-            copy.execute("PRAGMA synchronous = OFF")  # a copy that a crash damages is thrown away with its reader
+            copy.execute("PRAGMA synchronous = OFF")  # a copy that a crash damages goes with its reader
             source.backup(copy)
         self._copies += 1
         self._seen = seen if is_old else None
         self._taken = time.monotonic()
         self._rest_s = REST * (self._taken - began)
-        before.unlink(missing_ok=True)  # who has it open reads on
+        before.unlink(missing_ok=True)  # a reader that has it open reads on

@@ -1,6 +1,6 @@
-"""The tables ``study_attributes`` and ``study_trials``: what a study is and what it tried.
+"""The tables ``study_attributes`` and ``study_trials``: the study's source of truth.
 
-They hold what is true of a study. Optuna's tables beside them are a mirror of these (`sweep.storage.mirror`).
+Optuna's tables beside them are a mirror of these (`sweep.storage.mirror`).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class TrialRow:
 
     Attributes:
         number: Its number in the study.
-        state: Its state, in Optuna's words.
+        state: Its state, in Optuna's terms.
         value: Its value in the Optuna study, or None.
         values: Its point, by the names of its parameters in the Optuna study.
-        distributions: What each of them was chosen from, as Optuna spells it in JSON.
+        distributions: The distribution of each parameter, in Optuna's JSON.
         attributes: User attributes.
-        began: When it began, in seconds since 1970; None before that.
-        ended: When it ended, likewise.
+        began: Time at which it began, in seconds since 1970; None before that.
+        ended: Time at which it ended, likewise.
     """
 
     number: int
@@ -53,10 +53,7 @@ class TrialRow:
 
 
 class StudyTables:
-    """The attributes and the trials of a study.
-
-    Args:
-        engine: The engine of the study's database, whose tables are there (`sweep.storage.schema.open_schema`).
+    """The attributes and trials of a study, in a database whose tables `sweep.storage.schema.open_schema` has made.
 
     Attributes:
         next_number: The number of the next new trial.
@@ -70,12 +67,12 @@ class StudyTables:
     def attributes(self) -> dict[str, Any]:
         """The study's attributes, in the order in which they were first written."""
         with reading(self._engine) as connection:
-            found = connection.execute(select(ATTRIBUTES.c.name, ATTRIBUTES.c.value)).all()
-        return {name: json.loads(value) for name, value in found}
+            rows = connection.execute(select(ATTRIBUTES.c.name, ATTRIBUTES.c.value)).all()
+        return {name: json.loads(value) for name, value in rows}
 
     @retried
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Writes attributes of the study, new ones or in place of those before."""
+        """Writes attributes of the study, new or in place of those of the same names."""
         rows = [{"name": name, "value": json.dumps(value)} for name, value in attributes.items()]
         if rows:
             with writing(self._engine) as connection:
@@ -84,7 +81,7 @@ class StudyTables:
 
     @retried
     def put(self, rows: Sequence[TrialRow]) -> None:
-        """Writes trials, new ones or in place of those of the same numbers."""
+        """Writes trials, new or in place of those of the same numbers."""
         if rows:
             with writing(self._engine) as connection:
                 connection.execute(TRIALS.delete().where(TRIALS.c.number.in_([row.number for row in rows])))
@@ -104,8 +101,8 @@ class StudyTables:
         if numbers is not None:
             query = query.where(TRIALS.c.number.in_(list(numbers)))
         with reading(self._engine) as connection:
-            found = connection.execute(query).mappings().all()
-        return [TrialRow(**{**row, **{name: json.loads(row[name]) for name in _JSON}}) for row in found]
+            rows = connection.execute(query).mappings().all()
+        return [TrialRow(**{**row, **{name: json.loads(row[name]) for name in _JSON}}) for row in rows]
 
 
 _JSON = ("values", "distributions", "attributes")
@@ -118,7 +115,7 @@ def _columns(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StudyContent:
-    """What a study's database says of it: its name, its attributes, its trials by number."""
+    """A study as its database has it: its name, its attributes, its trials by number."""
 
     name: str
     attributes: Mapping[str, Any]
@@ -151,19 +148,14 @@ def import_content(storage: RDBStorage, name: str) -> StudyContent:
 
 
 def import_trial(trial: FrozenTrial, stop_numbers: Mapping[str, Any] | None = None) -> TrialRow:
-    """A trial as Optuna has it.
-
-    Args:
-        trial: The trial.
-        stop_numbers: The numbers behind its stop, where they stood in a table of their own.
-    """
+    """A trial of Optuna's tables, with the numbers behind its stop where they stood in a table of their own."""
     began, ended = trial.datetime_start, trial.datetime_complete
     return TrialRow(
         number=trial.number,
         state=cast(State, trial.state.name.lower()),
         value=trial.values[0] if trial.values else None,
         values=trial.params,
-        distributions={name: distribution_to_json(one) for name, one in trial.distributions.items()},
+        distributions={name: distribution_to_json(known) for name, known in trial.distributions.items()},
         attributes={**trial.user_attrs, **({"stop_numbers": stop_numbers} if stop_numbers else {})},
         began=began.timestamp() if began else None,
         ended=ended.timestamp() if ended else None,
@@ -172,9 +164,9 @@ def import_trial(trial: FrozenTrial, stop_numbers: Mapping[str, Any] | None = No
 
 @retried
 def _read_old_numbers(engine: sqlalchemy.Engine) -> dict[int, Mapping[str, Any]]:
-    """The numbers behind the stops of trials that ended when these stood in a table of their own, by trial."""
+    """Numbers behind the stops of trials, by trial, from the time when these stood in a table of their own."""
     if not has_columns(engine, OLD_TRIALS):
         return {}
     with reading(engine) as connection:
-        found = connection.execute(select(OLD_TRIALS.c.trial, OLD_TRIALS.c.stop_numbers)).all()
-    return {trial: numbers for trial, numbers in found if numbers}
+        rows = connection.execute(select(OLD_TRIALS.c.trial, OLD_TRIALS.c.stop_numbers)).all()
+    return {trial: numbers for trial, numbers in rows if numbers}

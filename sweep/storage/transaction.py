@@ -9,10 +9,9 @@ Each commit waits for the disk, so what belongs together is cheaper together; an
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TypeVar
 
 import sqlalchemy
@@ -23,29 +22,18 @@ from sweep.storage.retry import retry, taking_part
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class _Transaction:
-    """The transaction that is under way, and on which database."""
-
-    engine: sqlalchemy.Engine
-    connection: sqlalchemy.Connection
-
-
-_under_way: ContextVar[_Transaction | None] = ContextVar("_under_way", default=None)
+_under_way: ContextVar[sqlalchemy.Connection | None] = ContextVar("_under_way", default=None)
 
 
 def write_together(storage: RDBStorage, call: Callable[[], R], *, before_again: Callable[[], None] | None = None) -> R:
     """Makes a call whose writes become one transaction, or part of the one that is under way.
 
-    Where the connection is lost, the whole of it is made again, so a call must do nothing but read and write.
+    Where the connection is lost, all of it is made again, so a call must do nothing but read and write.
 
     Args:
         storage: The study's database, opened for its writer; the call writes through it, or through our tables.
-        call: Reads and writes.
+        call: Reads and writes; its result is returned.
         before_again: Called, in no transaction, before the call is made again.
-
-    Returns:
-        What the call returned.
     """
     if _find(storage.engine) is not None:
         return call()
@@ -58,37 +46,27 @@ def write_together(storage: RDBStorage, call: Callable[[], R], *, before_again: 
     return retry(lambda: _write(storage, call, again=False), again=again)
 
 
-@contextlib.contextmanager
-def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+def reading(engine: sqlalchemy.Engine) -> AbstractContextManager[sqlalchemy.Connection]:
     """A connection to read on: that of the transaction which is under way, or one of its own."""
     connection = _find(engine)
-    if connection is not None:
-        yield connection
-    else:
-        with engine.connect() as connection:
-            yield connection
+    return engine.connect() if connection is None else nullcontext(connection)
 
 
-@contextlib.contextmanager
-def writing(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+def writing(engine: sqlalchemy.Engine) -> AbstractContextManager[sqlalchemy.Connection]:
     """A connection in a transaction: the one that is under way, or one that ends with the block."""
     connection = _find(engine)
-    if connection is not None:
-        yield connection
-    else:
-        with engine.begin() as connection:
-            yield connection
+    return engine.begin() if connection is None else nullcontext(connection)
 
 
 def _find(engine: sqlalchemy.Engine) -> sqlalchemy.Connection | None:
-    found = _under_way.get()
-    return found.connection if found is not None and found.engine is engine else None
+    connection = _under_way.get()
+    return connection if connection is not None and connection.engine is engine else None
 
 
 def _write(storage: RDBStorage, call: Callable[[], R], *, again: bool) -> R:
     sessions = storage.scoped_session
     with storage.engine.begin() as connection:
-        mark = _under_way.set(_Transaction(storage.engine, connection))
+        mark = _under_way.set(connection)
         sessions.remove()
         sessions.configure(bind=connection, join_transaction_mode="rollback_only")
         try:
