@@ -1,4 +1,4 @@
-"""Collections that were made on this machine, cached per user: written whole or not at all, rebuilt when damaged."""
+"""Collections that were made on this machine, cached per user: written atomically, rebuilt when damaged."""
 
 from __future__ import annotations
 
@@ -25,16 +25,10 @@ def cache_folder() -> Path:
 
 
 def load_cached(name: str, make: Callable[[], RawCollection]) -> RawCollection:
-    """The collection cached under a name; where there is none, or it is damaged, made and cached.
+    """The collection cached under a name; where there is none, or it is damaged, it is made and cached.
 
-    Processes may do this at the same time: each makes its own, and the first to be ready is kept.
-
-    Args:
-        name: Name of the folder in the cache; it must change with everything that the collection is made of.
-        make: Makes the collection.
-
-    Returns:
-        The collection.
+    Processes may do this at the same time: each makes its own, and the first to be ready is kept. The name must change
+    with everything that the collection is made of.
 
     Raises:
         CollectionError: If the cache cannot be written, or ``make`` raises it.
@@ -53,7 +47,7 @@ def load_cached(name: str, make: Callable[[], RawCollection]) -> RawCollection:
 
 
 def _read_sound(folder: Path) -> RawCollection | None:
-    """What the folder holds, or None where it is missing or its files are not what its manifest says."""
+    """The collection in a folder, or None where it is missing or its files differ from its manifest."""
     try:
         if json.loads((folder / _MANIFEST).read_bytes()) != _digests(folder):
             return None

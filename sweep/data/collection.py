@@ -1,4 +1,4 @@
-"""A collection: documents, queries, graded judgements in three splits, and what of it a study judges on."""
+"""A collection: documents, queries, graded judgements in three splits, and the part that a study evaluates on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Split = Literal["train", "dev", "test"]
 """Train trains, dev selects, test is read once, when the budget is spent."""
 
 DocumentView = Literal["text", "title-and-text"]
-"""What of a document is embedded."""
+"""The part of a document that is embedded."""
 
 Qrels = Mapping[str, Mapping[str, int]]
 """Query id -> document id -> grade; a document is relevant where its grade is above 0."""
@@ -29,12 +29,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of the corpus.
-
-    Attributes:
-        title: Its title; empty where it has none.
-        text: Its content.
-    """
+    """One document of the corpus; the title is empty where it has none."""
 
     title: str
     text: str
@@ -50,10 +45,7 @@ class Document:
 class RawCollection:
     """A collection as its source has it, before it is split.
 
-    Attributes:
-        documents: Document by document id.
-        queries: Text by query id.
-        qrels: Judgements by the name that the source gives them, such as that of their file.
+    Documents and queries are by id, judgements by the name that the source gives them, such as that of their file.
     """
 
     documents: Mapping[str, Document]
@@ -63,13 +55,10 @@ class RawCollection:
 
 @dataclass(frozen=True)
 class Collection:
-    """Documents, queries and judgements, as every room of the house sees them.
+    """Documents and queries by id, and the judgements of each split; a split that the collection lacks is empty.
 
     Attributes:
-        name: The name under which a study file asks for it.
-        documents: Document by document id.
-        queries: Text by query id.
-        qrels: Judgements of each split; a split that the collection does not have is empty.
+        name: Its name in a study file.
         held_out: Ids of documents that no format may train on. The split by document fills it; it is empty where the
             authors of the collection made the splits, since they decided what may be shared.
     """
@@ -82,7 +71,7 @@ class Collection:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 (hex) of everything that training or judging can see: a fingerprint that no order changes.
+        """SHA-256 (hex) of everything that training or evaluation can see, independent of any order.
 
         The name is not part of it.
         """
@@ -120,10 +109,10 @@ class Collection:
 
 
 def open_for_pairs(collection: Collection, judgements: Qrels) -> Collection:
-    """A collection whose judgements to train on are ``judgements``, with the documents judged there alone.
+    """A collection whose train split is ``judgements``, and whose corpus is the documents judged there.
 
-    What a data format makes of it are held-out pairs, where the judgements are those of another split than train and
-    the collection was split by document.
+    With the judgements of another split than train, a data format makes held-out pairs of it where the collection was
+    split by document.
     """
     judged = {document for grades in judgements.values() for document in grades}
     return Collection(
@@ -153,7 +142,7 @@ def count_shared_documents(collection: Collection) -> int:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """What a model is judged on: part of a collection's queries and documents.
+    """The queries and documents of a collection that models are evaluated on.
 
     Attributes:
         document_ids: (D,) ids, descending, so that a stable ranking by score breaks ties as trec_eval does.
@@ -171,23 +160,15 @@ class EvaluationSet:
 def plan_evaluation_set(
     collection: Collection, split: Split, *, max_documents: int | None, max_queries: int | None, seed: int
 ) -> EvaluationSet:
-    """Which queries and documents of a split a model is judged on.
+    """The queries and documents of a split that models are evaluated on.
 
     Queries without a relevant document in the corpus are left out, as trec_eval leaves them out. All documents judged
     for the chosen queries are kept, even where they alone are more than ``max_documents``; a seeded sample of the
     others fills up to it. Samples of one seed are nested: a larger one holds the smaller. Document ids descend because
     trec_eval breaks ties of the score in favour of the later id, in byte order, which is Python's order of strings.
 
-    Args:
-        collection: The collection.
-        split: The split whose queries are judged; each has samples of its own.
-        max_documents: Most documents to rank; None for the whole corpus.
-        max_queries: Most queries to judge; None for all.
-        seed: Seed of the samples, not negative.
-
-    Returns:
-        The chosen set. A grade below 0 counts as 0, as in trec_eval, and a judgement on a document that is not in
-        the corpus is left out.
+    A grade below 0 counts as 0, as in trec_eval, and a judgement on a document that is not in the corpus is left out.
+    Each split has samples of its own; a maximum of None keeps all, and the seed must not be negative.
 
     Raises:
         CollectionError: If no query of the split has a relevant document.
@@ -214,8 +195,8 @@ def plan_evaluation_set(
     )
 
 
-def _sample(items: list[Item], most: int | None, *, rng: np.random.Generator) -> list[Item]:
-    """At most ``most`` of the items, drawn without replacement; the first of one long shuffle, so samples nest."""
-    if most is None or most >= len(items):
+def _sample(items: list[Item], size: int | None, *, rng: np.random.Generator) -> list[Item]:
+    """At most ``size`` of the items, drawn without replacement; the first of one long shuffle, so samples nest."""
+    if size is None or size >= len(items):
         return items
-    return [items[index] for index in rng.permutation(len(items))[:most]]
+    return [items[index] for index in rng.permutation(len(items))[:size]]

@@ -31,13 +31,13 @@ def count_distinct(columns: Columns) -> int:
 
 
 def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> IntArray:
-    """The rows of every batch of a training, step by step: a pure function of its arguments.
+    """(S, B) row indices in [0, N) of every batch of a training, step by step: a pure function of its arguments.
 
     The rows are shuffled and cut into batches: each batch takes, in shuffled order, rows whose texts it does not hold
     yet, whichever column they stand in, and rows that do not fit wait for a later batch. When what is left gives no
     full batch, it is dropped and a fresh shuffle begins. So a row occurs at most once a pass; rows of a text that is
     more frequent than a pass has batches are partly dropped. More steps only append: a longer plan begins with the
-    shorter one. A million rows took 4 s for a whole pass of 122 batches of 8192, and 2 s for 2,000 batches of 256
+    shorter one. A million rows took 4 s for a full pass of 122 batches of 8192, and 2 s for 2,000 batches of 256
     where 400 titles stand over them (2 shared cores).
 
     Args:
@@ -45,9 +45,6 @@ def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> I
         batch_size: Rows of a batch, B, at least 1.
         steps: Batches to plan, S, at least 0.
         seed: Seed of the shuffles, not negative.
-
-    Returns:
-        (S, B) row indices in [0, N).
 
     Raises:
         CollectionError: If the columns give no full batch.
@@ -71,7 +68,7 @@ def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> I
             )
         shuffled = usable[np.random.default_rng([seed, passes]).permutation(len(usable))]
         before = step
-        for places in _cut_batches(texts[shuffled], batch_size, most=steps - step):
+        for places in _cut_batches(texts[shuffled], batch_size, max_batches=steps - step):
             batches[step] = shuffled[places]
             step += 1
         passes += 1
@@ -86,19 +83,12 @@ def _text_ids(columns: Columns) -> IntArray:
     return np.array(ids, dtype=np.int64).T
 
 
-def _cut_batches(texts: IntArray, batch_size: int, *, most: int) -> Iterator[list[int]]:
-    """Cuts one pass into at most ``most`` batches.
+def _cut_batches(texts: IntArray, batch_size: int, *, max_batches: int) -> Iterator[list[int]]:
+    """Cuts one pass into at most ``max_batches`` full batches, each as places in ``texts``.
 
     Rows queue behind their most frequent text, and only the first few of each queue are on offer, in a heap by place:
     of 400 titles over a million rows, a batch looks at 400 rows, not at the many that no batch has room for yet.
-
-    Args:
-        texts: (N, C) text numbers of the rows in shuffled order; no row holds a text twice.
-        batch_size: Rows of a batch.
-        most: Batches after which to stop.
-
-    Yields:
-        Places in ``texts`` of one full batch.
+    ``texts`` are the (N, C) text numbers of the rows in shuffled order; no row holds a text twice.
     """
     queue_of, behind, offered = _queue(texts)
     on_offer: Counter[int] = Counter()  # text -> rows of its queue on offer beyond the first
@@ -110,7 +100,7 @@ def _cut_batches(texts: IntArray, batch_size: int, *, most: int) -> Iterator[lis
             on_offer[int(queue_of[place])] += 1
             heapq.heappush(offered, following)
 
-    for batch in range(most):
+    for batch in range(max_batches):
         taken: list[int] = []
         passed_over: list[int] = []
         while offered and len(taken) < batch_size:
@@ -135,11 +125,10 @@ def _cut_batches(texts: IntArray, batch_size: int, *, most: int) -> Iterator[lis
 
 
 def _queue(texts: IntArray) -> tuple[IntArray, IntArray, list[int]]:
-    """Lets every row queue behind its most frequent text.
+    """A queue of rows for every text that is the most frequent one of a row.
 
-    Returns:
-        (N,) the text of each place's queue, (N,) the place behind each place in its queue (-1 at the end), and the
-        first place of every queue, ascending, which is a heap.
+    (N,) the text of each place's queue, (N,) the place behind each place in its queue (-1 at the end), and the first
+    place of every queue, ascending, which is a heap.
     """
     frequency = np.bincount(texts.ravel())
     queue_of = texts[np.arange(len(texts)), frequency[texts].argmax(axis=1)]

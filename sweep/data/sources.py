@@ -1,4 +1,4 @@
-"""Where collections come from: what a study file names, loaded, with its splits."""
+"""Collections loaded by the names that study files give them, with their splits."""
 
 from __future__ import annotations
 
@@ -21,14 +21,8 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
 
     A collection with one qrels file, whatever its name, has no splits: it is split by document, as ``data.split``
     says. Where there is a dev split the authors' splits are taken as they are, an absent train or test split being
-    empty. Train and test without dev keep their test; dev is carved by document out of train.
-
-    Args:
-        data: The study file's table ``[data]``.
-        folder: The study file's folder, against which ``beir:FOLDER`` is resolved.
-
-    Returns:
-        The collection, with all three splits present.
+    empty. Train and test without dev keep their test; dev is carved by document out of train. ``folder`` is the study
+    file's, against which ``beir:FOLDER`` is resolved.
 
     Raises:
         CollectionError: If the collection is unknown, cannot be read, or cannot be split.

@@ -11,23 +11,17 @@ from sweep.errors import CollectionError
 
 
 def split_by_document(
-    documents: Mapping[str, Document],
-    queries: Mapping[str, str],
-    qrels: Qrels,
-    *,
-    dev: float,
-    test: float,
-    seed: int,
+    documents: Mapping[str, Document], queries: Mapping[str, str], qrels: Qrels, *, dev: float, test: float, seed: int
 ) -> tuple[dict[Split, Qrels], frozenset[str]]:
     """Splits judgements so that no document of a dev or test query is in a judgement of a train query.
 
     Queries and documents that judgements tie together stay together, and so do documents of equal content and queries
     of equal text: twins under two ids would carry the answer over. A group goes where it still fits, so that the
-    shares are upper bounds, met as closely as whole groups allow. The result depends on no order of a mapping.
+    shares are upper bounds, met as closely as groups allow. The result depends on no order of a mapping.
 
     Args:
-        documents: Document by id.
-        queries: Text by query id.
+        documents: Documents by id.
+        queries: Texts by query id.
         qrels: Judgements without splits; those about an unknown document or query are left out.
         dev: Share of the judged documents for dev, in (0, 1).
         test: Share for test, in [0, 1); dev + test is below 1.

@@ -1,15 +1,14 @@
-"""Held-out rows: what the validation loss of a data format is measured on."""
+"""Held-out rows: the examples that the validation loss of a data format is measured on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
 
 from sweep.data.collection import Collection, DocumentView, Qrels, open_for_pairs
 from sweep.data.formats import make_columns
-from sweep.data.formats.format import PROMPTS, Columns, Format, Roles, columns_of
+from sweep.data.formats.format import PROMPTS, Columns, Format, Prompt, Roles, columns_of
 from sweep.data.order import count_distinct, plan_order
 from sweep.errors import CollectionError
 
@@ -31,7 +30,7 @@ class HeldOutRows:
     texts: Mapping[str, tuple[tuple[str, ...], ...]]
     roles: Roles
 
-    def texts_with(self, prompt: Literal["query", "document"]) -> Iterator[str]:
+    def texts_with(self, prompt: Prompt) -> Iterator[str]:
         """The texts of the columns that have the prompt of queries, or of documents."""
         for column, batches in self.texts.items():
             if PROMPTS[self.roles[column]] == prompt:
@@ -41,19 +40,11 @@ class HeldOutRows:
 def plan_held_out(
     collection: Collection, data_format: Format, *, judgements: Qrels, document: DocumentView
 ) -> HeldOutRows | None:
-    """What a data format makes of judgements that are held out, without the pairs that it also trains on.
+    """The rows that a data format makes of held-out judgements, without the pairs that it also trains on.
 
     The same rows in the same batches for every trial: eight batches of 64, smaller ones where there are fewer distinct
-    texts. Where the judgements are those that models are judged on, an evaluation encodes hardly a text more.
-
-    Args:
-        collection: The collection.
-        data_format: The format.
-        judgements: Of the dev split, or of the part of it that is judged.
-        document: What of a document is embedded.
-
-    Returns:
-        The rows; None where there is not even a batch of two.
+    texts; None where there is not even a batch of two. The judgements are those of the dev split; where they are the
+    ones that models are evaluated on, an evaluation encodes hardly a text more.
     """
     try:
         columns = make_columns(open_for_pairs(collection, judgements), data_format, document=document)
@@ -61,7 +52,7 @@ def plan_held_out(
         return None
     pair = columns_of(data_format.roles, "anchor", "positive")
     trained = set(_rows(data_format.make(collection, document), *pair))
-    kept = [row for row, found in enumerate(_rows(columns, *pair)) if found not in trained]
+    kept = [row for row, texts in enumerate(_rows(columns, *pair)) if texts not in trained]
     held_out = {column: [texts[row] for row in kept] for column, texts in columns.items()}
     batch_size = min(BATCH_SIZE, count_distinct(held_out))
     if batch_size < 2:

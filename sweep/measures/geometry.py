@@ -18,25 +18,18 @@ def count_cosines(cosines: NDArray[np.floating[Any]]) -> tuple[int, ...]:
 
 
 def alignment(cosines: NDArray[np.floating[Any]]) -> float:
-    """Mean squared distance of positive pairs (Wang and Isola, arXiv 2005.10242, alpha 2), from their cosines.
+    """(N,) cosines of positive pairs, of length 1 -> their mean squared distance in [0, 4], 0 where partners coincide.
 
-    Args:
-        cosines: (N,) cosines of the two embeddings of each pair, which have length 1.
-
-    Returns:
-        In [0, 4]; 0 where the partners coincide. NaN for no pair.
+    Wang and Isola, arXiv 2005.10242, alpha 2. NaN for no pair.
     """
     return 2.0 - 2.0 * float(np.mean(cosines, dtype=np.float64)) if len(cosines) else float("nan")
 
 
 def uniformity(embeddings: NDArray[np.floating[Any]]) -> float:
-    """Logarithm of the mean Gaussian potential of all pairs of texts (Wang and Isola, arXiv 2005.10242, t 2).
+    """(N, H) embeddings of length 1 -> logarithm of the mean Gaussian potential of all pairs of texts, in [-8, 0].
 
-    Args:
-        embeddings: (N, H) embeddings of length 1.
-
-    Returns:
-        In [-8, 0]; the lower, the more evenly the texts lie on the sphere. NaN for fewer than two texts.
+    The lower, the more evenly the texts lie on the sphere (Wang and Isola, arXiv 2005.10242, t 2). NaN for fewer than
+    two texts.
     """
     if len(embeddings) < 2:
         return float("nan")

@@ -1,4 +1,4 @@
-"""Measures: what a ranking is worth to each query, by the name that a study file gives it, such as ``recall@100``.
+"""Measures: the value of a ranking for each query, by the name that a study file gives it, such as ``recall@100``.
 
 Each equals trec_eval's measure of the same name on graded judgements. A new one is a function and its entry in
 `MEASURES`; everything that is decided, stored, printed or drawn about a study follows the measure that its file names.
@@ -42,8 +42,8 @@ def ndcg_at_k(ranked: FloatArray, judged: FloatArray, k: int) -> FloatArray:
 
 def recall_at_k(ranked: FloatArray, judged: FloatArray, k: int) -> FloatArray:
     """Share of each query's relevant documents that are among its first ``k``, as trec_eval's recall_k."""
-    found: FloatArray = np.count_nonzero(is_relevant(ranked[:, :k]), axis=1) / count_relevant(judged)
-    return found
+    shares: FloatArray = np.count_nonzero(is_relevant(ranked[:, :k]), axis=1) / count_relevant(judged)
+    return shares
 
 
 def mrr_at_k(ranked: FloatArray, judged: FloatArray, k: int) -> FloatArray:  # noqa: ARG001 - every measure has three
@@ -77,14 +77,7 @@ MEASURES: Mapping[str, tuple[str, Function]] = {
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure at a depth.
-
-    Attributes:
-        key: Its name in study files, databases and JSON, such as ``recall@100``.
-        label: Its name for a person, such as ``Recall@100``.
-        depth: Documents of each ranking that it looks at.
-        function: What computes it.
-    """
+    """A measure at a depth, in documents: ``recall@100`` in study files and JSON, ``Recall@100`` as label."""
 
     key: str
     label: str

@@ -1,4 +1,4 @@
-"""Rankings: the best documents of each query with ties as in trec_eval, and what their grades are worth."""
+"""Rankings: the best documents of each query with ties as in trec_eval, and the gain of their grades."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ FloatArray = NDArray[np.float64]
 
 
 def rank_top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
-    """Columns of the ``k`` highest scores of each row, best first.
+    """(Q, min(k, D)) column indices of the ``k`` highest scores of each row, best first.
 
     Ties go to the earlier column, so the ranking is deterministic. trec_eval breaks ties in favour of the later
     document id: order the columns by document id, descending, and the two agree.
 
     Args:
         scores: (Q, D) finite scores, higher is better.
-        k: Depth of the ranking; D where D is smaller.
-
-    Returns:
-        (Q, min(k, D)) column indices.
+        k: Depth of the ranking.
 
     Raises:
         ValueError: If ``k`` is below 1.
@@ -49,7 +46,7 @@ def discounted_gain(grades: FloatArray) -> FloatArray:
 
 
 def is_relevant(grades: FloatArray) -> NDArray[np.bool_]:
-    """Which grades are relevant where a measure knows only relevant or not: those above 0, as in trec_eval."""
+    """The grades that are relevant where a measure knows only relevant or not: those above 0, as in trec_eval."""
     return grades > 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
+from sweep.measures.ranking import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Score:
 
     @property
     def queries(self) -> int:
-        """Queries."""
+        """Number of queries, Q."""
         return int(self.per_query.shape[-1])
 
     @property
@@ -54,7 +54,7 @@ class Score:
         return float(self.means[-1])
 
     @cached_property
-    def means(self) -> Float64Array:
+    def means(self) -> FloatArray:
         """(T,) mean over queries of each look."""
         values = self._values
         if self._shares is None:
@@ -62,7 +62,7 @@ class Score:
         return values @ self._shares
 
     @cached_property
-    def covariance(self) -> Float64Array:
+    def covariance(self) -> FloatArray:
         """(T, T) covariance of the means, by how the queries differ; 0 for a single query, which tells nothing."""
         rest = self._values - self.means[:, None]
         others = max(1, self.queries - 1)
@@ -82,7 +82,7 @@ class Score:
         return (self.queries if self._shares is None else 1.0 / float(np.sum(self._shares**2))) - 1.0
 
     def minus(self, other: Score) -> Score:
-        """The paired difference: query by query what this score has more than another one of the same queries.
+        """The paired difference, query by query, from another score of the same queries.
 
         Raises:
             ValueError: If the two are not of the same looks, queries and weights.
@@ -106,12 +106,12 @@ class Score:
         return self.mean - half, self.mean + half
 
     @cached_property
-    def _values(self) -> Float64Array:
+    def _values(self) -> FloatArray:
         """(T, Q)."""
         return np.atleast_2d(self.per_query).astype(np.float64)
 
     @cached_property
-    def _shares(self) -> Float64Array | None:
+    def _shares(self) -> FloatArray | None:
         """(Q,) weights that sum to 1."""
         return None if self.weights is None else self.weights / np.sum(self.weights, dtype=np.float64)
 

@@ -29,11 +29,11 @@ class Dimension:
     Attributes:
         name: Its key in the study file, in a start point and in `Params`.
         kind: A real number; a power of two, searched as its base-2 logarithm; or a choice among names.
-        label: What it is called where there is room.
-        about: What it is, in a sentence.
+        label: Its name where there is room.
+        about: Its meaning, in a sentence.
         default: The setting of a study file that does not name it.
         before: Its value in trials that are older than it; None for one that every study has had.
-        heading: What it is called in a table; by default its label.
+        heading: Its name in a table; by default its label.
         digits: How a number is written, as Python's format() takes it; not for a choice.
         log: Whether one fixed value counts as searched by its logarithm, so that it can become a range of one later.
         used_as: Field of `Params` that tables show in its place: the value that training uses after a rule.
@@ -79,7 +79,7 @@ class Dimension:
         return self.needs is None or settings.get(self.needs[0]) in self.needs[1]
 
     def to_parameter(self, value: Any) -> Any:
-        """A value as its parameter in the Optuna study; of what is no power of two a fraction, which no range holds."""
+        """A value as its parameter in the Optuna study; a fraction, which no range holds, for no power of two."""
         if self.kind != "power of two":
             return value
         exponent = math.log2(value)
@@ -195,7 +195,7 @@ DIMENSIONS: tuple[Dimension, ...] = (
         name="scale",
         kind="real",
         label="scale",
-        about="What the cosines are multiplied by in the loss (1 / temperature).",
+        about="Factor of the cosines in the loss (1 / temperature).",
         default=20.0,
         digits="g",
         gt=0.0,
@@ -227,13 +227,12 @@ _BY_NAME = {dimension.name: dimension for dimension in DIMENSIONS}
 
 
 def _space(name: str) -> Any:
-    one = _BY_NAME[name]
-    return Field(default=one.default, description=one.about)
+    return Field(default=_BY_NAME[name].default, description=_BY_NAME[name].about)
 
 
 def _start(name: str) -> Any:
-    one = _BY_NAME[name]
-    return Field(default=None, description=one.about, gt=one.gt, ge=one.ge, lt=one.lt)
+    dimension = _BY_NAME[name]
+    return Field(default=None, description=dimension.about, gt=dimension.gt, ge=dimension.ge, lt=dimension.lt)
 
 
 class SpaceSettings(Table):
@@ -275,17 +274,10 @@ class StartSpec(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The settings of one trial: what training is told. One that is newer than a study has its value from before.
+    """The settings of one trial, as `DIMENSIONS` describes them; one newer than a study has its value from before.
 
-    Attributes:
-        learning_rate: The rate as the search proposed it; with a learning-rate rule, the rate at batch 64.
-        effective_learning_rate: The peak rate that training uses, after the rule.
-        warmup_ratio: Share of the optimizer steps over which the rate rises from 0, in [0, 1).
-        batch_size: Training pairs per optimizer step, in total.
-        data_format: Name of the data format that makes the training columns.
-        scale: What the cosines are multiplied by in the loss (1 / temperature).
-        scheduler: Course of the rate after the warm-up.
-        weight_decay: Share of the rate by which a step shrinks the weights.
+    ``learning_rate`` is the peak rate as the search proposed it, with a learning-rate rule that at batch 64;
+    ``effective_learning_rate`` is the one that training uses, after the rule.
     """
 
     learning_rate: float
@@ -304,4 +296,4 @@ class Params:
 
 def add_older(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a study by name; dimensions that are newer than it have their values from before."""
-    return {one.name: one.before for one in DIMENSIONS if one.before is not None} | dict(settings)
+    return {each.name: each.before for each in DIMENSIONS if each.before is not None} | dict(settings)

@@ -1,4 +1,4 @@
-"""Entries: what a study file chooses by name, each a class in a file of its own whose fields are its options."""
+"""Entries: choices of a study file by name, each a class in a file of its own whose fields are its options."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from sweep.settings.study_file import study_file_error
 class Entry(Table):
     """The base of a kind of entry, such as a data format; an instance is an entry with its options chosen.
 
-    Attributes:
-        name: The entry's name in study files; a class without one is no entry.
+    A class without a name, by which study files choose it, is no entry.
     """
 
     name: ClassVar[str]
@@ -34,7 +33,7 @@ def load_entries(package: str, kind: type[AnyEntry]) -> dict[str, type[AnyEntry]
     A new file in the package is a new entry: no list has to name it.
     """
     path = importlib.import_module(package).__path__
-    modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(path)]
+    modules = [importlib.import_module(f"{package}.{module.name}") for module in pkgutil.iter_modules(path)]
     classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
     return {entry.name: entry for entry in classes if issubclass(entry, kind) and "name" in vars(entry)}
 
@@ -49,19 +48,13 @@ def check_entry(
     key: str,
     table: str,
 ) -> AnyEntry:
-    """The entry that a study file names, with its options.
+    """The entry of a name, with its options.
 
-    Args:
-        entries: Every entry that it could name.
-        name: What it names.
-        options: What it sets of the entry.
-        kind: Such as "data format", for messages.
-        file: The study file, for messages.
-        key: Where the name stands in it.
-        table: Where the options stand in it.
+    The rest is for messages: the kind of entry (such as "data format"), the study file, the key of the name in it and
+    the table of the options.
 
     Raises:
-        StudyFileError: If there is no such entry, or an option is unknown or does not stand.
+        StudyFileError: If there is no such entry, or an option is unknown or invalid.
     """
     if name not in entries:
         raise StudyFileError(file, f"unknown {kind} {name!r}; known: {', '.join(sorted(entries))}", key=key)

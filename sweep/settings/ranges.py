@@ -50,7 +50,7 @@ class FloatRange(Table):
 
 
 class PowerRange(Table):
-    """A range of whole numbers to search: the powers of two in it."""
+    """A range of integers to search: the powers of two in it."""
 
     low: int = Field(ge=2, description="Smallest value.")
     high: int = Field(ge=2, description="Largest value.")

@@ -1,9 +1,8 @@
-"""SearchSpace: the only room that reads a range.
+"""SearchSpace: the only module that reads a range.
 
 It turns the study file's settings into Optuna's distributions, a sampler's values into Params, and start points into
 values, all by the table of dimensions. Every setting is one parameter of the Optuna study, a fixed one as a range of a
-single value, so that it can be widened later; one that does not matter for a trial, by its other settings, is none of
-that trial's.
+single value, so that it can be widened later; a trial lacks the settings that do not matter with its others.
 """
 
 from __future__ import annotations
@@ -31,13 +30,7 @@ LOG2_BATCH_SIZE = "log2_batch_size"
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The search space of a study.
-
-    Attributes:
-        spec: The settings as the study file has them.
-        dimensions: What there is to search.
-        point: What a point of it is.
-    """
+    """The search space of a study: the settings of its file, the dimensions to search, and the type of a point."""
 
     spec: SpaceSpec
     dimensions: tuple[Dimension, ...] = DIMENSIONS
@@ -46,49 +39,51 @@ class SearchSpace:
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's distribution of every parameter, by its name in the Optuna study."""
-        return {one.parameter: _distribution(one, getattr(self.spec, one.name)) for one in self.dimensions}
+        return {each.parameter: _distribution(each, getattr(self.spec, each.name)) for each in self.dimensions}
 
     @property
     def unconditional(self) -> dict[str, BaseDistribution]:
         """The distributions of the parameters that every trial has."""
-        found = self.distributions
-        return {one.parameter: found[one.parameter] for one in self.dimensions if one.needs is None}
+        always = {dimension.parameter for dimension in self.dimensions if dimension.needs is None}
+        return {name: distribution for name, distribution in self.distributions.items() if name in always}
 
     def suggest(self, trial: Trial, distributions: Mapping[str, BaseDistribution]) -> None:
         """Has an Optuna trial take a value of each distribution whose parameter it lacks and that matters for it."""
-        for one in self.dimensions:
+        for each in self.dimensions:
             values = trial.params
-            lacks = one.parameter in distributions.keys() - values.keys()
-            if lacks and one.matters(self.settings(values)):
-                _suggest(trial, one.parameter, distributions[one.parameter])
+            lacks = each.parameter in distributions.keys() - values.keys()
+            if lacks and each.matters(self.settings(values)):
+                _suggest(trial, each.parameter, distributions[each.parameter])
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The settings by name, from the values of all parameters by their names in the Optuna study.
 
         What a trial that is older than a dimension lacks has its value from before; None where it does not matter.
         """
-        found: dict[str, Any] = {}
-        for one in self.dimensions:
-            given = one.from_parameter(values[one.parameter]) if one.parameter in values else one.before
-            found[one.name] = given if one.matters(found) else None
-        return found
+        settings: dict[str, Any] = {}
+        for each in self.dimensions:
+            given = each.from_parameter(values[each.parameter]) if each.parameter in values else each.before
+            settings[each.name] = given if each.matters(settings) else None
+        return settings
 
     def complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a trial with those that it lacks because it is older than a dimension; none stay none."""
+        """The values of a trial, with those of dimensions that are newer than it; none stay none."""
         if not values:
             return {}
         settings = self.settings(values)
-        mattering = [one for one in self.dimensions if settings[one.name] is not None]
-        return {one.parameter: one.to_parameter(settings[one.name]) for one in mattering} | dict(values)
+        mattering = [each for each in self.dimensions if settings[each.name] is not None]
+        return {each.parameter: each.to_parameter(settings[each.name]) for each in mattering} | dict(values)
 
     def lowest(self) -> dict[str, Any]:
-        """The values of a point: of every dimension that matters there its smallest number or first choice."""
-        lowest = {one.parameter: one.to_parameter(one.lowest(getattr(self.spec, one.name))) for one in self.dimensions}
+        """The values of the point with the smallest number or first choice of every dimension that matters there."""
+        lowest = {
+            each.parameter: each.to_parameter(each.lowest(getattr(self.spec, each.name))) for each in self.dimensions
+        }
         settings = self.settings(lowest)
-        return {one.parameter: lowest[one.parameter] for one in self.dimensions if settings[one.name] is not None}
+        return {each.parameter: lowest[each.parameter] for each in self.dimensions if settings[each.name] is not None}
 
     def params(self, values: Mapping[str, Any]) -> Params:
-        """What training is told, from the values of all parameters by their names in the Optuna study."""
+        """The settings for training, from the values of all parameters by their names in the Optuna study."""
         settings = self.settings(values)
         effective = self.effective_learning_rate(settings["learning_rate"], settings["batch_size"])
         return self.point(**settings, effective_learning_rate=effective)
@@ -96,8 +91,7 @@ class SearchSpace:
     def effective_learning_rate(self, learning_rate: float, batch_size: int) -> float:
         """The rate that training uses at ``batch_size``, by the study's learning-rate rule.
 
-        The square-root rule follows google-research/simclr#166: 5e-5 at 64 becomes 5.66e-4 at 8192. Nothing is
-        clipped.
+        The square-root rule follows google-research/simclr#166: 5e-5 at 64 is 5.66e-4 at 8192. Nothing is clipped.
         """
         ratio = batch_size / REFERENCE_BATCH
         factor = {"none": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}[self.spec.learning_rate_rule]
@@ -111,13 +105,10 @@ class SearchSpace:
     def start_values(self, start: StartSpec) -> dict[str, Any]:
         """The values that a start point fixes, by their names in the Optuna study."""
         given = start.model_dump(exclude_none=True)
-        return {one.parameter: one.to_parameter(given[one.name]) for one in self.dimensions if one.name in given}
+        return {each.parameter: each.to_parameter(given[each.name]) for each in self.dimensions if each.name in given}
 
     def check(self, file: Path) -> None:
         """Refuses start points outside the ranges, and a space without a point that may be tried.
-
-        Args:
-            file: The study file, for the message.
 
         Raises:
             StudyFileError: If a start point's value lies outside its range, or ``max_learning_rate`` rejects a start
@@ -127,9 +118,9 @@ class SearchSpace:
         for index, start in enumerate(self.spec.start):
             where = f"space.start[{index}]"
             given = start.model_dump(exclude_none=True)
-            for one in self.dimensions:
-                if one.name in given:
-                    self._check_start(file, f"{where}.{one.name}", one, given, distributions[one.parameter])
+            for each in self.dimensions:
+                if each.name in given:
+                    self._check_start(file, f"{where}.{each.name}", each, given, distributions[each.parameter])
             if {"learning_rate", "batch_size"} <= given.keys():
                 rate = self.effective_learning_rate(given["learning_rate"], given["batch_size"])
                 if self.spec.max_learning_rate is not None and rate > self.spec.max_learning_rate:
@@ -142,13 +133,13 @@ class SearchSpace:
         self._check_reachable(file)
 
     def _check_start(
-        self, file: Path, key: str, one: Dimension, given: Mapping[str, Any], distribution: BaseDistribution
+        self, file: Path, key: str, each: Dimension, given: Mapping[str, Any], distribution: BaseDistribution
     ) -> None:
-        if not holds(distribution, one.to_parameter(given[one.name])):
-            inside = one.describe(getattr(self.spec, one.name))
-            raise StudyFileError(file, f"{given[one.name]!r} lies outside space.{one.name} ({inside})", key=key)
-        if one.needs is not None and one.needs[0] in given and not one.matters(given):
-            name, among = one.needs
+        if not holds(distribution, each.to_parameter(given[each.name])):
+            inside = each.describe(getattr(self.spec, each.name))
+            raise StudyFileError(file, f"{given[each.name]!r} lies outside space.{each.name} ({inside})", key=key)
+        if each.needs is not None and each.needs[0] in given and not each.matters(given):
+            name, among = each.needs
             raise StudyFileError(file, f"matters only where {name} is {' or '.join(map(str, among))}", key=key)
 
     def _check_reachable(self, file: Path) -> None:

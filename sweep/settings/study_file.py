@@ -1,4 +1,4 @@
-"""StudySpec: what a study file says, as frozen values.
+"""StudySpec: a study file as frozen values.
 
 A study file is TOML. Every table is strict: an unknown key is an error that names the nearest known one, and a value
 of another kind is an error and never converted (TOML reads ``5e-6`` as a number; YAML would read a string).
@@ -40,9 +40,7 @@ class ModelSpec(Table):
     keep_layers: Annotated[tuple[int, ...], BeforeValidator(as_tuple)] | None = Field(
         default=None, description="Encoder layers to keep, from 0, ascending; all of them where it is left out."
     )
-    max_seq_length: int | None = Field(
-        default=None, ge=4, description="Tokens of a text that are read; the model's own where it is left out."
-    )
+    max_seq_length: int | None = Field(default=None, ge=4, description="Tokens read of a text; left out: the model's.")
 
     @field_validator("keep_layers")
     @classmethod
@@ -67,25 +65,21 @@ class SplitSpec(Table):
 
 
 class DataSpec(Table):
-    """The collection to train on and to be judged on."""
+    """The collection to train and to evaluate on."""
 
     collection: str = Field(min_length=1, description="package:aws-cli or beir:FOLDER.")
     split: SplitSpec = Field(default=SplitSpec(), description="Used only where the collection has no splits.")
     document: Literal["text", "title-and-text"] = Field(
-        default="text", description="What of a document is embedded when it is judged and in query-document pairs."
+        default="text", description="The part of a document that is embedded, in evaluation and query-document pairs."
     )
 
 
 class EvaluationSpec(Table):
-    """What a model is judged on, and when."""
+    """The texts that a model is evaluated on, the metric, and the grid."""
 
-    metric: str = Field(
-        default=DEFAULT_METRIC, description="ndcg@K, recall@K, mrr@K or map@K: what a study's values are."
-    )
-    max_documents: int | None = Field(
-        default=None, ge=1, description="Documents to rank: judged ones first, then a seeded sample."
-    )
-    max_queries: int | None = Field(default=None, ge=1, description="Queries to judge, a seeded sample.")
+    metric: str = Field(default=DEFAULT_METRIC, description="The study's objective: ndcg@K, recall@K, mrr@K or map@K.")
+    max_documents: int | None = Field(default=None, ge=1, description="Documents to rank: judged first, then a sample.")
+    max_queries: int | None = Field(default=None, ge=1, description="Queries to evaluate on, a seeded sample.")
     grid: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
         default=tuple(point / COMPLETE for point in DEFAULT_GRID),
         description="Progress in (0, 1] at which trials are evaluated, ascending, to the thousandth.",
@@ -116,73 +110,58 @@ class EvaluationSpec(Table):
 
 
 class BudgetSpec(Table):
-    """What the study may spend."""
+    """The budget of the study."""
 
     trials: int = Field(ge=1, description="Trials in total, over all runs and resumes.")
     examples: int = Field(ge=1, le=MAX_EXAMPLES, description="Training pairs that a full trial sees.")
-    wall_clock_h: float | None = Field(
-        default=None, gt=0.0, description="Hours that the study's runs may take together; then it ends early."
-    )
+    wall_clock_h: float | None = Field(default=None, gt=0.0, description="Hours of all runs; then it ends early.")
     device_hours: float | None = Field(
         default=None, gt=0.0, description="Hours that trials may hold devices, summed over devices; then it ends early."
     )
-    target: float | None = Field(
-        default=None, gt=0.0, le=1.0, description="Value of the metric on the dev split at which the study ends early."
-    )
+    target: float | None = Field(default=None, gt=0.0, le=1.0, description="Value on dev that ends the study early.")
 
 
 class SpaceSpec(SpaceSettings):
-    """The search space: the dimensions, and what holds of them together."""
+    """The search space: the dimensions, and the settings that concern several of them."""
 
     learning_rate_rule: Literal["none", "sqrt", "linear"] = Field(
-        default="none", description="How a trial's rate follows from its batch; the range is then that at batch 64."
+        default="none", description="Scaling of a trial's rate with its batch; the range is then that at batch 64."
     )
-    max_learning_rate: float | None = Field(
-        default=None, gt=0.0, description="Largest effective rate; a point above it is not tried."
-    )
+    max_learning_rate: float | None = Field(default=None, gt=0.0, description="Largest effective rate of a point.")
     start: Annotated[tuple[StartSpec, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Points that are tried first, once each."
     )
 
 
 class DropOffSpec(Table):
-    """When a run that falls from its own peak is stopped."""
+    """The rule that stops a run that falls from its own peak."""
 
     margin: float = Field(default=0.01, ge=0.0, lt=1.0, description="Fall, or gain, that does not matter.")
     alpha: float = Field(default=0.05, gt=0.0, lt=0.5, description="Chance of stopping a run that has not fallen.")
     grace: float = Field(default=0.02, ge=0.0, le=1.0, description="Progress after the warm-up without a stop.")
-    forecast: bool = Field(
-        default=True,
-        description="Whether a run is stopped once it has no way back to its peak, instead of once its fall is proved.",
-    )
+    forecast: bool = Field(default=True, description="Whether a run without a way back stops before a proven fall.")
 
 
 class StoppingSpec(Table):
-    """What ends a trial before its budget of examples."""
+    """The rules that end a trial before its budget of examples."""
 
     drop_off: Annotated[
-        Annotated[DropOffSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")],
-        RANGE_OR_FIXED,
+        Annotated[DropOffSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")], RANGE_OR_FIXED
     ] = Field(default=DropOffSpec(), description="The drop-off rule, or false to let no run's fall stop it.")
-    outclassed: bool = Field(
-        default=False,
-        description="Whether a run is stopped, too, once it will not beat the best run of the study, fallen or not.",
-    )
+    outclassed: bool = Field(default=False, description="Whether a run that will not beat the study's best stops, too.")
 
 
 class StorageSpec(Table):
-    """Where the study's database is."""
+    """The study's database."""
 
-    url: str | None = Field(
-        default=None, min_length=1, description="A postgresql:// address without a password; else a SQLite file."
-    )
+    url: str | None = Field(default=None, min_length=1, description="postgresql:// without a password; else SQLite.")
 
 
 _CPU_WORKERS = re.compile(r"cpu:[1-9]\d{0,3}")
 
 
 class WorkersSpec(Table):
-    """Where trials run."""
+    """The devices and processes of the trials."""
 
     devices: Annotated[
         Annotated[str, Tag("fixed")]
@@ -191,15 +170,11 @@ class WorkersSpec(Table):
     ] = Field(
         default="auto", description='"auto", "cpu", "cpu:N" for N trials at once on the CPU, or CUDA device numbers.'
     )
-    trials_per_device: int = Field(
-        default=1, ge=1, le=64, description="Trials at once on a device, as far as their measured memory allows."
-    )
+    trials_per_device: int = Field(default=1, ge=1, le=64, description="Trials at once on a device, memory permitting.")
     micro_batch: int | None = Field(
-        default=None, ge=1, description="Pairs that go through the model at once; left out: what the memory allows."
+        default=None, ge=1, description="Pairs at once in the model; else as memory allows."
     )
-    stall_s: float = Field(
-        default=1800.0, gt=0.0, description="Seconds without a word from a trial after which its process is killed."
-    )
+    stall_s: float = Field(default=1800.0, gt=0.0, description="Seconds of silence before a trial's process is killed.")
 
     @field_validator("devices")
     @classmethod
@@ -220,15 +195,11 @@ class WorkersSpec(Table):
 
 
 class CheckpointsSpec(Table):
-    """What is kept of trials on disk."""
+    """The models and checkpoints that are kept on disk."""
 
     keep: int = Field(default=1, ge=1, description="Peak models that are kept: those of the best trials.")
-    max_gib: float | None = Field(
-        default=None, gt=0.0, description="Most that models and checkpoints may take together; left out: no limit."
-    )
-    every_s: float = Field(
-        default=600.0, gt=0.0, description="Seconds after which a trial saves a checkpoint between evaluations too."
-    )
+    max_gib: float | None = Field(default=None, gt=0.0, description="Limit of models and checkpoints; else none.")
+    every_s: float = Field(default=600.0, gt=0.0, description="Seconds between checkpoints that no evaluation saves.")
 
 
 class LossSpec(Table):
@@ -239,13 +210,13 @@ class LossSpec(Table):
 
 
 class StudySpec(Table):
-    """A whole study file."""
+    """A study file."""
 
     name: str = Field(pattern=r"^[\w][\w .-]*$", max_length=100, description="The study's name.")
     seed: int = Field(default=0, ge=0, description="Seed of the search, and of every trial's training.")
     model: ModelSpec = Field(description="The base model.")
     data: DataSpec = Field(description="The collection.")
-    evaluation: EvaluationSpec = Field(default=EvaluationSpec(), description="The judging.")
+    evaluation: EvaluationSpec = Field(default=EvaluationSpec(), description="The evaluation.")
     budget: BudgetSpec = Field(description="The budget.")
     space: SpaceSpec = Field(default=SpaceSpec(), description="The search space.")
     formats: dict[str, dict[str, Any]] = Field(default={}, description="Options of data formats, a table each.")
@@ -268,17 +239,11 @@ class StudySpec(Table):
 
 
 def load_study(file: Path | str) -> StudySpec:
-    """Reads a study file.
-
-    Args:
-        file: Path of the TOML file.
-
-    Returns:
-        The study it describes.
+    """The study that a TOML file describes.
 
     Raises:
-        StudyFileError: If the file is missing, is not TOML, or holds an unknown key or a value that does not stand.
-            The message is one line with file, key and value.
+        StudyFileError: If the file is missing, is not TOML, or holds an unknown key or an invalid value. The message
+            is one line with file, key and value.
     """
     path = Path(file)
     try:
@@ -304,13 +269,9 @@ def load_study(file: Path | str) -> StudySpec:
 def study_file_error(
     file: Path, error: ValidationError, *, table: type[BaseModel] = StudySpec, under: str = ""
 ) -> StudyFileError:
-    """What pydantic found, as one line: an unknown key before all else, since it is often why another is missing.
+    """An error of pydantic's about a table, as one line; the table stands under a key in the file.
 
-    Args:
-        file: The study file.
-        error: What pydantic found in a table.
-        table: The table.
-        under: Key of the table in the file.
+    An unknown key comes before all else, since it is often why another is missing.
     """
     problems = error.errors(include_url=False)
     first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
@@ -333,7 +294,7 @@ def study_file_error(
 
 
 def _nearest_key(table: type[BaseModel], location: list[Any]) -> str:
-    """`; did you mean ...?`, or the keys that are known where the key was found."""
+    """`; did you mean ...?`, or the keys that the table knows."""
     known = _known_keys(table, [part for part in location[:-1] if isinstance(part, str)])
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"

@@ -1,10 +1,10 @@
-"""Folders that count only when they are whole: sealed with a manifest that is written last.
+"""Folders that count only when they are complete: sealed with a manifest that is written last.
 
 A folder is filled under a temporary name, every file is flushed to the disk, the manifest with sizes and hashes is
-written, and the folder is renamed. Whoever finds it under its final name with a manifest that holds may load it.
+written, and the folder is renamed. Under its final name, with a manifest that matches, it may be loaded.
 
-The hash is XXH3, which guards against what a disk or a crash does to a file, at a tenth of the time of SHA-256. Nothing
-guards against who may write to the folder; so what is loaded is safe to load whoever wrote it.
+The hash is XXH3, which detects damage by a disk or a crash in a tenth of the time of SHA-256. It detects no attacker
+who can write to the folder; so only formats are loaded that are safe whoever wrote them.
 """
 
 from __future__ import annotations
@@ -25,12 +25,7 @@ PARTIAL_SUFFIX = ".partial"
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Seals a filled folder and gives it its final name, replacing what stood there.
-
-    Args:
-        partial: The filled folder, on the same file system.
-        final: Its name from now on.
-    """
+    """Seals a filled folder and gives it its final name, on the same file system, replacing what stood there."""
     _seal(partial)
     remove(final)
     partial.rename(final)
@@ -60,7 +55,7 @@ def verify(folder: Path) -> None:
 
 
 def newest_complete(folders: Iterable[Path]) -> Path | None:
-    """The last of ``folders`` (ascending) that is whole; a broken one falls back to the one before it."""
+    """The last of ``folders`` (ascending) that is complete; a broken one falls back to the one before it."""
     for folder in reversed(list(folders)):
         try:
             verify(folder)

@@ -1,4 +1,4 @@
-"""Devices as torch sees them: which there are, what they compute in, and how much goes through a model at once."""
+"""Devices as torch sees them: their list, their precision, and the rows that go through a model at once."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ def list_cuda_devices() -> tuple[str, list[Device]]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     properties = [torch.cuda.get_device_properties(index) for index in range(count)]
     return torch.__version__, [
-        Device(name=found.name, memory_gib=found.total_memory / 2**30, uuid=_uuid(found)) for found in properties
+        Device(name=device.name, memory_gib=device.total_memory / 2**30, uuid=_uuid(device)) for device in properties
     ]
 
 
 def _uuid(properties: object) -> str | None:
     """A device's UUID as the driver writes it; torch leaves the beginning out."""
-    found = str(getattr(properties, "uuid", "") or "")
-    return found if not found or found.startswith(("GPU-", "MIG-")) else f"GPU-{found}"
+    uuid = str(getattr(properties, "uuid", "") or "")
+    return uuid if not uuid or uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
 
 
 def limit_threads(count: int | None) -> None:
-    """Has this process compute with that many threads on a CPU; None leaves it to torch."""
+    """Sets the number of CPU threads of this process; None leaves it to torch."""
     if count is not None:
         torch.set_num_threads(count)
 
 
 @contextlib.contextmanager
 def translate_oom(device: str, micro_batch: int) -> Iterator[None]:
-    """Turns an exhausted device memory within a ``with`` block into an error that names the micro-batch.
+    """Turns an out-of-memory error of a device, or on a CPU of the machine, into one that names the micro-batch.
 
     Raises:
-        DeviceMemoryError: If the memory of a device, or on a CPU that of the machine, is exhausted.
+        DeviceMemoryError: In place of torch's error.
     """
     try:
         yield
@@ -82,13 +82,8 @@ def choose_micro_batch(model: SentenceTransformer, batch_size: int, *, columns: 
 
     On CUDA it follows from the free memory and an estimate of the activations of one text of full length, 34 * s * h
     bytes a layer in 16 bits (Korthikanti et al., arXiv 2205.05198, eq. 2, without the attention matrices that fused
-    attention never stores). Elsewhere it is 64, beyond which a CPU gains nothing.
-
-    Args:
-        model: The model, on its device.
-        batch_size: Rows of an optimizer step.
-        columns: Texts of a row.
-        memory_share: Share of the device's memory that may be planned with, where trials share it.
+    attention never stores). Elsewhere it is 64, beyond which a CPU gains nothing. A row has ``columns`` texts;
+    ``memory_share`` is the share of the device's memory that may be planned with, where trials share it.
     """
     if model.device.type != "cuda":
         return min(batch_size, CPU_MICRO_BATCH)

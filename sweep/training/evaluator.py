@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
 
 from sweep.data import Collection, EvaluationSet, HeldOutRows
 from sweep.data.formats.format import PROMPTS
@@ -25,15 +26,7 @@ from sweep.messages import Cosines, Evaluation
 from sweep.training.devices import autocast
 from sweep.training.losses.loss import Loss
 
-SIDE_FIGURES = {
-    name: find_measure(key)
-    for name, key in {
-        "ndcg_10": "ndcg@10",
-        "recall_10": "recall@10",
-        "recall_100": "recall@100",
-        "mrr_10": "mrr@10",
-    }.items()
-}
+SIDE_FIGURES = {name: find_measure(name.replace("_", "@")) for name in ("ndcg_10", "recall_10", "recall_100", "mrr_10")}
 """Measures whose means are recorded with every evaluation, whatever the study's metric is."""
 
 ENCODE_BATCH = {"cpu": 32, "cuda": 512}
@@ -43,15 +36,13 @@ MAX_UNIFORM = 1000
 """Documents, evenly spread over the judged ones, that uniformity is taken over: half a million pairs."""
 
 _Float32 = NDArray[np.float32]
+_NO_COSINES = Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
 
 
 class TokenizedTexts:
-    """Texts as batches of like length, ready for a model's forward pass.
+    """N texts as batches of like length, ready for a model's forward pass: cut by its tokenizer and length limit.
 
-    Args:
-        model: The model whose tokenizer and length limit are used.
-        texts: N texts.
-        prompt: What is put before each text, as the model was trained to expect.
+    The prompt is put before each text, as the model was trained to expect.
     """
 
     def __init__(self, model: SentenceTransformer, texts: Sequence[str], *, prompt: str | None) -> None:
@@ -70,23 +61,15 @@ class TokenizedTexts:
 
 
 def encode(model: SentenceTransformer, texts: TokenizedTexts) -> _Float32:
-    """Unit-length embeddings of tokenized texts.
+    """(N, H) embeddings of length 1 in the order of the texts; not finite where the model's were not.
 
-    Args:
-        model: The model; it is left in the mode (training or not) that it came in.
-        texts: N texts.
-
-    Returns:
-        (N, H) embeddings in the order of the texts, of length 1; not finite where the model's were not.
+    The model is left in the mode (training or not) that it came in.
     """
     training = model.training
     model.eval()
     try:
         with torch.inference_mode(), autocast(model.device.type):
-            parts = [
-                model({name: _on(value, model.device) for name, value in batch.items()})["sentence_embedding"]
-                for batch in texts.batches
-            ]
+            parts = [model(batch_to_device(dict(batch), model.device))["sentence_embedding"] for batch in texts.batches]
             embeddings = torch.nn.functional.normalize(torch.cat(parts).float(), dim=1).cpu().numpy()
     finally:
         model.train(training)
@@ -96,17 +79,17 @@ def encode(model: SentenceTransformer, texts: TokenizedTexts) -> _Float32:
 
 
 class Evaluator:
-    """Judges models on one set of queries and documents.
+    """Evaluates models on one set of queries and documents.
 
     Args:
-        model: Any of the models to be judged: they share a tokenizer.
-        collection: Where the texts are.
+        model: Any of the models to be evaluated: they share a tokenizer.
+        collection: The collection with the texts.
         judged: The queries, documents and grades; the documents descend by id, so that ties are broken as by trec_eval.
-        document: What of a document is embedded.
+        document: The part of a document that is embedded.
         held_out: Rows, by any name, that a validation loss is taken over. Of their texts only those that are not
-            judged anyway are encoded besides.
+            encoded anyway are encoded besides.
         loss: The loss that is taken over them; without one there is none.
-        measure: What is measured.
+        measure: The study's measure; by default NDCG@10.
     """
 
     def __init__(
@@ -124,7 +107,7 @@ class Evaluator:
         self._held_out = held_out or {}
         self._loss = loss
         self._measure = measure or find_measure(DEFAULT_METRIC)
-        self._depth = max(one.depth for one in (self._measure, *SIDE_FIGURES.values()))
+        self._depth = max(measure.depth for measure in (self._measure, *SIDE_FIGURES.values()))
         prompts = role_prompts(model)
         documents = [collection.documents[name].embedded(document) for name in judged.document_ids]
         queries = [collection.queries[name] for name in judged.query_ids]
@@ -139,17 +122,16 @@ class Evaluator:
         self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
 
     def evaluate(self, model: SentenceTransformer) -> Evaluation:
-        """The measure of each query, and what else the same embeddings tell."""
+        """The measure of each query, and further figures of the same embeddings."""
         start = time.perf_counter()
         all_documents = encode(model, self._documents)
         all_queries = encode(model, self._queries)
         documents = all_documents[: len(self.judged.document_ids)]  # (D, H)
         queries = all_queries[: len(self.judged.query_ids)]  # (Q, H)
         if not (np.isfinite(all_documents).all() and np.isfinite(all_queries).all()):
-            nothing = Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
             per_query = np.full(len(queries), np.nan, dtype=np.float32)
             seconds = time.perf_counter() - start
-            return Evaluation(per_query=per_query, positives=nothing, negatives=nothing, seconds=seconds)
+            return Evaluation(per_query=per_query, positives=_NO_COSINES, negatives=_NO_COSINES, seconds=seconds)
         ranked, positives, negatives = self._rank(queries, documents)
         return Evaluation(
             per_query=self._evaluate(self._measure, ranked),
@@ -236,15 +218,8 @@ def _look_up(batches: Sequence[Sequence[str]], rows: Mapping[str, int]) -> NDArr
 
 def _summarize(cosines: _Float32) -> Cosines:
     if not cosines.size:
-        return Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
+        return _NO_COSINES
     p5, p95 = np.percentile(cosines, [5, 95])
     return Cosines(
-        mean=float(np.mean(cosines, dtype=np.float64)),
-        p5=float(p5),
-        p95=float(p95),
-        histogram=count_cosines(cosines),
+        mean=float(np.mean(cosines, dtype=np.float64)), p5=float(p5), p95=float(p95), histogram=count_cosines(cosines)
     )
-
-
-def _on(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, torch.Tensor) else value

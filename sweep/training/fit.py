@@ -14,18 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from numpy.typing import NDArray
 from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from transformers import PrinterCallback, TrainerCallback
 
-from sweep.data import Columns
+from sweep.data import Columns, IntArray
 from sweep.data.formats.format import PROMPTS, Roles, columns_of
 from sweep.progress import count_warmup_steps
 from sweep.settings.dimensions import Params
@@ -33,8 +28,6 @@ from sweep.training.checkpoint import publish
 from sweep.training.devices import computes_bf16, translate_oom
 from sweep.training.evaluator import role_prompts
 from sweep.training.losses.loss import Loss
-
-IntArray = NDArray[np.int64]
 
 SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
     "linear": ("linear", {}),
@@ -45,11 +38,11 @@ SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
 """The trainer's name and settings of each scheduler; the floor is a tenth of the peak rate."""
 
 _WEIGHTS = "model.safetensors"
-_COURSE = "course.json"
+_STATS = "course.json"
 
 
 class StepAction(enum.Flag):
-    """What a training run does after a step."""
+    """Actions of a training run after a step."""
 
     GO_ON = 0
     SAVE = enum.auto()
@@ -58,17 +51,14 @@ class StepAction(enum.Flag):
 
 @dataclass(frozen=True, kw_only=True)
 class FitPlan:
-    """What one training run is told.
+    """The inputs of one training run.
 
     Attributes:
-        params: Learning rate, warm-up, batch, scale and scheduler.
         columns: N rows of training texts by column, in the order in which the loss takes them.
-        roles: Role of each column.
-        loss: What is lowered.
         order: (steps, batch) rows of each optimizer step.
         micro_batch: Rows that go through the model at once.
         seed: Seed of dropout.
-        work_folder: Where checkpoints are written before they are whole.
+        work_folder: Folder in which checkpoints are written before they are complete.
         checkpoint: Final path of the checkpoint after a step.
     """
 
@@ -90,12 +80,10 @@ class FitPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStats:
-    """How a training went lately.
+    """Figures of a training; None where there is none or it is not finite.
 
-    Attributes:
-        loss: Mean training loss since it was last asked for; None where there is none or it is not finite.
-        learning_rate: Rate of the last optimizer step.
-        gradient_norm: Norm of its gradient, before it was clipped; None where it is not finite.
+    ``loss`` is the mean training loss since the figures were last taken, the others are the rate of the last optimizer
+    step and the norm of its gradient before it was clipped.
     """
 
     loss: float | None
@@ -104,21 +92,18 @@ class TrainingStats:
 
 
 OnStep = Callable[[int, Callable[[], TrainingStats]], StepAction]
-"""Called after each optimizer step with its number and a function that says how the training went since the last."""
+"""Called after each optimizer step with its number and a function that takes the figures of the training."""
 
 
 def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_from: Path | None = None) -> int:
-    """Trains a model in place.
+    """Trains a model in place, on its device, and returns the last optimizer step that was made.
 
     Args:
-        model: The untrained model, on its device.
-        plan: What to train it on, and how.
+        model: The untrained model.
+        plan: The inputs of the run.
         on_step: Decides after each step whether to save a checkpoint, and whether to stop.
         resume_from: A checkpoint that an earlier run of the same plan saved; training goes on after it, on the CPU bit
             for bit as if it had not been interrupted.
-
-    Returns:
-        The last optimizer step that was made.
 
     Raises:
         DeviceMemoryError: If the device's memory is exhausted.
@@ -142,7 +127,7 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
 
 
 def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTransformerTrainingArguments:
-    """The one place where settings get the trainer's names."""
+    """The settings by the trainer's names."""
     params = plan.params
     scheduler, scheduler_settings = SCHEDULES[params.scheduler]
     by_role = role_prompts(model)
@@ -207,7 +192,7 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         return _PlannedBatches(dataset, self._plan)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Writes no model card: it would read the whole training set for every trial."""
+        """Writes no model card: it would read all training rows for every trial."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*args, **kwargs)
@@ -221,8 +206,8 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         self._learning_rate = self._get_learning_rate()
         return self._gradient_norm
 
-    def take_course(self) -> TrainingStats:
-        """How the training went since it was last asked."""
+    def take_stats(self) -> TrainingStats:
+        """The figures of the training since they were last taken."""
         loss = None if self._loss_sum is None else float(self._loss_sum) / self._loss_steps
         self._loss_sum, self._loss_steps = None, 0
         norm = None if self._gradient_norm is None else float(self._gradient_norm)
@@ -234,15 +219,15 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(self.model, str(folder / _WEIGHTS))
         loss_sum = None if self._loss_sum is None else float(self._loss_sum)
-        (folder / _COURSE).write_text(json.dumps({"loss_sum": loss_sum, "loss_steps": self._loss_steps}))
+        (folder / _STATS).write_text(json.dumps({"loss_sum": loss_sum, "loss_steps": self._loss_steps}))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:  # noqa: ARG002
         folder = Path(resume_from_checkpoint)
         load_weights(self.model, str(folder / _WEIGHTS), device=str(self.model.device))
-        course = json.loads((folder / _COURSE).read_text())
-        self._loss_steps = course["loss_steps"]
-        if course["loss_sum"] is not None:
-            self._loss_sum = torch.tensor(course["loss_sum"], device=self.model.device)
+        stats = json.loads((folder / _STATS).read_text())
+        self._loss_steps = stats["loss_steps"]
+        if stats["loss_sum"] is not None:
+            self._loss_sum = torch.tensor(stats["loss_sum"], device=self.model.device)
 
 
 def _finite(value: float | None) -> float | None:
@@ -250,7 +235,7 @@ def _finite(value: float | None) -> float | None:
 
 
 class _StepCallback(TrainerCallback):
-    """Asks after each step what to do, and gives a saved checkpoint its final name."""
+    """Obeys ``on_step`` after each step, and gives a saved checkpoint its final name."""
 
     def __init__(self, trainer: _PlannedTrainer, plan: FitPlan, on_step: OnStep) -> None:
         self._trainer = trainer
@@ -258,7 +243,7 @@ class _StepCallback(TrainerCallback):
         self._on_step = on_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002 - the library's names
-        decision = self._on_step(state.global_step, self._trainer.take_course)
+        decision = self._on_step(state.global_step, self._trainer.take_stats)
         control.should_save = StepAction.SAVE in decision
         control.should_training_stop = StepAction.STOP in decision or state.global_step >= state.max_steps
         return control

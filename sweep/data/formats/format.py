@@ -13,7 +13,9 @@ Columns = dict[str, list[str]]
 """Equally long columns by name, in the order in which a loss takes them; a row is one training example."""
 
 Role = Literal["anchor", "positive", "negative"]
-"""The part of a column in a loss: what is looked for, what is to be found, and what must not be found."""
+"""The part of a column in a loss: the text that asks, the text to find, and a text that must not be found."""
+
+Prompt = Literal["query", "document"]
 
 Roles = Mapping[str, Role]
 """Role of each column by its name."""
@@ -21,29 +23,20 @@ Roles = Mapping[str, Role]
 ROLES: tuple[Role, ...] = get_args(Role)
 """Every role, in the order in which losses take their columns."""
 
-PROMPTS: Mapping[Role, Literal["query", "document"]] = {
-    "anchor": "query",
-    "positive": "document",
-    "negative": "document",
-}
-"""Whose prompt the texts of a column have, where the model has one: the one that they are evaluated with."""
+PROMPTS: Mapping[Role, Prompt] = {"anchor": "query", "positive": "document", "negative": "document"}
+"""The prompt of the texts of a column, where the model has one: the one that they are evaluated with."""
 
 PAIR: Roles = {"anchor": "anchor", "positive": "positive"}
 
 
 def columns_of(roles: Roles, *wanted: Role) -> tuple[str, ...]:
     """Names of the columns with one of the roles, in the order of ``wanted``."""
-    return tuple(column for role in wanted for column, found in roles.items() if found == role)
+    return tuple(column for role in wanted for column, given in roles.items() if given == role)
 
 
 @dataclass(frozen=True)
 class Need:
-    """Something that a format needs of a collection.
-
-    Attributes:
-        text: Its name, for the message to a user whose collection lacks it.
-        is_met: Whether a collection has it.
-    """
+    """Something that a format needs of a collection; ``text`` names it to a user whose collection lacks it."""
 
     text: str
     is_met: Callable[[Collection], bool]
@@ -54,17 +47,12 @@ TITLES = Need(
     lambda collection: any(True for _ in collection.training_documents()),
 )
 JUDGEMENTS = Need(
-    "relevant judgements in the train split",
-    lambda collection: any(True for _ in collection.training_judgements()),
+    "relevant judgements in the train split", lambda collection: any(True for _ in collection.training_judgements())
 )
 
 
 class Format(Entry):
-    """A data format; its fields are its options, which a study file sets in its table ``[formats.NAME]``.
-
-    Attributes:
-        needs: What it needs of a collection.
-    """
+    """A data format; its fields are its options, which a study file sets in its table ``[formats.NAME]``."""
 
     needs: ClassVar[tuple[Need, ...]]
 
@@ -74,13 +62,8 @@ class Format(Entry):
         return PAIR
 
     def make(self, collection: Collection, document: DocumentView) -> Columns:
-        """The columns, made out of the train split alone; the same ones for the same collection.
+        """A column, which may be empty, for each role, from the train split alone; equal for equal collections.
 
-        Args:
-            collection: What may be trained on: `Collection.training_documents` and ``training_judgements``.
-            document: What of a document is embedded.
-
-        Returns:
-            A column for each of the roles; they may be empty.
+        Only `Collection.training_documents` and ``training_judgements`` may be trained on.
         """
         raise NotImplementedError

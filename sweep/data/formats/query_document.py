@@ -1,4 +1,4 @@
-"""query-document: what somebody asks -> the document that answers it."""
+"""query-document: a query -> a document that answers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""title-content: what a page is called -> what it says."""
+"""title-content: the title of a page -> its content."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class TitleContent(Format):
 
     def make(self, collection: Collection, document: DocumentView) -> Columns:  # noqa: ARG002 - see the class
         """Titles as anchors, texts as positives."""
-        chosen = [collection.documents[identifier] for identifier in collection.training_documents()]
-        return {"anchor": [one.title for one in chosen], "positive": [one.text for one in chosen]}
+        pages = [collection.documents[identifier] for identifier in collection.training_documents()]
+        return {"anchor": [page.title for page in pages], "positive": [page.text for page in pages]}

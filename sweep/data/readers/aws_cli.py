@@ -11,8 +11,7 @@ import gzip
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata, util
 from pathlib import Path
 
@@ -39,6 +38,8 @@ _COMMANDS = {
 }
 """Commands that awscli itself builds on one operation of another name (awscli.customizations.rds)."""
 
+_Operations = Mapping[tuple[str, str], str]
+
 _HEADING = re.compile(r"^\*\*(.+?)\*\*\s*$", re.MULTILINE)
 _EXAMPLE_NUMBER = re.compile(r"^(?:example\s*\d*\s*[:.]|\d+\.)\s*", re.IGNORECASE)
 _COMMAND = re.compile(r"\baws +([a-z0-9-]+) +([a-z0-9-]+)")
@@ -62,9 +63,8 @@ class AwsCli(Reader):
 def load_aws_cli() -> RawCollection:
     """The collection, from the user's cache, or made out of the installed packages and then cached.
 
-    Returns:
-        Documents with ids such as ``s3.CreateBucket`` (the title is the service's full name), queries with ids such
-        as ``s3.CreateBucket#2``, and one set of judgements without splits, every grade 1.
+    Documents have ids such as ``s3.CreateBucket`` (the title is the service's full name), queries ids such as
+    ``s3.CreateBucket#2``; there is one set of judgements without splits, every grade 1.
 
     Raises:
         CollectionError: If a package is not installed, is not laid out as expected, or the cache cannot be written.
@@ -78,33 +78,27 @@ def load_aws_cli() -> RawCollection:
 
 
 def make_aws_cli(examples: Path, services: Path) -> RawCollection:
-    """Makes the collection out of the packages' files.
+    """Documents, queries and the judgements, under the name ``judged``, out of the packages' files.
 
     Args:
         examples: awscli's folder of examples, with ``SERVICE/COMMAND.rst``.
         services: botocore's folder of services, with ``SERVICE/VERSION/service-2.json`` (or ``.gz``).
 
-    Returns:
-        Documents, queries and the judgements, under the name ``judged``.
-
     Raises:
         CollectionError: If the folders do not hold both operations and examples of them.
     """
     operations = dict(_read_operations(services))
-    known = _Operations.among(operations)
+    described = {name for name, page in operations.items() if len(page.text.split()) >= MIN_DOCUMENT_WORDS}
+    known = _index_operations(operations)
     judged: dict[str, set[str]] = {}
     first_written: dict[str, str] = {}
     for file in sorted(examples.glob("*/*.rst")):
         for heading, operation in _read_examples(file, known):
-            if operation in operations and len(operations[operation].text.split()) >= MIN_DOCUMENT_WORDS:
+            if operation in described:
                 # An uncased model reads two spellings as one query.
                 judged.setdefault(heading.casefold(), set()).add(operation)
                 first_written.setdefault(heading.casefold(), heading)
-    documents = {
-        identifier: document
-        for identifier, document in sorted(operations.items())
-        if len(document.text.split()) >= MIN_DOCUMENT_WORDS
-    }
+    documents = {name: operations[name] for name in sorted(described)}
     if not judged:
         raise CollectionError(f"{services} and {examples} do not hold operations and examples of them")
     ids = _number_queries(judged)
@@ -113,23 +107,17 @@ def make_aws_cli(examples: Path, services: Path) -> RawCollection:
     return RawCollection(documents, queries, {"judged": qrels})
 
 
-@dataclass(frozen=True)
-class _Operations:
-    """Operations by service and by name in lower case without hyphens: awscli's names differ in nothing else."""
+def _index_operations(identifiers: Iterable[str]) -> _Operations:
+    """Operations such as ``s3.CreateBucket`` by service and name, in which awscli drops case and adds hyphens."""
+    split = ((identifier, *identifier.split(".", 1)) for identifier in identifiers)
+    return {(service, name.lower()): identifier for identifier, service, name in split}
 
-    by_name: Mapping[tuple[str, str], str]
 
-    @classmethod
-    def among(cls, identifiers: Mapping[str, Document]) -> _Operations:
-        """The index of operations such as ``s3.CreateBucket``."""
-        split = ((identifier, *identifier.split(".", 1)) for identifier in identifiers)
-        return cls({(service, name.lower()): identifier for identifier, service, name in split})
-
-    def find(self, service: str, command: str) -> str | None:
-        """The operation behind ``aws SERVICE COMMAND``; None where that is a command of awscli's own."""
-        if (service, command) in _COMMANDS:
-            return _COMMANDS[service, command]
-        return self.by_name.get((_SERVICES.get(service, service), command.replace("-", "")))
+def _find_operation(operations: _Operations, service: str, command: str) -> str | None:
+    """The operation behind ``aws SERVICE COMMAND``; None where that is a command of awscli's own."""
+    if (service, command) in _COMMANDS:
+        return _COMMANDS[service, command]
+    return operations.get((_SERVICES.get(service, service), command.replace("-", "")))
 
 
 def _read_operations(services: Path) -> Iterator[tuple[str, Document]]:
@@ -153,11 +141,11 @@ def _plain(documentation: str) -> str:
 
 def _read_examples(file: Path, known: _Operations) -> Iterator[tuple[str, str]]:
     """(heading, operation) of every example in a file that runs an operation."""
-    named = known.find(file.parent.name, file.stem)
+    named = _find_operation(known, file.parent.name, file.stem)
     _, *parts = _HEADING.split(file.read_text(encoding="utf-8"))  # the preamble, then heading and example in turn
     for heading, example in zip(parts[::2], parts[1::2], strict=True):
         query = _clean_heading(heading)
-        run = {known.find(*command) for command in _COMMAND.findall(example)}
+        run = {_find_operation(known, *command) for command in _COMMAND.findall(example)}
         operation = _find_misnamed(file, run) if named is None else named
         # An example that runs other operations, and not the one of its file, is left out: either may be the slip.
         contradicted = operation not in run and run != {None} and bool(run)

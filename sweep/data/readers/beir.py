@@ -1,4 +1,4 @@
-"""The BEIR folder format: corpus.jsonl, queries.jsonl and qrels/*.tsv, read strictly and written whole."""
+"""The BEIR folder format: corpus.jsonl, queries.jsonl and qrels/*.tsv, read strictly and written completely."""
 
 from __future__ import annotations
 
@@ -30,16 +30,10 @@ class Beir(Reader):
 
 
 def read_beir(folder: Path) -> RawCollection:
-    """Reads a BEIR folder.
+    """Reads a folder with ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/*.tsv``.
 
     The two JSON-lines files may be compressed (``.jsonl.gz``). Qrels files may lack their header line; a grade may be
-    written as a real number if it is whole.
-
-    Args:
-        folder: The folder with ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/*.tsv``.
-
-    Returns:
-        Its documents, queries and judgements.
+    written as a real number if it is an integer.
 
     Raises:
         CollectionError: If the folder or one of its files is missing, a line cannot be read or repeats an id, or a
@@ -71,9 +65,7 @@ def read_beir(folder: Path) -> RawCollection:
 def write_beir(folder: Path, contents: RawCollection) -> None:
     """Writes a BEIR folder that `read_beir` reads back equal; the same contents give the same bytes.
 
-    Args:
-        folder: Where to; made if it is not there.
-        contents: What to write. Ids must not hold tabs or line breaks.
+    The folder is made if it is not there. Ids must not hold tabs or line breaks.
     """
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     corpus = [{"_id": key, "title": doc.title, "text": doc.text} for key, doc in contents.documents.items()]
@@ -118,7 +110,7 @@ def _read_lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _read_records(file: Path) -> Iterator[tuple[str, dict[str, object], str]]:
-    """Id, object and whereabouts of every line of a JSON-lines file."""
+    """Id, object and place (``FILE:LINE``) of every line of a JSON-lines file."""
     for number, line in _read_lines(file):
         where = f"{file}:{number}"
         try:

@@ -1,4 +1,4 @@
-"""Loss: what training lowers, how it is built, and how it is taken over held-out rows; no torch until it is built."""
+"""Loss: the objective of training, and its value on held-out rows; no torch until it is built."""
 
 from __future__ import annotations
 
@@ -21,19 +21,16 @@ ANY_NUMBER = range(100)
 
 
 class Loss(Entry):
-    """A loss; its fields are its options.
+    """A loss; its fields are its options, and ``takes`` the numbers of columns of each role, 0 where none is named.
 
-    A study file sets them under ``[loss]`` as ``options``, but for those with the name of a dimension of the search
-    space, such as ``scale``: these are set there, trial by trial.
-
-    Attributes:
-        takes: How many columns of each role it takes; none of a role that is not named.
+    A study file sets the options under ``[loss]`` as ``options``, but for those with the name of a dimension of the
+    search space, such as ``scale``: these are set there, trial by trial.
     """
 
     takes: ClassVar[Mapping[Role, range]]
 
     def find_mismatch(self, roles: Roles) -> str | None:
-        """Why it cannot be taken over columns of these roles, for a message; None where it can."""
+        """The reason why it does not fit columns of these roles, for a message; None where it fits."""
         counts = Counter(roles.values())
         for role in ROLES:
             taken = self.takes.get(role, range(1))
@@ -43,19 +40,16 @@ class Loss(Entry):
         return None
 
     def build(self, model: SentenceTransformer, *, micro_batch: int | None) -> torch.nn.Module:
-        """The loss as the trainer takes it; it is given the columns in the order of `ROLES`.
+        """The loss as a module of the trainer's, which gives it the columns in the order of `ROLES`.
 
-        Args:
-            model: The model that is trained.
-            micro_batch: Rows that may go through the model at once, below the batch; None where all may. The gradient
-                must not depend on it but for rounding, where there is no dropout.
+        At most ``micro_batch`` rows, fewer than the batch, go through the model at once; None where all may. Without
+        dropout the gradient must not depend on it but for rounding.
         """
         raise NotImplementedError
 
     def validation_loss(self, embeddings: Sequence[NDArray[np.float32]]) -> float:
-        """The same loss of a model that is not training, by NumPy in 64 bits, as the mean over batches.
+        """The same loss of a model that is not training, by NumPy in 64 bits, as the mean over S batches of B.
 
-        Args:
-            embeddings: (S, B, H) embeddings of length 1 of each column, in the order of `ROLES`, in S batches of B.
+        Of each column there are (S, B, H) embeddings of length 1, in the order of `ROLES`.
         """
         raise NotImplementedError

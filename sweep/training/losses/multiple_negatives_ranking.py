@@ -23,10 +23,10 @@ class MultipleNegativesRanking(Loss):
     name = "multiple-negatives-ranking"
     takes: ClassVar[Mapping[Role, range]] = {"anchor": ONE, "positive": ONE, "negative": ANY_NUMBER}
 
-    scale: float = Field(default=20.0, gt=0.0, description="What the cosines are multiplied by (1 / temperature).")
+    scale: float = Field(default=20.0, gt=0.0, description="Factor of the cosines (1 / temperature).")
 
     def build(self, model: SentenceTransformer, *, micro_batch: int | None) -> torch.nn.Module:
-        """The library's loss; the one that caches gradients where a batch is cut."""
+        """The library's loss, which caches gradients where a batch is cut."""
         from sentence_transformers.sentence_transformer import losses
 
         if micro_batch is None:
@@ -34,7 +34,7 @@ class MultipleNegativesRanking(Loss):
         return losses.CachedMultipleNegativesRankingLoss(model, scale=self.scale, mini_batch_size=micro_batch)
 
     def validation_loss(self, embeddings: Sequence[NDArray[np.float32]]) -> float:
-        """The loss in nats, at least 0; ln(B) for pairs that nothing tells apart."""
+        """The loss in nats, at least 0; ln(B) for pairs that cannot be told apart."""
         anchors, *documents = (column.astype(np.float64) for column in embeddings)
         candidates = np.concatenate(documents, axis=1)  # (S, B * columns, H), the positives first
         scores = self.scale * (anchors @ candidates.transpose(0, 2, 1))  # (S, B, B * columns)
