@@ -327,7 +327,7 @@ TRAINING = [
         "tests/training/test_resume.py",
         (
             "the loss before an interruption is forgotten",
-            'self._loss_steps = course["loss_steps"]',
+            'self._loss_steps = stats["loss_steps"]',
             "self._loss_steps = 0",
             "the_loss_since_it_was_last_taken_outlives_an_interruption",
         ),

@@ -79,7 +79,7 @@ SETTINGS = [
         ),
         (
             "a trial that is older than a dimension has none of it",
-            "in values else one.before",
+            "in values else each.before",
             "in values else None",
             "what_an_older_trial_lacks_has_its_value_from_before_and_an_empty_one_stays_so",
         ),
@@ -196,8 +196,8 @@ DATA = [
         "tests/data/formats/test_format.py",
         (
             "columns come in the order of their names",
-            "return tuple(column for role in wanted for column, found in roles.items() if found == role)",
-            "return tuple(column for column, found in sorted(roles.items()) if found in wanted)",
+            "return tuple(column for role in wanted for column, given in roles.items() if given == role)",
+            "return tuple(column for column, given in sorted(roles.items()) if given in wanted)",
             "columns_come_in_the_order_of_the_roles_that_are_wanted_and_then_in_their_own",
         ),
     ),
@@ -216,8 +216,8 @@ DATA = [
         "tests/data/test_validation.py",
         (
             "pairs that are trained on are held out too",
-            "if found not in trained]",
-            "if found]",
+            "if texts not in trained]",
+            "if texts]",
             "where_all_pairs_of_the_dev_split_are_trained_on_none_is_held_out",
         ),
     ),
