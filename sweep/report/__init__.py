@@ -1,1 +1,1 @@
-"""What happened in a study, for a person: tables, figures, the diagnosis, and the page that holds them."""
+"""The report of a study: tables, figures, the diagnosis, and the page with all of them."""

@@ -17,37 +17,37 @@ class Comparison:
     """The chosen model against another one, on the test split.
 
     Attributes:
-        other: What the other one is.
-        ndcg: Its mean.
-        gain: By how much the chosen one is better, in the mean over queries.
+        other: The other one in words.
+        mean: Its mean over queries.
+        gain: The mean of the chosen one less that.
         low: Lower end of the 95 % interval of the paired difference.
         high: Its upper end.
     """
 
     other: str
-    ndcg: float
+    mean: float
     gain: float
     low: float
     high: float
 
     @property
     def is_told_apart(self) -> bool:
-        """Whether the interval leaves no doubt which of the two is better."""
+        """Whether the interval tells which of the two is better."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What came out of a study.
+    """The outcome of a study.
 
     Attributes:
         headline: The answer in a sentence.
         trial: The trial to use, or None where there is none.
-        metric: What its figures are, for a person.
-        test: Its mean on the test split, or None where that has not been judged.
+        metric: Label of the measure of its figures.
+        test: Its mean on the test split, or None where it has not been evaluated on that.
         queries: Queries of the test split.
         comparisons: Against the untrained model, and against the default where that is another trial.
-        cautions: What keeps the figures from being taken at their face value.
+        cautions: Reasons not to take the figures at face value.
         saved_examples: Training examples that stopping saved.
         saved_fraction: Their share of what the trials that ended would have seen.
     """
@@ -64,11 +64,11 @@ class Answer:
 
 
 def find_answer(study: Study) -> Answer:
-    """What came out of a study, as far as it has come."""
-    record, best = study.record, study.record.best
+    """The answer of a study so far."""
+    best = study.record.best
     chosen = study.tests.get(best.number) if best else None
     comparisons = _compare(study, best) if best else ()
-    saved, fraction = count_saved(record.trials)
+    saved, fraction = count_saved(study.record.trials)
     return Answer(
         headline=_headline(study, best),
         trial=best,
@@ -101,7 +101,7 @@ def _without_best(study: Study) -> str:
     if len(failed) == len(record.trials):
         cause, count = Counter(str(trial.attributes.get("error", "unknown")) for trial in failed).most_common(1)[0]
         return f"There is no answer: all {len(failed)} trials failed, {count} of them with: {cause}"
-    return "There is no answer yet: no trial has come to its end with a model to keep."
+    return "There is no answer yet: no trial has ended with a model to keep."
 
 
 def _compare(study: Study, best: TrialRecord) -> tuple[Comparison, ...]:
@@ -110,41 +110,39 @@ def _compare(study: Study, best: TrialRecord) -> tuple[Comparison, ...]:
     if default is not None and default.number != best.number:
         others[default.number] = f"the default (trial {default.number}, the study's first start point)"
     chosen = study.tests.get(best.number)
-    found = []
+    comparisons = []
     for number, name in others.items():
         values = study.tests.get(number)
         if chosen is not None and values is not None:
             other = Score(values)
             gain = Score(chosen).minus(other)
             low, high = gain.interval()
-            found.append(Comparison(other=name, ndcg=other.mean, gain=gain.mean, low=low, high=high))
-    return tuple(found)
+            comparisons.append(Comparison(other=name, mean=other.mean, gain=gain.mean, low=low, high=high))
+    return tuple(comparisons)
 
 
 def _cautions(study: Study, best: TrialRecord | None, comparisons: tuple[Comparison, ...]) -> list[str]:
     if best is None or best.peak is None:
         return []
-    found = []
+    cautions = []
     if study.state != "finished":
         done = f"{study.record.counted} of {study.budget} trials"
-        found.append(f"The study is {study.state}, with {done}: this may change.")
-    if not comparisons and study.state == "finished":
-        found.append(
-            "There is no figure on a test split: the one on dev was selected as the highest of many, and is optimistic."
-        )
-    found += [
-        f"The interval against {one.other} holds 0: on this test split the two cannot be told apart."
-        for one in comparisons
-        if not one.is_told_apart
+        cautions.append(f"The study is {study.state}, with {done}: this may change.")
+    elif not comparisons:
+        cautions.append("There is no figure on a test split: the one on dev is the highest of many, and is optimistic.")
+    cautions += [
+        f"The interval against {comparison.other} includes 0: on this test split the two cannot be told apart."
+        for comparison in comparisons
+        if not comparison.is_told_apart
     ]
     default = study.record.default
-    if default is not None and default.number == best.number:
-        found.append("The default, which is the study's first start point, is itself the best: the search found none.")
-    elif default is not None and best.number in study.tests and default.number not in study.tests:
-        found.append("The default's model was not judged on the test split, so the gain over it is not known.")
-    elif default is None:
-        found.append("No start point names a default, so the gain over one is not known.")
+    if default is None:
+        cautions.append("No start point names a default, so the gain over one is not known.")
+    elif default.number == best.number:
+        cautions.append("The default, the study's first start point, is itself the best: the search found none better.")
+    elif best.number in study.tests and default.number not in study.tests:
+        cautions.append("The default's model was not evaluated on the test split, so the gain over it is not known.")
     if best.stop:
         how = "fell from its peak" if best.stop.kind in ("drop-off", "forecast") else "was stopped early"
-        found.append(f"Trial {best.number} {how}; what is kept is its model at {best.peak.progress / COMPLETE:.0%}.")
-    return found
+        cautions.append(f"Trial {best.number} {how}; its model at {best.peak.progress / COMPLETE:.0%} is kept.")
+    return cautions

@@ -8,7 +8,7 @@ to a thing stand here, once; colours that depend on light and dark are the words
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +34,7 @@ Trace = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One plot.
-
-    Attributes:
-        title: What it shows.
-        traces: Plotly's ``data``.
-        layout: Plotly's ``layout``.
-    """
+    """One plot: its title, and Plotly's ``data`` and ``layout``."""
 
     title: str
     traces: Sequence[Trace]
@@ -49,17 +43,14 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class LegendEntry:
-    """An entry of a figure's legend.
-
-    Attributes:
-        text: What it means.
-        colour: Its colour.
-        shape: ``line``, ``dash``, ``dot``, ``ring``, ``cross``, ``tick``, ``star``, ``block`` or ``hatch``.
-    """
+    """An entry of a figure's legend; its shape is a key of the pictures in ``page.html.jinja``."""
 
     text: str
     colour: str
     shape: str
+
+
+STOPPED = LegendEntry(text="stopped", colour=INK, shape="cross")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +60,9 @@ class Chart:
     Attributes:
         key: Its name in the page.
         title: Its heading.
-        sentence: What it shows and what to look for.
+        sentence: Its content, and the pattern to look for.
         panels: Its plots; none where there is nothing to draw.
-        signs: Its legend.
+        legend: The entries of its legend.
         missing: Why there is nothing to draw.
     """
 
@@ -91,7 +82,7 @@ def colour_of(data_format: str, formats: Sequence[str]) -> str:
 
 
 def plain(text: object) -> str:
-    """A text as Plotly shows it letter by letter: it takes tags for formatting and links otherwise."""
+    """A text with its tags escaped, which Plotly would take for formatting and links."""
     return html.escape(" ".join(str(text).split()), quote=False)
 
 
@@ -117,19 +108,23 @@ def make_line(
 ) -> Trace:
     """A line through points; None is a gap."""
     line = {"color": colour, "width": width, "dash": dash}
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": listed(x),
-        "y": listed(y),
-        "name": plain(name),
-        "line": line,
-        **more,
-    }
+    return make_marks(x, y, name=name, **{"mode": "lines", "line": line, **more})
+
+
+def make_marks(x: ArrayLike, y: ArrayLike, *, name: str, **more: Any) -> Trace:
+    """A mark at each point, with Plotly's further keys."""
+    points = {"x": listed(x), "y": listed(y), "name": plain(name)}
+    return {"type": "scatter", "mode": "markers", **points, **more}
+
+
+def make_bars(names: Iterable[object], lengths: ArrayLike, *, name: str, **more: Any) -> Trace:
+    """Horizontal bars, with Plotly's further keys."""
+    bars = {"y": [plain(bar) for bar in names], "x": listed(lengths), "name": plain(name), "hoverinfo": "text"}
+    return {"type": "bar", "orientation": "h", **bars, **more}
 
 
 def listed(values: ArrayLike) -> list[Any]:
-    """Numbers as JSON has them: rounded to six significant digits, None for what is missing or not finite."""
+    """Numbers for JSON, rounded to six significant digits; None where one is missing or not finite."""
     array = np.asarray(pd.array(values, dtype="Float64").to_numpy(dtype=float, na_value=np.nan))
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in array]
 

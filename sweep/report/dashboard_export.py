@@ -1,4 +1,4 @@
-"""What optuna-dashboard shows of a study besides its own: a note with the answer, and a few of our figures."""
+"""Additions to a study's optuna-dashboard: a note with the answer, and a few of our figures."""
 
 from __future__ import annotations
 
@@ -18,30 +18,24 @@ from sweep.study import Study
 
 
 def exhibit(study: Study, findings: Sequence[Finding]) -> tuple[str, dict[str, Any]]:
-    """The note of a study and its figures by their names, for its dashboard.
-
-    Args:
-        study: The study.
-        findings: The diagnosis.
-    """
+    """The note of a study with its findings, and its figures by name, for its dashboard."""
     figures = {name: make_figure(panel, title=title) for name, title, panel in choose_figures(study)}
     return write_note(study, findings), figures
 
 
 def write_note(study: Study, findings: Sequence[Finding]) -> str:
-    """The answer, what keeps it from being taken at its face value, the diagnosis and the leaderboard, as Markdown."""
+    """The answer with its cautions, the diagnosis and the leaderboard, as Markdown."""
     answer = find_answer(study)
-    # a headline that names a failure's cause holds words from outside
+    # a headline that names a failure's cause includes text from outside
     headline = f"**{answer.headline}**" if answer.trial else quote(answer.headline)
     parts = [f"## {quote(study.name)}", headline]
     if answer.test is not None:
         lines = [
-            f"- against {one.other} ({one.ndcg:.4f}): {one.gain:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}"
+            f"- against {one.other} ({one.mean:.4f}): {one.gain:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}"
             for one in answer.comparisons
         ]
-        parts.append(
-            "\n".join([f"{answer.metric} on the test split {answer.test:.4f} ({answer.queries} queries)", *lines])
-        )
+        test = f"{answer.metric} on the test split {answer.test:.4f} ({answer.queries} queries)"
+        parts.append("\n".join([test, *lines]))
     parts.append(f"Stopping saved {answer.saved_examples:,} training examples ({answer.saved_fraction:.0%}).")
     if answer.cautions:
         parts.append("\n".join(f"- {text}" for text in answer.cautions))
@@ -53,23 +47,21 @@ def write_note(study: Study, findings: Sequence[Finding]) -> str:
 
 
 def _write_findings(findings: Sequence[Finding]) -> str:
-    told = [f"- **{one.cause}** ({quote(one.scope)}): {one.sentence}" for one in findings if one.verdict == "supported"]
-    return "\n".join(told) or "No suspected cause is supported by this study's runs; the report says why."
+    supported = [finding for finding in findings if finding.verdict == "supported"]
+    lines = [f"- **{finding.cause}** ({quote(finding.scope)}): {finding.sentence}" for finding in supported]
+    return "\n".join(lines) or "No suspected cause is supported by this study's runs; the report says why."
 
 
 def choose_figures(study: Study) -> list[tuple[str, str, Panel]]:
     """The figures for the dashboard, by their names in it: few and small, since every reader loads them."""
     trials = tabulate_trials(study)
-    curves, rates, batches = (
-        draw_main(study),
-        draw_rates(trials, metric=study.record.measure.label),
-        draw_batches(trials),
-    )
-    found = [("sweep-curves", curves.title, _slim(panel)) for panel in curves.panels]
-    found += [
-        (f"sweep-rate-{place}", f"{panel.title} over learning rate", panel) for place, panel in enumerate(rates.panels)
+    curves, batches = draw_main(study), draw_batches(trials)
+    rates = draw_rates(trials, metric=study.record.measure.label).panels
+    return [
+        *(("sweep-curves", curves.title, _slim(panel)) for panel in curves.panels),
+        *((f"sweep-rate-{at}", f"{panel.title} over learning rate", panel) for at, panel in enumerate(rates)),
+        *(("sweep-batches", batches.title, panel) for panel in batches.panels),
     ]
-    return found + [("sweep-batches", batches.title, panel) for panel in batches.panels]
 
 
 def _slim(panel: Panel) -> Panel:

@@ -1,4 +1,4 @@
-"""Plotly itself: its script for the page, and its own figure objects; nobody else knows it."""
+"""The adapter of Plotly, the only module that imports it: its script for the page, and its figure objects."""
 
 from __future__ import annotations
 
@@ -11,28 +11,24 @@ from plotly.offline import get_plotlyjs
 from sweep.report.charts import GRID, INK, MUTED, PAPER, Panel
 
 LIGHT = {INK: "#1b1f24", MUTED: "#6b7280", PAPER: "#ffffff", GRID: "#e3e6ea"}
-"""What the colours of the theme are on white; the page has the same ones in its style."""
+"""The theme's colours on white, as in the page's style."""
 
 
 def load_plotly_script() -> str:
-    """The whole of plotly.js, to stand in the page."""
+    """The source of plotly.js, to embed in the page."""
     script: str = get_plotlyjs()
     return script
 
 
 def make_figure(panel: Panel, *, title: str) -> go.Figure:
-    """A panel as Plotly's own object, on white and with a legend; Plotly checks every key and value of it.
+    """A panel as Plotly's own object, on white and with a legend.
 
     Raises:
-        ValueError: If the panel holds what Plotly does not know.
+        ValueError: If the panel has a key or value that Plotly does not know.
     """
     layout = {**panel.layout, "title": {"text": title}, "showlegend": True, "dragmode": "zoom", "height": 480}
-    layout |= {
-        "paper_bgcolor": PAPER,
-        "plot_bgcolor": PAPER,
-        "margin": {"t": 48},
-        "legend": {"orientation": "h", "y": -0.2},
-    }
+    layout |= {"paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "margin": {"t": 48}}
+    layout |= {"legend": {"orientation": "h", "y": -0.2}}
     return go.Figure(data=_lit(list(panel.traces)), layout=_lit(layout))
 
 

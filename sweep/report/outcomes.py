@@ -12,6 +12,7 @@ from sweep.report.charts import (
     INK,
     MUTED,
     PAPER,
+    STOPPED,
     Chart,
     LegendEntry,
     Panel,
@@ -19,8 +20,10 @@ from sweep.report.charts import (
     colour_of,
     list_format_entries,
     listed,
+    make_bars,
     make_layout,
     make_line,
+    make_marks,
     plain,
 )
 from sweep.settings.dimensions import DIMENSIONS, Dimension
@@ -28,6 +31,8 @@ from sweep.settings.space import REFERENCE_BATCH
 
 ORIGIN_RATE = 5e-5
 """The learning rate at batch 64 from which the square-root line is drawn."""
+
+LOG = {"type": "log", "exponentformat": "power", "dtick": 1, "minor": {"dtick": "D1"}}
 
 
 def draw_curves(
@@ -44,9 +49,8 @@ def draw_curves(
     chosen = curves[curves["trial"] == best]
     if len(chosen):
         colour = colour_of(chosen["data_format"].iloc[0], formats)
-        traces.append(
-            make_line(chosen["progress"] / 10, chosen["value"], colour, name="best trial", width=4, hoverinfo="skip")
-        )
+        x, y = chosen["progress"] / 10, chosen["value"]
+        traces.append(make_line(x, y, colour, name="best trial", width=4, hoverinfo="skip"))
     for name in formats:
         colour = colour_of(name, formats)
         rows, warm = curves[curves["data_format"] == name], warmups[warmups["data_format"] == name]
@@ -58,12 +62,12 @@ def draw_curves(
             _marks(rows[rows["is_stop"]], colour, name="stopped", symbol="x", size=10),
         ]
     layout = make_layout("share of the trial's examples, %", f"{metric} on dev")
-    signs = [
+    legend = [
         *list_format_entries(formats, "line"),
         LegendEntry(text="untrained", colour=MUTED, shape="dash"),
         LegendEntry(text="peak", colour=INK, shape="ring"),
         LegendEntry(text="end of warm-up", colour=INK, shape="tick"),
-        LegendEntry(text="stopped", colour=INK, shape="cross"),
+        STOPPED,
     ]
     return Chart(
         key="curves",
@@ -73,7 +77,7 @@ def draw_curves(
             " was best early and then fell. A fall that begins at the tick (the end of the warm-up) points at the rate."
         ),
         panels=[Panel(title="", traces=traces, layout=layout)] if len(curves) else (),
-        legend=signs,
+        legend=legend,
         missing="No trial has been measured yet.",
     )
 
@@ -85,13 +89,11 @@ def draw_rates(trials: pd.DataFrame, *, metric: str) -> Chart:
     panels = []
     for column, title in (("peak", f"peak {metric}"), ("retention", "retention (last / highest)")):
         layout = make_layout("effective learning rate (log)", title)
-        layout["xaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1, "minor": {"dtick": "D1"}}
+        layout["xaxis"] |= LOG
         if column == "retention" and len(rows):
             layout["yaxis"] |= {"range": [min(0.94, float(rows["retention"].min()) - 0.02), 1.01]}
-        traces = [
-            _by_trial(rows[rows["data_format"] == name], formats, x="effective_learning_rate", y=column)
-            for name in formats
-        ]
+        by_format = [rows[rows["data_format"] == name] for name in formats]
+        traces = [_by_trial(part, formats, x="effective_learning_rate", y=column) for part in by_format]
         panels.append(Panel(title=title, traces=traces, layout=layout))
     return Chart(
         key="rates",
@@ -102,7 +104,7 @@ def draw_rates(trials: pd.DataFrame, *, metric: str) -> Chart:
             " format alone. Crosses were stopped before their end."
         ),
         panels=panels if len(rows) else (),
-        legend=[*list_format_entries(formats, "dot"), LegendEntry(text="stopped", colour=INK, shape="cross")],
+        legend=[*list_format_entries(formats, "dot"), STOPPED],
         missing="No trial has been measured yet.",
     )
 
@@ -117,14 +119,13 @@ def draw_batches(trials: pd.DataFrame) -> Chart:
     sizes = sorted({*rows["batch_size"].astype(int)})
     layout = make_layout("batch size (log)", "effective learning rate (log)")
     layout["xaxis"] |= {"type": "log", "tickvals": sizes, "ticktext": [str(size) for size in sizes]}
-    layout["yaxis"] |= {"type": "log", "exponentformat": "power", "dtick": 1, "minor": {"dtick": "D1"}}
+    layout["yaxis"] |= LOG
     traces: list[Trace] = []
     if sizes:
         span = np.geomspace(sizes[0] / 1.4, sizes[-1] * 1.4, 20)
         line = ORIGIN_RATE * np.sqrt(span / REFERENCE_BATCH)
-        traces.append(
-            make_line(span, line, MUTED, name="square-root rule from 5e-5 at 64", dash="dash", hoverinfo="name")
-        )
+        rule = "square-root rule from 5e-5 at 64"
+        traces.append(make_line(span, line, MUTED, name=rule, dash="dash", hoverinfo="name"))
     largest = float(rows["peak"].max()) if len(rows) else 1.0
     smallest = float(rows["peak"].min()) if len(rows) else 0.0
     for name in formats:
@@ -143,7 +144,7 @@ def draw_batches(trials: pd.DataFrame) -> Chart:
         panels=[Panel(title="", traces=traces, layout=layout)] if len(rows) else (),
         legend=[
             *list_format_entries(formats, "dot"),
-            LegendEntry(text="stopped", colour=INK, shape="cross"),
+            STOPPED,
             LegendEntry(text="square-root rule", colour=MUTED, shape="dash"),
         ],
         missing="No trial has been measured yet.",
@@ -152,50 +153,28 @@ def draw_batches(trials: pd.DataFrame) -> Chart:
 
 def _marks(rows: pd.DataFrame, colour: str, *, name: str, symbol: str, size: float) -> Trace:
     """Points of curves, each with its trial in the hover."""
-    text = [
-        f"trial {row.trial}, {plain(name)}<br>{row.progress / 10:g} %: {row.value:.4f}" for row in rows.itertuples()
-    ]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": listed(rows["progress"] / 10),
-        "y": listed(rows["value"]),
-        "name": plain(name),
-        "text": text,
-        "hoverinfo": "text",
-        "marker": {"color": colour, "symbol": symbol, "size": size, "line": {"width": 2, "color": colour}},
-    }
+    of = plain(name)
+    text = [f"trial {row.trial}, {of}<br>{row.progress / 10:g} %: {row.value:.4f}" for row in rows.itertuples()]
+    marker = {"color": colour, "symbol": symbol, "size": size, "line": {"width": 2, "color": colour}}
+    return make_marks(rows["progress"] / 10, rows["value"], name=name, text=text, hoverinfo="text", marker=marker)
 
 
 def _by_trial(rows: pd.DataFrame, formats: Sequence[str], *, x: str, y: str) -> Trace:
     """One mark a trial, a cross where it was stopped."""
     name = rows["data_format"].iloc[0]
-    others = [one for one in DIMENSIONS if one.name != "data_format"]
-    shown = [one for one in others if one.is_always_shown or rows[one.name].nunique(dropna=False) > 1]
-    colour = colour_of(name, formats)
+    others = [each for each in DIMENSIONS if each.name != "data_format"]
+    shown = [each for each in others if each.is_always_shown or rows[each.name].nunique(dropna=False) > 1]
     shape = "circle" if formats.index(name) % 2 == 0 else "diamond"
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": listed(rows[x]),
-        "y": listed(rows[y]),
-        "name": plain(name),
-        "text": [_describe(row, shown) for row in rows.to_dict("records")],
-        "hoverinfo": "text",
-        "marker": {
-            "color": colour,
-            "opacity": 0.85,
-            "size": 11,
-            "symbol": ["x" if stopped else shape for stopped in rows["stop_reason"].notna()],
-            "line": {"width": 1, "color": PAPER},
-        },
-    }
+    symbols = ["x" if stopped else shape for stopped in rows["stop_reason"].notna()]
+    style = {"color": colour_of(name, formats), "opacity": 0.85, "size": 11, "line": {"width": 1, "color": PAPER}}
+    text = [_describe(row, shown) for row in rows.to_dict("records")]
+    return make_marks(rows[x], rows[y], name=name, text=text, hoverinfo="text", marker={**style, "symbol": symbols})
 
 
 def _describe(row: Mapping[str, Any], shown: Sequence[Dimension]) -> str:
     lines = [
         f"trial {row['trial']}: {plain(row['data_format'])}",
-        ", ".join(f"{one.column} {one.write(row[one.shown])}" for one in shown if not pd.isna(row[one.shown])),
+        ", ".join(f"{each.column} {each.write(row[each.shown])}" for each in shown if not pd.isna(row[each.shown])),
         f"peak {row['peak']:.4f} at {row['peak_progress'] / 10:g} %, retention {row['retention']:.3f}",
     ]
     return "<br>".join(lines)
@@ -212,24 +191,17 @@ def _with_gaps(rows: pd.DataFrame) -> tuple[list[Any], list[Any]]:
 
 
 def draw_importances(importances: pd.DataFrame) -> Chart:
-    """How much of the differences in peak and retention each setting explains."""
+    """The share of the differences in peak and retention that each setting explains."""
     panels = []
     for column in ("peak", "retention"):
         layout = make_layout(f"share of the differences in {column}", "")
         layout["xaxis"] |= {"range": [0, 1], "tickformat": ".0%"}
         layout["yaxis"] |= {"autorange": "reversed"}
         layout["height"] = 90 + 40 * len(importances)
-        bars = {
-            "type": "bar",
-            "orientation": "h",
-            "x": listed(importances[column]),
-            "y": [name.replace("_", " ") for name in importances["setting"]],
-            "text": [f"{share:.0%}" for share in importances[column]],
-            "textposition": "auto",
-            "name": column,
-            "hoverinfo": "x+y",
-            "marker": {"color": MUTED},
-        }
+        names = [name.replace("_", " ") for name in importances["setting"]]
+        text = [f"{share:.0%}" for share in importances[column]]
+        looks = {"text": text, "textposition": "auto", "hoverinfo": "x+y", "marker": {"color": MUTED}}
+        bars = make_bars(names, importances[column], name=column, **looks)
         panels.append(Panel(title=f"for {'the peak' if column == 'peak' else column}", traces=[bars], layout=layout))
     return Chart(
         key="importances",

@@ -1,7 +1,7 @@
 """The report as one HTML file that needs nothing else: the answer first, then why runs fell, figures, every trial.
 
 Whatever comes from outside (names, reasons, errors) enters the page as text, escaped by Jinja, or as JSON in which
-nothing can end a script. What is in the page stands in ``page.html.jinja``.
+nothing can end a script. The page's content is in ``page.html.jinja``.
 """
 
 from __future__ import annotations
@@ -19,22 +19,14 @@ from sweep.report.answer import Answer, find_answer
 from sweep.report.diagnosis import Finding
 from sweep.report.figures import load_plotly_script
 from sweep.report.report_charts import draw_all
-from sweep.report.trials_table import make_listing
+from sweep.report.trials_table import make_trials_table
 from sweep.run_folder import seen_from_here
 from sweep.settings.dimensions import SHOWN
 from sweep.study import Study
 
 
 def render_page(study: Study, findings: Sequence[Finding]) -> str:
-    """The whole report of a study.
-
-    Args:
-        study: The study.
-        findings: The diagnosis: a finding for each suspected cause.
-
-    Returns:
-        HTML that opens from disk without a network.
-    """
+    """The report of a study with the findings of its diagnosis: HTML that opens from disk without a network."""
     answer, model = find_answer(study), study.best_model
     return _load_template().render(
         study=study,
@@ -43,7 +35,7 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
         model=None if model is None else json.dumps(str(seen_from_here(model)), ensure_ascii=False),
         findings=findings,
         charts=draw_all(study),
-        listing=make_listing(study),
+        table=make_trials_table(study),
         version=__version__,
         style=Markup(_read("page.css")),
         script=Markup(_read("page.js")),
@@ -54,9 +46,7 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
 def set_apart(value: object) -> object:
     """Text that is not ASCII, escaped and set apart from its surroundings in its direction of writing; else itself."""
     text = str(value)
-    if hasattr(value, "__html__") or text.isascii():
-        return value
-    return Markup("<bdi>{}</bdi>").format(text)
+    return value if hasattr(value, "__html__") or text.isascii() else Markup("<bdi>{}</bdi>").format(text)
 
 
 def dump_json(value: Mapping[str, Any]) -> Markup:
@@ -82,7 +72,7 @@ def _list_settings(answer: Answer) -> list[tuple[str, object]]:
     trial = answer.trial
     if trial is None or trial.params is None or trial.peak is None:
         return []
-    settings = [(one.label, one.say(trial.params)) for one in SHOWN]
+    settings = [(dimension.label, dimension.say(trial.params)) for dimension in SHOWN]
     return [*settings, ("model kept at", f"{trial.peak.progress / 10:g} % of the examples")]
 
 

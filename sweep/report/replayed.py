@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sweep.errors import SweepError
-from sweep.report.charts import GRID, INK, Panel
+from sweep.report.charts import GRID, INK, Panel, make_marks
 from sweep.report.figures import make_figure
 from sweep.stopping.replay import SHARES, Replayed
 
@@ -25,30 +25,21 @@ def write_replay(file: Path, replayed: Sequence[Replayed], *, title: str, metric
     try:
         file.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
     except OSError as error:
-        raise SweepError(
-            f"{file}: the figure cannot be written: {error.strerror}; name another with --figure"
-        ) from error
+        message = f"{file}: the figure cannot be written: {error.strerror}; name another with --figure"
+        raise SweepError(message) from error
 
 
 def draw_replay(replayed: Sequence[Replayed], *, title: str, metric: str) -> Panel:
-    """One line a rule, the mean over the orders; in its hover text the 95 % interval of that mean."""
+    """A line for each rule, the mean over the orders, with the 95 % interval of that mean in its hover text."""
     traces = []
-    for found, colour in zip(replayed, COLOURS, strict=True):
-        means = found.best.mean(axis=0)
-        spread = found.best.std(axis=0, ddof=1) if len(found.best) > 1 else np.zeros_like(means)
-        half = 1.96 * spread / np.sqrt(len(found.best))
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": found.rule,
-                "x": [100.0 * share for share in SHARES],
-                "y": means.tolist(),
-                "customdata": half.tolist(),
-                "hovertemplate": "%{y:.4f} ± %{customdata:.4f} at %{x:.0f} %",
-                "line": {"color": colour, "width": 3 if found is replayed[0] else 2},
-            }
-        )
+    for replay, colour in zip(replayed, COLOURS, strict=True):
+        means = replay.best.mean(axis=0)
+        spread = replay.best.std(axis=0, ddof=1) if len(replay.best) > 1 else np.zeros_like(means)
+        half = 1.96 * spread / np.sqrt(len(replay.best))
+        hover = {"customdata": half.tolist(), "hovertemplate": "%{y:.4f} ± %{customdata:.4f} at %{x:.0f} %"}
+        line = {"color": colour, "width": 3 if replay is replayed[0] else 2}
+        x = [100.0 * share for share in SHARES]
+        traces.append(make_marks(x, means, name=replay.rule, mode="lines", line=line, **hover))
     axis = {"color": INK, "gridcolor": GRID}
     layout = {
         "xaxis": {**axis, "title": {"text": "training pairs spent, % of those of all runs"}},

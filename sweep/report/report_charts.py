@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+from sweep.report import tables
 from sweep.report.charts import Chart
 from sweep.report.outcomes import draw_batches, draw_curves, draw_importances, draw_rates
 from sweep.report.run_internals import draw_cosines, draw_losses
 from sweep.report.spending import draw_budget, draw_slots
-from sweep.report.tables import (
-    tabulate_budget,
-    tabulate_cosines,
-    tabulate_curves,
-    tabulate_histograms,
-    tabulate_importances,
-    tabulate_losses,
-    tabulate_slots,
-    tabulate_trials,
-    tabulate_warmups,
-)
 from sweep.study import Study
 
 
 def draw_all(study: Study) -> list[Chart]:
     """Every figure of a study; one that has nothing to show says why."""
-    trials, record = tabulate_trials(study), study.record
+    trials, record = tables.tabulate_trials(study), study.record
     metric, formats = record.measure.label, {t.number: t.params.data_format for t in record.trials if t.params}
     return [
         draw_main(study),
         draw_rates(trials, metric=metric),
         draw_batches(trials),
-        draw_cosines(tabulate_cosines(study), tabulate_histograms(study)),
-        draw_losses(tabulate_losses(study), formats, metric=metric),
-        draw_importances(tabulate_importances(study)),
-        draw_slots(tabulate_slots(study)),
-        draw_budget(tabulate_budget(study)),
+        draw_cosines(tables.tabulate_cosines(study), tables.tabulate_histograms(study)),
+        draw_losses(tables.tabulate_losses(study), formats, metric=metric),
+        draw_importances(tables.tabulate_importances(study)),
+        draw_slots(tables.tabulate_slots(study)),
+        draw_budget(tables.tabulate_budget(study)),
     ]
 
 
@@ -40,8 +30,8 @@ def draw_main(study: Study) -> Chart:
     """The curves of all trials."""
     best = study.record.best
     return draw_curves(
-        tabulate_curves(study),
-        tabulate_warmups(study),
+        tables.tabulate_curves(study),
+        tables.tabulate_warmups(study),
         best=best.number if best else None,
         baseline=study.record.baseline,
         metric=study.record.measure.label,

@@ -1,4 +1,4 @@
-"""Figures of what happens inside two runs, the best one that held and the one that fell the furthest."""
+"""Figures of the cosines and losses of two runs, the best one that held and the one that fell the furthest."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def draw_losses(losses: pd.DataFrame, data_formats: dict[int, str], *, metric: s
             " loss that rises is plain overfitting."
         ),
         panels=panels,
-        legend=[
-            LegendEntry(text=LOSS_NAMES[name], colour=colour, shape="line") for name, colour in LOSS_COLOURS.items()
-        ],
+        legend=[LegendEntry(text=LOSS_NAMES[name], colour=one, shape="line") for name, one in LOSS_COLOURS.items()],
         missing=ALONE,
     )
 
@@ -107,10 +105,8 @@ def _draw_losses_of(rows: pd.DataFrame, title: str, *, metric: str, data_format:
     for name, line_colour in LOSS_COLOURS.items():
         if rows[name].notna().any():
             dash = "solid" if name == "loss" else "dash" if name == "validation_loss" else "dot"
-            line = make_line(
-                x, rows[name], line_colour, name=LOSS_NAMES[name], width=2, dash=dash, mode="lines+markers"
-            )
-            traces.append({**line, "yaxis": "y2"})
+            line = make_line(x, rows[name], line_colour, name=LOSS_NAMES[name], width=2, dash=dash)
+            traces.append({**line, "mode": "lines+markers", "yaxis": "y2"})
     layout = make_layout("share of the trial's examples, %", metric)
     layout["height"] = 440
     layout["yaxis"] |= {"domain": [0.56, 1.0]}

@@ -1,4 +1,4 @@
-"""Figures of what a study spent: what each slot did over time, and the budget of examples."""
+"""Figures of a study's spending: each slot over time, and the budget of examples."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from sweep.report.charts import (
     colour_of,
     list_format_entries,
     listed,
+    make_bars,
     make_layout,
     plain,
 )
 
 
 def draw_slots(slots: pd.DataFrame) -> Chart:
-    """What each slot did over time: a bar a process."""
+    """The processes of each slot over time, a bar each."""
     formats = sorted(slots["data_format"].dropna().unique())
     layout = make_layout("minutes since the study began", "")
     layout["height"] = 120 + 44 * slots["slot"].nunique()
@@ -28,23 +29,16 @@ def draw_slots(slots: pd.DataFrame) -> Chart:
     traces = []
     for name in formats:
         rows = slots[slots["data_format"] == name]
-        traces.append(
-            {
-                "type": "bar",
-                "orientation": "h",
-                "y": [plain(slot) for slot in rows["slot"]],
-                "x": listed((rows["ended"] - rows["began"]) / 60),
-                "base": listed(rows["began"] / 60),
-                "name": plain(name),
-                "text": [str(number) for number in rows["trial"]],
-                "textposition": "inside",
-                "insidetextanchor": "middle",
-                "textangle": 0,
-                "hovertext": [_describe(row) for row in rows.to_dict("records")],
-                "hoverinfo": "text",
-                "marker": {"color": colour_of(name, formats), "line": {"width": 1, "color": PAPER}},
-            }
+        bars = make_bars(
+            rows["slot"],
+            (rows["ended"] - rows["began"]) / 60,
+            name=name,
+            base=listed(rows["began"] / 60),
+            text=[str(number) for number in rows["trial"]],
+            hovertext=[_describe(row) for row in rows.to_dict("records")],
+            marker={"color": colour_of(name, formats), "line": {"width": 1, "color": PAPER}},
         )
+        traces.append({**bars, "textposition": "inside", "insidetextanchor": "middle", "textangle": 0})
     return Chart(
         key="slots",
         title="What each device did",
@@ -67,25 +61,14 @@ def draw_budget(budget: pd.DataFrame) -> Chart:
     layout["yaxis"] |= {"type": "category", "automargin": True}
     looks = {"held": ("", 1.0), "fell": ("/", 0.8), "saved": (".", 0.25)}
     words = {"held": "seen by runs that held", "fell": "seen by runs that fell", "saved": "saved by stopping"}
-    traces = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "y": [plain(name) for name in budget["data_format"]],
-            "x": listed(budget[column]),
-            "name": words[column],
-            "hovertext": [
-                f"{plain(row.data_format)}<br>{getattr(row, column):,} {words[column]}" for row in budget.itertuples()
-            ],
-            "hoverinfo": "text",
-            "marker": {
-                "color": [colour_of(name, formats) for name in budget["data_format"]],
-                "opacity": opacity,
-                "pattern": {"shape": shape, "fgcolor": PAPER if shape == "/" else INK, "fgopacity": 0.8, "size": 7},
-            },
-        }
-        for column, (shape, opacity) in looks.items()
-    ]
+    names, colours = budget["data_format"], [colour_of(name, formats) for name in budget["data_format"]]
+    traces = []
+    for column, (shape, opacity) in looks.items():
+        pattern = {"shape": shape, "fgcolor": PAPER if shape == "/" else INK, "fgopacity": 0.8, "size": 7}
+        marker = {"color": colours, "opacity": opacity, "pattern": pattern}
+        counts = zip(names, budget[column], strict=True)
+        text = [f"{plain(name)}<br>{count:,} {words[column]}" for name, count in counts]
+        traces.append(make_bars(names, budget[column], name=words[column], hovertext=text, marker=marker))
     return Chart(
         key="budget",
         title="Examples spent and saved",

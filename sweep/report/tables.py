@@ -15,7 +15,7 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import FanovaImportanceEvaluator
-from optuna.trial import TrialState, create_trial
+from optuna.trial import create_trial
 
 from sweep.measures.geometry import COSINE_BINS
 from sweep.settings.dimensions import DIMENSIONS, Dimension
@@ -60,33 +60,24 @@ def tabulate_curves(study: Study) -> pd.DataFrame:
 
 
 def tabulate_warmups(study: Study) -> pd.DataFrame:
-    """Where on its curve the warm-up of every measured trial ends, by the straight line between measurements."""
+    """The end of the warm-up on the curve of every measured trial, by the straight line between measurements."""
     rows = []
     trials = study.trials().set_index("trial")
     for number, curve in tabulate_curves(study).groupby("trial"):
         end = float(trials.loc[number, "warmup_end"]) * 1000
         value = float(np.interp(end, curve["progress"], curve["value"]))
         if 0 < end <= curve["progress"].max() and np.isfinite(value):
-            rows.append(
-                {"trial": number, "data_format": trials.loc[number, "data_format"], "progress": end, "value": value}
-            )
+            rows.append((number, trials.loc[number, "data_format"], end, value))
     return pd.DataFrame(rows, columns=["trial", "data_format", "progress", "value"])
 
 
 def choose_pair(study: Study) -> dict[str, int]:
-    """Two runs to look at closely: the best one that ``held``, and the one that ``fell`` the furthest.
-
-    Where all runs have held, or all have fallen, there is only the one or the other.
-    """
+    """Up to two runs to look at closely: the best one that ``held``, and the one that ``fell`` the furthest."""
     frame = tabulate_trials(study)
     frame = frame[frame["retention"].notna() & (frame["progress"] > 0)]
     held, fell = frame[~frame["fell"]], frame[frame["fell"]]
-    chosen = {}
-    if len(held):
-        chosen["held"] = int(held.iloc[0]["trial"])
-    if len(fell):
-        chosen["fell"] = int(fell.sort_values(["retention", "trial"]).iloc[0]["trial"])
-    return chosen
+    runs = {"held": held, "fell": fell.sort_values(["retention", "trial"])}
+    return {name: int(run.iloc[0]["trial"]) for name, run in runs.items() if len(run)}
 
 
 def tabulate_cosines(study: Study) -> pd.DataFrame:
@@ -98,15 +89,15 @@ def tabulate_histograms(study: Study) -> pd.DataFrame:
     """Share of cosines in each bin, untrained and at the last measurement of each of the chosen pair of runs."""
     rows = _of_pair(study, [f"{kind}_histogram" for kind in COSINE_KINDS])
     centres = (COSINE_BINS[:-1] + COSINE_BINS[1:]) / 2
-    found = []
+    parts = []
     for (run, trial), points in rows.groupby(["run", "trial"], sort=False):
         for when, point in (("untrained", points.iloc[0]), ("last", points.iloc[-1])):
             counts = {kind: point[f"{kind}_histogram"] for kind in COSINE_KINDS}
             if all(count is not None and sum(count) for count in counts.values()):
                 shares = {kind: np.array(count) / sum(count) for kind, count in counts.items() if count is not None}
-                found.append(pd.DataFrame({"run": run, "trial": trial, "when": when, "cosine": centres, **shares}))
+                parts.append(pd.DataFrame({"run": run, "trial": trial, "when": when, "cosine": centres, **shares}))
     columns = ["run", "trial", "when", "cosine", *COSINE_KINDS]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def tabulate_losses(study: Study) -> pd.DataFrame:
@@ -115,44 +106,36 @@ def tabulate_losses(study: Study) -> pd.DataFrame:
 
 
 def tabulate_importances(study: Study) -> pd.DataFrame:
-    """How much of the differences in peak and in retention each setting explains (fANOVA), in [0, 1].
+    """Share of the differences in peak and in retention that each setting explains (fANOVA), in [0, 1].
 
-    Stopped runs count with the retention that they had when they were stopped. Settings that never differed, or did
-    not matter for some run, are left out; so is everything where fewer than ``MIN_IMPORTANCE_TRIALS`` trials were
-    measured.
+    Stopped runs count with their retention at the stop. Settings that never differed, or did not matter for some run,
+    are left out; so is everything where fewer than ``MIN_IMPORTANCE_TRIALS`` trials were measured.
     """
     frame = study.trials()
     frame = frame[frame["state"].isin(["complete", "pruned"]) & frame["peak"].notna() & frame["retention"].notna()]
-    differing = [one for one in DIMENSIONS if frame[one.name].nunique() > 1 and frame[one.name].notna().all()]
-    settings = [one.name for one in differing]
-    found = pd.DataFrame({"setting": settings})
-    if len(frame) < MIN_IMPORTANCE_TRIALS or not settings:
+    differing = [each for each in DIMENSIONS if frame[each.name].nunique() > 1 and frame[each.name].notna().all()]
+    if len(frame) < MIN_IMPORTANCE_TRIALS or not differing:
         return pd.DataFrame({"setting": [], "peak": [], "retention": []})
+    importances = pd.DataFrame({"setting": [dimension.name for dimension in differing]})
     for target in ("peak", "retention"):
         shares = _importances(frame, differing, target)
-        found[target] = [shares.get(name, 0.0) for name in settings]
-    return found.sort_values("peak", ascending=False, kind="stable", ignore_index=True)
+        importances[target] = [shares.get(dimension.name, 0.0) for dimension in differing]
+    return importances.sort_values("peak", ascending=False, kind="stable", ignore_index=True)
 
 
 def tabulate_slots(study: Study) -> pd.DataFrame:
-    """What each slot did: each process of a trial from its beginning to its end, in seconds since the first began.
+    """Each process of a trial on its slot, from its beginning to its end, in seconds since the first began.
 
     A process that was killed with its coordinator has no end of its own: it counts up to its trial's last measurement.
     """
     trials = study.trials().set_index("trial")
     first = min((run.began for run in study.runs), default=0.0)
-    rows = [
-        {
-            "slot": run.slot,
-            "device": run.device,
-            "trial": run.trial,
-            "run": run.run,
-            "data_format": trials.loc[run.trial, "data_format"],
-            "began": run.began - first,
-            "ended": (run.began + _seconds(trials, run.trial) if run.ended is None else run.ended) - first,
-        }
-        for run in study.runs
-    ]
+    seconds = trials["seconds"].fillna(0.0)
+    rows = []
+    for run in study.runs:
+        data_format = trials.loc[run.trial, "data_format"]
+        ended = run.began + float(seconds[run.trial]) if run.ended is None else run.ended
+        rows.append((run.slot, run.device, run.trial, run.run, data_format, run.began - first, ended - first))
     columns = ["slot", "device", "trial", "run", "data_format", "began", "ended"]
     return pd.DataFrame(rows, columns=columns).sort_values(["slot", "began"], ignore_index=True)
 
@@ -161,61 +144,40 @@ def tabulate_budget(study: Study) -> pd.DataFrame:
     """Training examples of each data format: seen by runs that held, by runs that fell, and saved by stopping."""
     frame = tabulate_trials(study)
     frame = frame[frame["data_format"].notna()]
-    groups = frame.groupby("data_format", sort=True)
-    rows = [
-        {
-            "data_format": name,
-            "trials": len(group),
-            "held": int(group.loc[~group["fell"], "examples"].sum()),
-            "fell": int(group.loc[group["fell"], "examples"].sum()),
-            "saved": int(group["saved"].sum()),
-        }
-        for name, group in groups
-    ]
+    rows = []
+    for name, group in frame.groupby("data_format", sort=True):
+        held, fell = (int(group.loc[group["fell"] == has_fallen, "examples"].sum()) for has_fallen in (False, True))
+        rows.append((name, len(group), held, fell, int(group["saved"].sum())))
     return pd.DataFrame(rows, columns=["data_format", "trials", "held", "fell", "saved"])
 
 
 def _of_pair(study: Study, names: list[str]) -> pd.DataFrame:
     """Figures of the chosen pair of runs over progress, the untrained model's first."""
     evaluations = study.evaluations()
-    found = []
+    points = []
     for run, trial in choose_pair(study).items():
         rows = evaluations.loc[evaluations["trial"] == trial, ["progress", *names]].to_dict("records")
         if study.untrained is not None:
             rows = [{"progress": 0, **{name: study.untrained[name] for name in names}}, *rows]
-        found += [{"run": run, "trial": trial, **row} for row in rows]
-    frame = pd.DataFrame(found, columns=["run", "trial", "progress", *names])
+        points += [{"run": run, "trial": trial, **row} for row in rows]
+    frame = pd.DataFrame(points, columns=["run", "trial", "progress", *names])
     return frame.astype({name: "object" if name.endswith("_histogram") else "float64" for name in names})
-
-
-def _seconds(trials: pd.DataFrame, number: int) -> float:
-    seconds = trials.loc[number, "seconds"]
-    return 0.0 if pd.isna(seconds) else float(seconds)
 
 
 def _importances(frame: pd.DataFrame, differing: list[Dimension], target: str) -> dict[str, float]:
     if frame[target].nunique() < 2:
         return {}
-    settings = [one.name for one in differing]
-    distributions = {one.name: _distribution(frame[one.name], one) for one in differing}
+    distributions = {each.name: _distribution(frame[each.name], each) for each in differing}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study = optuna.create_study(direction="maximize")
-        study.add_trials(
-            [
-                create_trial(
-                    state=TrialState.COMPLETE,
-                    value=float(row[target]),
-                    params={name: _value(row[name]) for name in settings},
-                    distributions=distributions,
-                )
-                for row in frame.to_dict("records")
-            ]
-        )
+        for row in frame.to_dict("records"):
+            params = {name: _value(row[name]) for name in distributions}
+            study.add_trial(create_trial(value=float(row[target]), params=params, distributions=distributions))
         # a small forest: the report is to be there in seconds, and the shares are rough whatever its size
         evaluator = FanovaImportanceEvaluator(n_trees=16, max_depth=8, seed=0)
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=settings)
-    return {name: float(share) for name, share in found.items()}
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(distributions))
+    return {name: float(share) for name, share in shares.items()}
 
 
 def _distribution(values: pd.Series[Any], dimension: Dimension) -> BaseDistribution:

@@ -10,14 +10,14 @@ from sweep.storage.records import StudyRecord, TrialRecord
 from sweep.study import Study
 
 COLUMNS = ("steps", "micro_batch", "seconds", "restarts", "why")
-"""What is shown after how a trial came out and its settings."""
+"""Columns after a trial's outcome and its settings."""
 
 FILTERED = ("data_format", "outcome")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the table: its text, and the number it is sorted by, empty where that is missing; None for text."""
+    """A cell: its text, and the number it is sorted by, empty where that is missing; None for text."""
 
     text: str
     number: str | None
@@ -25,49 +25,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A trial's cells, and whether it is the best."""
+class TrialsTable:
+    """The table of all trials; no rows where none has begun.
 
-    cells: Sequence[Cell]
-    is_best: bool
+    Attributes:
+        columns: Its columns.
+        rows: The cells of each trial, and whether it is the best.
+        filters: (place, heading, values) of each column that can be filtered by its values.
+    """
 
-
-@dataclass(frozen=True)
-class Head:
-    """A column's heading, and whether its cells are numbers."""
-
-    text: str
-    is_number: bool
-
-
-@dataclass(frozen=True)
-class Filter:
-    """A column that can be filtered by the values found in it."""
-
-    column: int
-    heading: str
-    found: Sequence[str]
+    columns: Sequence[Column]
+    rows: Sequence[tuple[Sequence[Cell], bool]]
+    filters: Sequence[tuple[int, str, Sequence[str]]]
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The table of all trials; no rows where none has begun."""
-
-    heads: Sequence[Head]
-    rows: Sequence[Row]
-    filters: Sequence[Filter]
-
-
-def make_listing(study: Study) -> Listing:
+def make_trials_table(study: Study) -> TrialsTable:
     """The table of all trials, the highest peak first, without columns that tell nothing of this study."""
     record, trials = study.record, rank_trials(study.record)
     keys = [*OUTCOME, *choose_settings(record, study.spec.space), *COLUMNS]
     columns = [BY_KEY[key] for key in keys if not _is_idle(key, trials)]
-    return Listing(
-        heads=[Head(column.heading, column.is_number) for column in columns],
-        rows=[Row([_make_cell(column, trial, record) for column in columns], trial is record.best) for trial in trials],
+    return TrialsTable(
+        columns=columns,
+        rows=[([_make_cell(column, trial, record) for column in columns], trial is record.best) for trial in trials],
         filters=[
-            Filter(place, column.heading, sorted({column.text(trial, record) for trial in trials if trial.params}))
+            (place, column.heading, sorted({column.text(trial, record) for trial in trials if trial.params}))
             for place, column in enumerate(columns)
             if column.key in FILTERED
         ],

@@ -18,7 +18,6 @@ from sweep.report.diagnosis import Finding, diagnose
 from sweep.report.diagnosis.advice import find_best_runs
 from sweep.report.diagnosis.cause import OVERALL, Effect, Evidence, Question
 from sweep.report.diagnosis.causes import CAUSES
-from sweep.report.diagnosis.causes.overfitting import measure_rise
 from sweep.report.diagnosis.findings import AXES, decide, diagnose_runs
 from sweep.report.diagnosis.run_outcomes import COMMON, Reached, RunOutcome
 from sweep.settings.dimensions import Params
@@ -65,7 +64,7 @@ def outcome(
                     held=held + fall,
                     held_noise=0.008,
                     fall_noise=0.004,
-                    most=held + fall,
+                    max_held=held + fall,
                 )
                 for _ in COMMON[:-1]
             ),
@@ -75,7 +74,7 @@ def outcome(
                 held=held,
                 held_noise=0.009,
                 fall_noise=0.005,
-                most=held,
+                max_held=held,
                 is_stopped=stopped,
             ),
         ),
@@ -116,7 +115,7 @@ def test_an_effect_in_one_format_alone_is_named_as_an_interaction() -> None:
 
 def test_where_formats_differ_there_is_no_advice_for_the_whole_and_none_against_the_best_run() -> None:
     found = by_cause(diagnose_runs(TWO_BY_TWO, space=QUICKSTART))
-    assert found[TOO_HIGH, OVERALL].next_steps.startswith("None for the whole, because formats differ")
+    assert found[TOO_HIGH, OVERALL].next_steps.startswith("No overall advice, because formats differ")
     advice = found[TOO_HIGH, "title-content"].next_steps
     assert "With title-content pairs keep learning_rate at 5e-05 (at batch 64) or less." in advice
     assert "trial 3 (the best, query-document, 0.00056) lies above" in advice
@@ -155,7 +154,7 @@ def test_a_run_that_never_beat_the_untrained_model_is_none_of_the_best() -> None
 @pytest.mark.parametrize(
     ("cause", "held", "advice"),
     [
-        ("FORMAT", 0.9, "keep the other format too, for the sake of trial 9 (the best, title-content"),
+        ("FORMAT", 0.9, "keep the other format too, because of trial 9 (the best, title-content"),
         ("NEGATIVES", 0.9, "leave space.batch_size, of which the best runs use the upper end"),
         ("OVERFITTING", 0.9, "Train on more or other pairs, or on fewer examples"),
     ],
@@ -253,7 +252,7 @@ def test_the_rise_of_the_loss_has_the_t_interval_over_the_runs_that_fell() -> No
     runs = [outcome(trial, FORMATS[0], 1e-4, fall=0.05, losses=(2.0, 2.0 * math.exp(rise)))
             for trial, rise in enumerate(rises)]  # fmt: skip
     runs.append(outcome(9, FORMATS[0], 1e-4, fall=0.0, losses=(2.0, 4.0)))
-    rise = measure_rise(runs, fallen_by=0.01, alpha=0.01)
+    rise = by_cause(diagnose_runs(runs, space=QUICKSTART))[OVERFITTING, OVERALL]
     expected = stats.ttest_1samp(rises, 0.0).confidence_interval(0.99)
     assert rise.interval == pytest.approx((expected.low, expected.high))
     assert rise.effect == pytest.approx(np.mean(rises))

@@ -63,15 +63,15 @@ def test_a_run_that_had_fallen_is_taken_to_have_stayed_down_and_one_that_would_n
     fallen, settled = run_of([0.5, 0.6, 0.55], stop="fallen"), run_of([0.5, 0.6, 0.55], stop="cannot_recover")
     assert fallen is not None
     assert settled is not None
-    assert (fallen.end.most, fallen.end.min_fall) == (pytest.approx(0.55), pytest.approx(0.05))
-    assert (settled.end.most, settled.end.min_fall) == (pytest.approx(0.61), 0.0)
-    assert settled.reached[0].most == pytest.approx(0.6)  # measured, not guessed
+    assert (fallen.end.max_held, fallen.end.min_fall) == (pytest.approx(0.55), pytest.approx(0.05))
+    assert (settled.end.max_held, settled.end.min_fall) == (pytest.approx(0.61), 0.0)
+    assert settled.reached[0].max_held == pytest.approx(0.6)  # measured, not guessed
 
 
 def test_a_run_that_was_outclassed_may_have_come_up_to_the_one_it_would_not_beat() -> None:
     run = run_of([0.5, 0.6, 0.59], stop="outclassed", incumbent=0.8)
     assert run is not None
-    assert (run.end.most, run.end.min_fall) == (0.8, 0.0)
+    assert (run.end.max_held, run.end.min_fall) == (0.8, 0.0)
 
 
 def test_what_is_measured_between_two_points_is_carried_forward_to_the_second() -> None:

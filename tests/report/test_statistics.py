@@ -50,8 +50,8 @@ def draw_between(settings: Settings, outcomes: Outcomes, better: int, worse: int
             kept = np.empty((0, int(stopped.sum())))
             while len(kept) < count:
                 tried = random.multivariate_normal(gain @ centred[known], spread, size=200_000)
-                kept = np.concatenate([kept, tried[(tried <= outcomes.most[stopped] - middle).all(axis=1)]])
-            values[:, stopped] = np.clip(kept[:count], outcomes.lowest[stopped] - middle, None)
+                kept = np.concatenate([kept, tried[(tried <= outcomes.max_value[stopped] - middle).all(axis=1)]])
+            values[:, stopped] = np.clip(kept[:count], outcomes.min_value[stopped] - middle, None)
         inverse = np.linalg.inv(whole)
         rows = smooth[[better, worse]]
         mean = values @ inverse @ rows.T
@@ -154,8 +154,8 @@ def simulate_surface(random: np.random.Generator) -> tuple[Settings, Outcomes, F
     value = truth[:count] + factor * noise * random.standard_normal(count)
     line = np.quantile(value, 0.3)
     outcomes = Outcomes(
-        value=np.maximum(value, line), noise=noise, stopped=value < line, most=np.full(count, line),
-        lowest=np.full(count, -9.0),
+        value=np.maximum(value, line), noise=noise, stopped=value < line, max_value=np.full(count, line),
+        min_value=np.full(count, -9.0),
     )  # fmt: skip
     return settings, outcomes, truth[count::2] - truth[count + 1 :: 2], contrasts
 

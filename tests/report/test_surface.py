@@ -35,8 +35,8 @@ def outcomes_of(value: list[float], *, noise: float = 0.004, stopped: list[int] 
         value=np.array(value),
         noise=np.full(len(value), noise),
         stopped=np.isin(np.arange(len(value)), stopped or []),
-        most=np.array(value),
-        lowest=np.full(len(value), -1.0),
+        max_value=np.array(value),
+        min_value=np.full(len(value), -1.0),
     )
 
 
@@ -80,7 +80,7 @@ def test_two_runs_that_were_both_stopped_say_little_about_each_other() -> None:
 
 
 def test_a_stopped_run_never_falls_below_the_lowest_that_there_is() -> None:
-    deep = replace(outcomes_of([0.0, -0.05, 0.0, 0.0], stopped=[1]), lowest=np.full(4, -0.06))
+    deep = replace(outcomes_of([0.0, -0.05, 0.0, 0.0], stopped=[1]), min_value=np.full(4, -0.06))
     lower, upper = bounds(draw_effects(PRIOR, TWO_BY_TWO, deep, [HIGH_IN_FIRST]))
     assert 0.0 < lower[0] < upper[0] < 0.1
 

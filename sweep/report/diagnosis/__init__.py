@@ -1,4 +1,4 @@
-"""The diagnosis: which of the suspected causes made the runs of a study fall, and what would settle the rest."""
+"""The diagnosis: which suspected causes made the runs of a study fall, and the trials that would settle the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Advice that never takes the best runs of a study out of its space."""
+"""Advice on the search space that keeps the best runs of a study within it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sweep.report.diagnosis.run_outcomes import RunOutcome
 End = Literal["low", "high"]
 
 SURE = 1.96
-"""Standard errors by which a run has to lie below the best one to be told from it."""
+"""Standard errors below the best run at which a run is told from it."""
 
 
 def find_best_runs(runs: Sequence[RunOutcome]) -> list[RunOutcome]:
     """The run of the highest peak and those that cannot be told from it, the best first.
 
-    A run that never beat the untrained model is none of them. Its noise is that of its distance from the untrained
-    model, so that the difference of two runs is taken to be noisier than it is, and rather too many runs are kept.
+    A run that never beat the untrained model is not among them. A run's noise is that of its distance from the
+    untrained model, which overstates the noise of a difference between runs: rather too many runs are kept.
     """
     trained = sorted((run for run in runs if run.end.peak_progress > 0), key=lambda run: -run.end.peak)
     return [
@@ -39,16 +39,16 @@ def advise_end(
     read: Callable[[RunOutcome], float],
     unit: str = "",
 ) -> str:
-    """What to do with an end of a setting's range, so that none of the best runs comes to lie outside.
+    """Advice on an end of a setting's range that leaves none of the best runs outside.
 
     Args:
-        question: What was asked.
+        question: The question that was supported.
         evidence: The study.
         setting: Key of the setting in the study file.
-        end: The end of its range that is in question.
-        towards: Where no harm was seen, in the setting's own unit.
+        end: The end of its range in question.
+        towards: The value at which no harm was seen, in the setting's own unit.
         read: The value of a run that has to stay in the range.
-        unit: What is said after the value.
+        unit: Text after the value.
     """
     verb, limit, side = ("Lower", "or less", "above") if end == "high" else ("Raise", "or more", "below")
     sign = 1 if end == "high" else -1
@@ -68,18 +68,14 @@ def advise_end(
 
 
 def name_run(run: RunOutcome, best: Sequence[RunOutcome], *, read: Callable[[RunOutcome], float]) -> str:
-    """One of the best runs, with its format and a value of it."""
+    """One of the best runs in words, with its format and value."""
     rank = "the best" if run is best[0] else "one of the best"
     return f"trial {run.trial} ({rank}, {run.params.data_format}, {read(run):.3g})"
 
 
 def refuse_overall(within: Mapping[str, Answer]) -> str:
-    """What is said in place of advice for the whole where the finding differs between formats; else nothing.
-
-    Args:
-        within: The finding within each format.
-    """
+    """The refusal of overall advice where the answers within formats differ; else nothing."""
     if len(set(within.values())) < 2:
         return ""
-    told = ", ".join(f"{answer} for {name}" for name, answer in within.items())
-    return f"None for the whole, because formats differ ({told}): see what is said within them."
+    answers = ", ".join(f"{answer} for {name}" for name, answer in within.items())
+    return f"No overall advice, because formats differ ({answers}): see the findings within them."

@@ -1,4 +1,4 @@
-"""Axis: a number of a run as the surface sees it, and how a study's runs are scaled along it."""
+"""Axis: a number of a run that outcomes depend on, and its scale over a study."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Axis:
 
     Attributes:
         name: Its name on the surface.
-        read: The number, of a run.
-        span: The values that the space holds at its ends; an axis that is left without is not scaled.
+        read: The number of a run.
+        span: The ends of the space along it; an axis without is not scaled.
         is_logarithmic: Whether it acts by its logarithm.
     """
 
@@ -47,7 +47,7 @@ class Axis:
 
 
 def _axis_of(dimension: Dimension) -> Axis:
-    """The axis of a searched number; where a run has none, its value from before, or its lowest."""
+    """The axis of a searched number; a run without one has its value in older studies, or its lowest."""
     missing = dimension.lowest(dimension.default) if dimension.before is None else dimension.before
 
     def read(run: RunOutcome) -> float:
@@ -72,4 +72,4 @@ SCALE = replace(_BY_NAME["scale"], is_logarithmic=True)
 
 _NAMED = (RATE, WARMUP, SCALE, BATCH)
 SEARCHED = (*_NAMED, *(axis for name, axis in _BY_NAME.items() if name not in [named.name for named in _NAMED]))
-"""The numbers that are searched. Whether or not a cause asks about them, an outcome may turn smoothly along them."""
+"""The searched numbers; an outcome may turn smoothly along them whether or not a cause asks about them."""

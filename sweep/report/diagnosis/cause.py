@@ -1,4 +1,4 @@
-"""Cause: all that the diagnosis knows of one suspected cause, and the questions that it puts to a study."""
+"""Cause: one suspected cause with its comparison, outcomes, terms and sentences, and its questions to a study."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from sweep.settings.dimensions import Value
 from sweep.settings.study_file import SpaceSpec
 
 RETRIEVAL_FORMAT = "query-document"
-"""The data format of the task that models are judged on."""
+"""The data format of the task that models are evaluated on."""
 
 OVERALL = "overall"
 
 Answer = Literal["supported", "not supported", "cannot tell"]
 
 Outcome = tuple[Literal["fall", "held"], int]
-"""What was lost since the peak, or is held, at a place of `COMMON`."""
+"""The fall since the peak, or the value held, at a place of `COMMON`."""
 
 AT_END: Outcome = ("held", len(COMMON) - 1)
 FALLS: tuple[Outcome, ...] = (*(("fall", place) for place in reversed(range(len(COMMON)))), AT_END)
-"""Falls are compared on the way as well, before runs were stopped; and what is held at the end, for a run that rises
-for another reason hides its fall."""
+"""Falls on the way, before runs were stopped, and at the end; and the value held at the end, since a run that rises for
+another reason hides its fall."""
 
 MIN_RATIO = 2.0
 """Learning rates and scales that differ by less tell nothing."""
@@ -44,14 +44,14 @@ Start = dict[str, Value]
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What a study gives a cause to go by.
+    """The part of a study that a cause is decided by.
 
     Attributes:
         runs: The runs that have ended.
         space: The search space.
         margin: Effect that matters, above 0.
-        axes: What the surface sees of the runs.
-        metric: What an effect is of, for a person.
+        axes: The axes of the surface.
+        metric: Label of the measure that an effect is of.
     """
 
     runs: Sequence[RunOutcome]
@@ -77,11 +77,17 @@ class Evidence:
         return axis.scale(values, self.runs, self.space)
 
     def scopes(self) -> Iterator[tuple[str, IntArray]]:
-        """Overall and each format that a study has, with the runs in it; of a single format only the whole."""
+        """Overall and each format that a study has, with the runs in it; of a single format only overall."""
         yield OVERALL, np.arange(len(self.runs))
         if len(self.formats) > 1:
             for index, name in enumerate(self.formats):
                 yield name, np.flatnonzero(self.settings.values[DATA_FORMAT] == index)
+
+    def choose_points(self, rows: IntArray) -> Settings:
+        """The settings of at most MAX_POINTS of the runs, evenly spread over the study."""
+        if len(rows) > MAX_POINTS:
+            rows = rows[np.linspace(0, len(rows) - 1, MAX_POINTS).round().astype(np.int64)]
+        return self.settings.take(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +108,11 @@ class Question:
         rows: (M,) the runs it rests on, as places in the list of runs.
         better: The value that is suspected to be harmless, in the setting's own unit.
         worse: The value that is suspected to do harm.
-        compared: The same in words.
-        contrast: The same as a question to the surface; None where it cannot be answered, or not by the surface.
+        compared: The comparison in words.
+        contrast: The comparison as a question to the surface; None where the surface cannot answer it.
         measured: The effect, where it is measured without the surface.
-        reason: Why nothing can be told.
-        settle: What to do where the space holds no trials that would settle it, if not to widen the setting.
+        reason: The reason why nothing can be told.
+        settle: Advice where the space has no trials that would settle it, if not a wider setting.
     """
 
     scope: str
@@ -126,22 +132,21 @@ class Cause:
 
     Attributes:
         name: The cause, in words.
-        claim: A sentence without its end: what is true where it is supported.
+        claim: A sentence without its end that is true where the cause is supported.
         setting: The setting of the space in which further trials would differ.
         ask: Its questions to a study, one a scope.
-        advise: What to do about it where it is supported.
-        pair: The two values of the setting that further trials take; None where the space holds one.
-        beside: Another setting, in which pairs of further trials differ: a trial that repeats another with the same
-            seed would repeat its noise as well.
-        outcomes: What it is judged by, the one that says that it is no cause first.
-        terms: What it expects of the surface.
-        axes: What the surface has to see for that, besides the numbers that are searched.
+        advise: Advice where it is supported.
+        pair: The values of the setting that further trials take, None for none; both ends of its range by default.
+        beside: The setting in which pairs of further trials differ from each other.
+        outcomes: The outcomes that decide it; the first one says whether it is no cause.
+        terms: Its terms of the surface.
+        axes: The axes that those need, besides the numbers that are searched.
         reverse_claim: The claim where the effect has the other sign; empty where that does not support it.
         matters: The smallest effect that matters; the study's margin where it is None.
-        remark: What is added to the sentence where it is supported.
-        say: The sentence, in place of the usual one, by answer and effect.
+        note: An addition to the sentence where it is supported.
+        say: The sentence, in place of the usual one.
         propose: Further trials, in place of pairs.
-        proposal: What is said before them.
+        proposal: The words before them.
     """
 
     name: str
@@ -149,61 +154,40 @@ class Cause:
     setting: str
     ask: Callable[[Evidence], Iterable[Question]]
     advise: Callable[[Question, Effect, Evidence], str]
-    pair: Callable[[Evidence], tuple[Value, Value] | None] = lambda _: None
+    pair: Callable[[Evidence], tuple[Value, Value] | None] | None = None
     beside: str = "warmup_ratio"
     outcomes: tuple[Outcome, ...] = FALLS
     terms: tuple[Term, ...] = ()
     axes: tuple[Axis, ...] = ()
     reverse_claim: str = ""
     matters: float | None = None
-    remark: Callable[[Evidence, IntArray], str] | None = None
+    note: Callable[[Evidence, IntArray], str] | None = None
     say: Callable[[Question, Answer, Effect], str] | None = None
     propose: Callable[[Question, Evidence], list[Start]] | None = None
     proposal: str = "Run these trials"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pick:
-    """The two values of an axis that are compared, in words as well; or why there are none."""
-
-    better: float
-    worse: float
-    compared: str
-    reason: str = ""
+Pick = Callable[[Question, FloatArray, SpaceSpec], Question]
+"""Completes a question with the two of the tried values that are compared, or with the reason why there are none."""
 
 
-def ask_scopes(evidence: Evidence, axis: Axis, *, pick: Callable[[FloatArray], Pick]) -> Iterator[Question]:
+def ask_scopes(evidence: Evidence, *, axis: Axis, pick: Pick) -> Iterator[Question]:
     """A question in each scope: two values of an axis, picked among those that were tried there."""
     for scope, rows in evidence.scopes():
+        question = Question(scope=scope, rows=rows)
         if len(rows) < 2:
-            reason = "no run has ended there" if len(rows) == 0 else "one run alone has ended there"
-            yield Question(scope=scope, rows=rows, reason=reason)
+            yield replace(question, reason=f"{'one run alone' if len(rows) else 'no run'} has ended there")
             continue
-        picked = pick(np.array([axis.read(evidence.runs[row]) for row in rows]))
-        question = Question(
-            scope=scope,
-            rows=rows,
-            better=picked.better,
-            worse=picked.worse,
-            compared=picked.compared,
-            reason=picked.reason,
-        )
-        yield question if picked.reason else _with_contrast(question, evidence, axis)
+        question = pick(question, np.array([axis.read(evidence.runs[row]) for row in rows]), evidence.space)
+        yield question if question.reason else _with_contrast(question, evidence, axis)
 
 
 def _with_contrast(question: Question, evidence: Evidence, axis: Axis) -> Question:
-    """The question with its two sets of points: for the whole, every format counts alike."""
-    points = choose_points(evidence, question.rows)
+    """The question with its two sets of points; overall, every format counts alike."""
+    points = evidence.choose_points(question.rows)
     if question.scope == OVERALL:
         present = np.unique(evidence.settings.values[DATA_FORMAT])
         points = join_settings([points.at(**{DATA_FORMAT: float(index)}) for index in present])
     values = evidence.scale(axis, [question.better, question.worse])
     better, worse = (points.at(**{axis.name: float(value)}) for value in values)
     return replace(question, contrast=Contrast(better=better, worse=worse))
-
-
-def choose_points(evidence: Evidence, rows: IntArray) -> Settings:
-    """The settings of at most MAX_POINTS of the runs, evenly spread over the study."""
-    if len(rows) > MAX_POINTS:
-        rows = rows[np.linspace(0, len(rows) - 1, MAX_POINTS).round().astype(np.int64)]
-    return evidence.settings.take(rows)

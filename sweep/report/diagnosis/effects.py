@@ -12,14 +12,14 @@ from sweep.report.diagnosis.run_outcomes import RunOutcome
 from sweep.report.diagnosis.surface import FloatArray, Outcomes, Prior, bound, draw_effects, estimate_effects
 
 ALPHA = 0.04
-"""Chance that any finding from the surface is a wrong "supported"."""
+"""Chance that any finding from the surface is a false "supported"."""
 
 FIRST_WEIGHT = 3.0
-"""How much more of the chance of an error goes to the first outcome of a cause than to each of its others."""
+"""Weight, in the chance of an error, of a cause's first outcome over each of its others."""
 
 
 def answer_all(asked: Sequence[tuple[Cause, Question]], evidence: Evidence, prior: Prior) -> list[list[Effect]]:
-    """The effects of every question on the outcomes of its cause; none for what the surface cannot tell."""
+    """The effects of every question on the outcomes of its cause; none where the surface cannot tell."""
     columns: list[tuple[int, Outcome]] = []
     draws: list[FloatArray] = []
     seen: list[FloatArray] = []
@@ -46,7 +46,7 @@ def answer_all(asked: Sequence[tuple[Cause, Question]], evidence: Evidence, prio
 
 
 def collect_outcomes(runs: Sequence[RunOutcome], outcome: Outcome) -> Outcomes:
-    """The outcomes of the runs by which a cause is judged; higher is better."""
+    """One outcome of every run; higher is better."""
     name, place = outcome
     reached = [run.reached[place] for run in runs]
     is_fall = name == "fall"
@@ -54,8 +54,8 @@ def collect_outcomes(runs: Sequence[RunOutcome], outcome: Outcome) -> Outcomes:
         value=np.array([-each.fall if is_fall else each.held for each in reached]),
         noise=np.array([each.fall_noise if is_fall else each.held_noise for each in reached]),
         stopped=np.array([each.is_stopped for each in reached]),
-        most=np.array([-each.min_fall if is_fall else each.most for each in reached]),
-        lowest=np.array([-each.peak if is_fall else 0.0 for each in reached]),
+        max_value=np.array([-each.min_fall if is_fall else each.max_held for each in reached]),
+        min_value=np.array([-each.peak if is_fall else 0.0 for each in reached]),
     )
 
 
@@ -68,10 +68,10 @@ def _join(draws: Sequence[FloatArray]) -> FloatArray:
 def _bound_both(
     draws: FloatArray, either_way: NDArray[np.bool_], *, weights: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Lower and upper bounds of every column, the lower ones holding together and the upper ones too.
+    """Lower and upper bounds of the columns of (M, K) joint draws, each side valid for all at once.
 
-    A "supported" rests on a lower bound alone, but for causes that act either way: of those the upper bounds belong to
-    the lower ones of all.
+    A "supported" rests on a lower bound alone, except for causes that act either way: their upper bounds are bounded
+    together with the lower ones.
 
     Args:
         draws: (M, K) joint draws.
@@ -87,5 +87,5 @@ def _bound_both(
 
 
 def _shuffled(draws: FloatArray, seed: int) -> FloatArray:
-    """The draws in another order: they come sorted by the noise that they were drawn with."""
+    """The draws in random order; they come sorted by the noise that they were drawn with."""
     return draws[np.random.default_rng(seed).permutation(len(draws))]

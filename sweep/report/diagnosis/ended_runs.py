@@ -1,4 +1,4 @@
-"""The runs of a study that have ended, as the diagnosis looks at them."""
+"""The runs of a study that have ended, as plain values for the diagnosis."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from sweep.storage.evaluations import UNTRAINED
 from sweep.study import Study
 
 STOPS: Mapping[StopKind, Stop] = {"forecast": "cannot_recover", "outclassed": "outclassed"}
-"""Why a run was stopped, by the kind of its stop; for any other reason it had fallen."""
+"""Reason of a stop by its kind; with any other kind the run had fallen."""
 
 MARGIN = 0.01
-"""Effect that matters, where the study stops no run and so names no margin."""
+"""Effect that matters where the study stops no run and so names no margin."""
 
 
 def collect_runs(study: Study) -> list[RunOutcome]:
     """The runs of a study that have ended and were measured, by number."""
     frame = study.evaluations()
-    found = []
+    runs = []
     for trial in study.record.trials:
         if trial.state not in ("complete", "pruned") or trial.params is None or not trial.rows:
             continue
         points, per_query = study.per_query[trial.number]
         untrained = study.per_query[UNTRAINED][1]
-        own = frame.loc[frame["trial"] == trial.number, "validation_loss"]
-        losses = [None, *(None if np.isnan(loss) else float(loss) for loss in own)]
+        losses = frame.loc[frame["trial"] == trial.number, "validation_loss"]
         steps = int(trial.attributes.get("steps", 0))
         run = measure_run(
             trial.number,
@@ -43,11 +42,11 @@ def collect_runs(study: Study) -> list[RunOutcome]:
             margin=find_margin(study),
             incumbent=trial.stop.numbers.get("incumbent", math.inf) if trial.stop else math.inf,
             share=trial.attributes.get("false_negatives"),
-            losses=losses,
+            losses=[None, *(None if np.isnan(loss) else float(loss) for loss in losses)],
         )
         if run is not None:
-            found.append(run)
-    return found
+            runs.append(run)
+    return runs
 
 
 def find_margin(study: Study) -> float:

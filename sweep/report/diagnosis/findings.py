@@ -31,19 +31,19 @@ PRIOR = Prior(
 
 @dataclass(frozen=True)
 class Finding:
-    """What a study says of one suspected cause.
+    """The finding on one suspected cause.
 
     Attributes:
         cause: The cause, in words.
-        scope: ``overall``, or the name of the data format within which it is asked about.
+        scope: ``overall``, or the data format within which it is asked about.
         verdict: ``supported`` where the interval lies above 0 and the effect matters; ``not supported`` where the
             interval excludes an effect that matters; else ``cannot tell``.
-        effect: What it costs of the study's metric; for overfitting the rise of the validation loss, as its logarithm.
-            None where nothing was measured.
-        interval: Its bounds, each at 95 %; the lower ones of all findings of a study hold together, and the upper ones.
+        effect: Loss in the study's metric; for overfitting the logarithm of the rise of the validation loss. None
+            where nothing was measured.
+        interval: Its bounds, each side at 95 % for all findings of a study at once.
         trials: Numbers of the trials it rests on.
-        sentence: The finding in a sentence, with what was compared.
-        next_steps: What to do next; where more trials would settle it, with their ``[[space.start]]`` tables.
+        sentence: The finding in a sentence, with the comparison.
+        next_steps: Advice; where more trials would settle it, their ``[[space.start]]`` tables.
     """
 
     cause: str
@@ -57,7 +57,7 @@ class Finding:
 
 
 def diagnose(study: Study) -> list[Finding]:
-    """The finding on every suspected cause, of the runs that have ended; a run that goes on or failed is left out."""
+    """The finding on every suspected cause; runs that go on or failed are left out."""
     margin, metric = find_margin(study) or MARGIN, study.record.measure.label
     return diagnose_runs(collect_runs(study), space=study.spec.space, margin=margin, metric=metric)
 
@@ -65,16 +65,13 @@ def diagnose(study: Study) -> list[Finding]:
 def diagnose_runs(
     runs: Sequence[RunOutcome], *, space: SpaceSpec, margin: float = MARGIN, metric: str = Evidence.metric
 ) -> list[Finding]:
-    """The finding on every suspected cause.
+    """A finding for each cause and scope, in the order of the causes; none where no run has ended.
 
     Args:
         runs: Runs that have ended.
         space: The search space, in which further trials are proposed.
         margin: Effect that matters, above 0.
-        metric: What an effect is of, for a person.
-
-    Returns:
-        One finding for each cause and scope, in the order of the causes; none where no run has ended.
+        metric: Label of the measure that an effect is of.
     """
     if not runs:
         return []
@@ -88,13 +85,9 @@ def diagnose_runs(
 
 
 def decide(effect: float, interval: tuple[float, float], *, matters: float, either_way: bool = False) -> Answer:
-    """The answer that an effect and its interval allow.
+    """The answer for an effect (positive is harm) with its bounds, and the smallest effect that matters.
 
-    Args:
-        effect: The effect; positive is harm.
-        interval: Its bounds.
-        matters: The smallest effect that matters.
-        either_way: Whether an effect of the other sign supports the cause as well.
+    Either way means that an effect of the other sign supports the cause as well.
     """
     if either_way and effect < 0:
         effect, interval = -effect, (-interval[1], -interval[0])
@@ -120,7 +113,7 @@ def _find(cause: Cause, question: Question, effects: Sequence[Effect], evidence:
 
 
 def _choose(cause: Cause, effects: Sequence[Effect], margin: float) -> tuple[Answer, Effect | None]:
-    """What the effects on the outcomes of a cause say: the first, unless another tells more."""
+    """The answer and the effect that decide a cause: on its first outcome, unless another supports it."""
     answers: list[Answer] = [
         "cannot tell"
         if effect.interval is None
@@ -134,7 +127,6 @@ def _choose(cause: Cause, effects: Sequence[Effect], margin: float) -> tuple[Ans
 
 
 def _plan_next(cause: Cause, question: Question, answer: Answer, effect: Effect | None, evidence: Evidence) -> str:
-    """What to do next."""
     if answer == "supported" and effect is not None:
         return cause.advise(question, effect, evidence)
     if answer == "not supported":
@@ -146,13 +138,11 @@ def _plan_next(cause: Cause, question: Question, answer: Answer, effect: Effect 
 
 
 def _name_interaction(finding: Finding, findings: Sequence[Finding]) -> Finding:
-    """The finding on a cause overall with the formats in which it acts, and without advice where they differ."""
+    """An overall finding with the formats in which the cause acts, without advice where they differ."""
     if finding.scope != OVERALL:
         return finding
     within = {other.scope: other.verdict for other in findings if other.cause == finding.cause and other != finding}
     refusal = refuse_overall(within) if finding.verdict == "supported" else ""
     return replace(
-        finding,
-        sentence=finding.sentence + say_interaction(within),
-        next_steps=refusal or finding.next_steps,
+        finding, sentence=finding.sentence + say_interaction(within), next_steps=refusal or finding.next_steps
     )

@@ -23,24 +23,21 @@ def _say_effect(cause: Cause, question: Question, answer: Answer, effect: Effect
     runs = [evidence.runs[row] for row in question.rows]
     verb = "loses" if name == "fall" else "ends lower by"
     early = "" if COMMON[place] == COMPLETE else f" in the first {COMMON[place] / COMPLETE:.0%} of the run"
-    what = f"{question.compared} {verb} {_signed(effect.seen)} {evidence.metric}{early} ({low:+.3f} to {high:+.3f})"
+    seen = f"{effect.seen:.3f}" if effect.seen >= 0 else f"{effect.seen:+.3f}"
+    loss = f"{question.compared} {verb} {seen} {evidence.metric}{early} ({low:+.3f} to {high:+.3f})"
     stopped = sum(run.reached[place].is_stopped for run in runs)
     censored = f"; {stopped} of the {len(runs)} runs had been stopped before" if stopped else ""
     claim = cause.reverse_claim if cause.reverse_claim and effect.seen < 0 and answer == "supported" else cause.claim
     head = f"{claim}{name_scope(question.scope)}"
     if answer == "supported":
-        return f"{head}: {what}{censored}.{cause.remark(evidence, question.rows) if cause.remark else ''}"
+        return f"{head}: {loss}{censored}.{cause.note(evidence, question.rows) if cause.note else ''}"
     if answer == "not supported":
-        return f"{head}? Not supported: {what}, which excludes a loss of {evidence.margin:g}{censored}."
-    return f"{head}? Cannot tell: {what}{censored}."
+        return f"{head}? Not supported: {loss}, which excludes a loss of {evidence.margin:g}{censored}."
+    return f"{head}? Cannot tell: {loss}{censored}."
 
 
 def say_interaction(answers: Mapping[str, Answer]) -> str:
-    """What is added to the sentence of a cause overall where it acts in some formats alone; else nothing.
-
-    Args:
-        answers: The finding within each format.
-    """
+    """An addition to an overall finding where the cause acts in some formats alone; else nothing."""
     supported = [name for name, answer in answers.items() if answer == "supported"]
     others = [f"{answer} for {name}" for name, answer in answers.items() if answer != "supported"]
     if not supported or not others:
@@ -48,10 +45,6 @@ def say_interaction(answers: Mapping[str, Answer]) -> str:
     return f" An interaction: supported for {' and '.join(supported)}, {' and '.join(others)}."
 
 
-def _signed(effect: float) -> str:
-    return f"{effect:.3f}" if effect >= 0 else f"{effect:+.3f}"
-
-
 def name_scope(scope: str) -> str:
-    """A scope at the end of a clause; nothing for the whole."""
+    """A scope at the end of a clause; nothing for overall."""
     return "" if scope == OVERALL else f" for {scope}"

@@ -1,4 +1,4 @@
-"""RunOutcome: what the diagnosis knows of a run that has ended, in plain values."""
+"""RunOutcome: a run that has ended, in the plain values that the diagnosis goes by."""
 
 from __future__ import annotations
 
@@ -15,35 +15,32 @@ from sweep.progress import COMPLETE, value_at
 from sweep.settings.dimensions import Params
 
 STILL = 0.5
-"""Share of the standard error of a run's distance from the untrained model that its fall has as noise at the least, so
-that a run which ended at its peak is no measurement without noise."""
+"""Smallest noise of a run's fall, as a share of the standard error of its distance from the untrained model, so that
+a run which ended at its peak is no measurement without noise."""
 
 MIN_NOISE = 0.001
-"""Smallest standard error of an outcome: a run that changed no query's value was still measured once only."""
-
+"""Smallest standard error of an outcome: a run that changed no query's value was still measured only once."""
 
 COMMON = (150, 300, 600, COMPLETE)
 """Progress in thousandths at which runs are compared: on the way, where fewer have been stopped yet, and at the end."""
 
 Stop = Literal["fallen", "cannot_recover", "outclassed"]
-"""Why a run was stopped: it had fallen; it would not beat its peak by the margin, whether or not it falls; or it would
-not beat another run."""
+"""Reason of a stop: the run had fallen, would not beat its peak by the margin, or would not beat another run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reached:
-    """What a run had come to at a common progress; what it held last is carried forward where it was stopped before.
+    """The state of a run at a common progress; the last value is carried forward where it was stopped before.
 
     Attributes:
         peak: Highest value so far, the untrained model's included.
-        peak_progress: Where that was, in thousandths; 0 for the untrained model.
+        peak_progress: Progress of that in thousandths; 0 for the untrained model.
         held: Value last measured.
         held_noise: Standard error over queries of its difference from the untrained model.
         fall_noise: Standard error over queries of its difference from the peak.
-        most: Highest value that it can have held at the common progress. A run that was not stopped before held what
-            was measured; one that had fallen is taken to have stayed where it was, or lower; one that was stopped
-            because it would not beat its peak may have come back to it, and the margin above; and one that would not
-            beat another run may have come up to that.
+        max_held: Highest value that it can have held at the common progress: the measured one if it was not stopped
+            before or had fallen; the margin above its peak if it would not beat that; and the other run's value if it
+            would not beat another run.
         is_stopped: Whether the run had been stopped before.
     """
 
@@ -52,7 +49,7 @@ class Reached:
     held: float
     held_noise: float
     fall_noise: float
-    most: float
+    max_held: float
     is_stopped: bool = False
 
     @property
@@ -62,8 +59,8 @@ class Reached:
 
     @property
     def min_fall(self) -> float:
-        """Least of it that it can have lost at the common progress, at least 0."""
-        return max(0.0, self.peak - self.most)
+        """Smallest value that it can have lost at the common progress, at least 0."""
+        return max(0.0, self.peak - self.max_held)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +72,7 @@ class RunOutcome:
         params: Its settings.
         warmup_end: Progress in [0, 1] at which its warm-up ended.
         share: Share of its anchors with a false negative in their batch, or None where it was not recorded.
-        reached: What it had come to at each progress of `COMMON`.
+        reached: Its state at each progress of `COMMON`.
         losses: (loss at the peak, loss at the end) on held-out pairs of its own format; None where not measured.
     """
 
@@ -88,7 +85,7 @@ class RunOutcome:
 
     @property
     def end(self) -> Reached:
-        """What it came to in the end."""
+        """Its state at the end."""
         return self.reached[-1]
 
     @property
@@ -110,23 +107,20 @@ def measure_run(
     share: float | None = None,
     losses: Sequence[float | None] = (),
 ) -> RunOutcome | None:
-    """What became of a run.
+    """The outcome of a run, or None where nothing was measured after the untrained model.
 
     Args:
         trial: Its number.
         params: Its settings.
         progress: (T,) thousandths, ascending, 0 for the untrained model first.
-        per_query: (T, Q) value of each query; rows that are not finite (the run diverged) are left out, and what the
-            last finite one holds is carried forward.
+        per_query: (T, Q) value of each query; rows that are not finite (the run diverged) are left out, and the last
+            finite one is carried forward.
         warmup_end: Progress in [0, 1] at which its warm-up ended.
-        stop: Why it was stopped before its budget was spent; None where it was not.
-        margin: Gain over its peak that a run may make which was stopped because it would make none.
-        incumbent: What another run reached that a run would not beat which was stopped for that.
+        stop: Reason of its stop before its budget was spent; None where it was not stopped.
+        margin: Gain over its peak still possible for a run that was stopped as one that cannot recover.
+        incumbent: Value of the run that outclassed it.
         share: Share of anchors with a false negative in their batch.
         losses: (T,) validation loss in its own format, None where there is none.
-
-    Returns:
-        The outcome, or None where nothing was measured after the untrained model.
     """
     finite = np.isfinite(per_query).all(axis=1)
     values = per_query[finite].astype(np.float64)
@@ -135,8 +129,8 @@ def measure_run(
         return None
     means = Score(values).means
     ceilings = {"fallen": float(means[-1]), "cannot_recover": float(means.max()) + margin, "outclassed": incumbent}
-    most = ceilings[stop] if stop else None
-    reached = tuple(_reach(points, values, common, most=most) for common in COMMON)
+    ceiling = ceilings[stop] if stop else None
+    reached = tuple(_reach(points, values, common, ceiling=ceiling) for common in COMMON)
     own = [loss for loss, kept in zip(losses, finite, strict=True) if kept] if losses else []
     first = max(points.index(reached[-1].peak_progress), 1)  # the untrained model's loss is not measured
     at_peak, at_end = (own[first], own[-1]) if own else (None, None)
@@ -150,21 +144,14 @@ def measure_run(
     )
 
 
-def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, most: float | None) -> Reached:
-    """What a run of the measurements (T,) and (T, Q) had come to at a common progress.
-
-    Args:
-        points: (T,) thousandths.
-        values: (T, Q) value of each query.
-        common: The progress.
-        most: Highest value that it can have held later where it was stopped; None where it was not.
-    """
+def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, ceiling: float | None) -> Reached:
+    """The state at a common progress, from (T,) thousandths and (T, Q) values; a ceiling where the run was stopped."""
     last = value_at([(point, place) for place, point in enumerate(points)], common)
     end = 0 if last is None else int(last)
     means = Score(values[: end + 1]).means
     top = int(np.argmax(means))
     moved = _paired_error(values[0], values[end])
-    is_stopped = most is not None and points[-1] < common
+    is_stopped = ceiling is not None and points[-1] < common
     held = float(means[end])
     return Reached(
         peak=float(means[top]),
@@ -172,7 +159,7 @@ def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, m
         held=held,
         held_noise=max(moved, MIN_NOISE),
         fall_noise=max(math.hypot(_paired_error(values[top], values[end]), STILL * moved), MIN_NOISE),
-        most=held if most is None or not is_stopped else most,
+        max_held=held if ceiling is None or not is_stopped else ceiling,
         is_stopped=is_stopped,
     )
 

@@ -15,13 +15,14 @@ from sweep.settings.study_file import SpaceSpec
 
 
 def plan_pairs(cause: Cause, question: Question, evidence: Evidence) -> list[Start]:
-    """Trials that differ in what is asked about alone, in pairs; none where the space holds no such trials.
+    """Trials that differ in the setting in question alone, in pairs; none where the space holds no such trials.
 
     The pairs differ from each other in another setting: a trial that repeats another with the same seed would repeat
-    its noise as well. What was run before is left out, for a start point is tried once.
+    its noise as well. Trials that were run before are left out: a start point is tried once.
     """
-    space, values = evidence.space, cause.pair(evidence)
-    if values is None:
+    space = evidence.space
+    values = cause.pair(evidence) if cause.pair else ends(getattr(space, cause.setting))
+    if values is None or values[0] == values[1]:
         return []
     like = [run for run in evidence.runs if question.scope in (OVERALL, run.params.data_format)]
     base = settings_of_run(like[-1], space) if like else settings_of_middle(space)
@@ -80,11 +81,11 @@ def _hold(value: Value, dimension: Dimension, *, setting: Setting) -> Value:
 
 def settings_of_middle(space: SpaceSpec) -> Start:
     """Settings in the middle of the space."""
-    found: Start = {}
+    start: Start = {}
     for dimension in DIMENSIONS:
-        if dimension.matters(found):
-            found[dimension.name] = _middle_of(dimension, getattr(space, dimension.name))
-    return found
+        if dimension.matters(start):
+            start[dimension.name] = _middle_of(dimension, getattr(space, dimension.name))
+    return start
 
 
 def _middle_of(dimension: Dimension, setting: Setting) -> Value:

@@ -1,12 +1,12 @@
-"""Surface: what a setting does to an outcome, from trials that a sampler chose, with honest intervals.
+"""Surface: the effects of settings on an outcome, from trials that a sampler chose, with honest intervals.
 
 The outcome of a trial is a smooth function of its settings plus noise whose size is known up to a factor. The function
-is a Gaussian process: a level, the terms that the suspected causes bring (a shift by data format, a curve over the
-learning rate and straight lines over warm-up and loss scale, in part shared by the formats, a line over the share of
-false negatives), and whatever smooth rest the trials call for. A contrast is a difference of that function between
-settings. What is drawn from the posterior is joint over all contrasts, so that bounds can hold for all of them at once.
+is a Gaussian process: a level, the terms of the suspected causes (a shift by data format, a curve over the learning
+rate and straight lines over warm-up and loss scale, in part shared by the formats, a line over the share of false
+negatives), and a smooth rest. A contrast is a difference of that function between settings. Draws from the posterior
+are joint over all contrasts, so that bounds can hold for all of them at once.
 
-Why it is this, and neither permutations nor least squares with Holm's correction:
+Reasons for this rather than permutations or least squares with Holm's correction:
 
 - Permuting labels is exact where they were drawn by chance. TPE draws settings from what it has seen, so they are not
   exchangeable; and a 2 x 2 of trials has too few permutations to reach 5 % at all.
@@ -40,7 +40,7 @@ LEVEL, SLOPE = 0.5, 0.1
 """Prior standard deviations of a value: of the level, and of a setting over its whole range."""
 
 CURVE_LENGTH, REST_LENGTH = 0.4, 0.5
-"""Over which part of a setting's range the curve over the learning rate and the smooth rest may turn."""
+"""Part of a setting's range over which the curve over the learning rate and the smooth rest may turn."""
 
 NOISE_FACTORS = {0.6: 0.1, 0.85: 0.2, 1.2: 0.3, 1.7: 0.25, 2.4: 0.1, 3.4: 0.05}
 """Prior of the noise from run to run over the paired standard error over queries."""
@@ -49,7 +49,7 @@ RESTS = (0.004, 0.015, 0.05)
 """Standard deviations of the smooth rest that are weighed."""
 
 DRAWS, DRAWS_A_CHAIN, SWEEPS = 8000, 8, 20
-"""Draws in all, how many share their values of stopped runs, and passes over those before they are used."""
+"""Draws in all, draws that share their values of stopped runs, and passes over those before they are used."""
 
 MIN_WEIGHT = 0.02
 """Share of the posterior below which a size of the noise is not drawn from."""
@@ -57,11 +57,9 @@ MIN_WEIGHT = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of N trials.
+    """Settings of N trials: (N,) values of each axis by its name, mostly scaled to a range of 1 in the study.
 
-    Attributes:
-        values: (N,) of each axis by its name, mostly scaled so that its range in the study is 1; under `DATA_FORMAT`
-            the index of the format.
+    Under `DATA_FORMAT` stands the index of the format.
     """
 
     values: Mapping[str, FloatArray]
@@ -84,7 +82,7 @@ def join_settings(parts: Sequence[Settings]) -> Settings:
 
 
 Shape = Callable[[FloatArray, FloatArray], FloatArray]
-"""Prior covariance (N, M) of what an axis does between its values (N, 1) and (1, M), for a standard deviation of 1."""
+"""Prior covariance (N, M) of an axis' effect between its values (N, 1) and (1, M), for a standard deviation of 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,7 @@ class Term:
     """A part of the outcome's smooth function.
 
     Attributes:
-        axis: Name of the axis that it is a function of.
+        axis: Name of its axis.
         shape: Its covariance.
         deviation: Its prior standard deviation.
         by_format: Whether half of its variance is each format's own; else all formats share it.
@@ -106,12 +104,7 @@ class Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What is held of an outcome before any trial.
-
-    Attributes:
-        terms: What axes are expected to do.
-        rest: Names of the axes over which the smooth rest may turn.
-    """
+    """The prior of an outcome: the terms, and the names of the axes over which the smooth rest may turn."""
 
     terms: Sequence[Term]
     rest: Sequence[str]
@@ -124,8 +117,8 @@ class Prior:
         level = LEVEL**2 + _add_up([term for term in self.terms if term.axis == DATA_FORMAT], pairs)
         by_format = _add_up([term for term in self.terms if term.by_format], pairs)
         others = _add_up([term for term in self.terms if not (term.by_format or term.axis == DATA_FORMAT)], pairs)
-        whole: FloatArray = level + shared * (by_format + smooth) + others
-        return whole
+        covariance: FloatArray = level + shared * (by_format + smooth) + others
+        return covariance
 
 
 def _add_up(terms: Sequence[Term], pairs: Mapping[str, tuple[FloatArray, FloatArray]]) -> FloatArray:
@@ -138,8 +131,7 @@ def _add_up(terms: Sequence[Term], pairs: Mapping[str, tuple[FloatArray, FloatAr
 
 def equal(one: FloatArray, other: FloatArray) -> FloatArray:
     """The shape of values of which none tells anything about another."""
-    found: FloatArray = (one == other).astype(np.float64)
-    return found
+    return np.asarray(one == other, dtype=np.float64)
 
 
 def line(one: FloatArray, other: FloatArray) -> FloatArray:
@@ -154,18 +146,12 @@ def curve(one: FloatArray, other: FloatArray) -> FloatArray:
 
 def bump(one: FloatArray, other: FloatArray, *, length: float) -> FloatArray:
     """The shape of a smooth function that may turn over a length."""
-    found: FloatArray = np.exp(-0.5 * ((one - other) / length) ** 2)
-    return found
+    return np.asarray(np.exp(-0.5 * ((one - other) / length) ** 2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A question to the surface: the mean difference of the outcome between two settings of the same trials.
-
-    Attributes:
-        better: The settings that are suspected to be harmless.
-        worse: The settings that are suspected to do harm; the effect is better minus worse.
-    """
+    """A question to the surface: the mean difference of the outcome, better settings minus worse ones."""
 
     better: Settings
     worse: Settings
@@ -173,41 +159,30 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcomes:
-    """What came of N trials.
+    """The outcomes of N trials.
 
     Attributes:
         value: (N,) the outcome; of a run that was stopped, at its stop.
-        noise: (N,) standard error of it over queries, positive.
+        noise: (N,) its standard error over queries, positive.
         stopped: (N,) whether the run was stopped before, so that its outcome is not known.
-        most: (N,) what it can be at most where it is not known.
-        lowest: (N,) what it cannot fall below.
+        max_value: (N,) the highest that an unknown outcome can be.
+        min_value: (N,) the lowest.
     """
 
     value: FloatArray
     noise: FloatArray
     stopped: NDArray[np.bool_]
-    most: FloatArray
-    lowest: FloatArray
+    max_value: FloatArray
+    min_value: FloatArray
 
 
 def draw_effects(
     prior: Prior, settings: Settings, outcomes: Outcomes, contrasts: Sequence[Contrast], *, seed: int = 0
 ) -> FloatArray:
-    """Draws from the joint posterior of contrasts.
+    """(M, K) draws from the joint posterior of K contrasts, given the settings and outcomes of N trials.
 
-    A stopped run's outcome is drawn too, from what its settings let expect below the most it can be; so two stopped
-    runs say little about each other, and one that had fallen and a whole one say that the difference is at least what
-    was seen.
-
-    Args:
-        prior: What is held of the outcome before.
-        settings: Of N trials.
-        outcomes: Of the same.
-        contrasts: K questions.
-        seed: Seed of the draws.
-
-    Returns:
-        (M, K) draws.
+    A stopped run's outcome is drawn too, from the posterior below the highest that it can be; so two stopped runs say
+    little about each other, and a fallen and a complete one say that the difference is at least the one seen.
     """
     random = np.random.default_rng(seed)
     middle = float(np.mean(outcomes.value))
@@ -238,26 +213,20 @@ def draw_effects(
 def estimate_effects(prior: Prior, settings: Settings, outcomes: Outcomes, contrasts: Sequence[Contrast]) -> FloatArray:
     """(K,) posterior means of contrasts with every stopped run taken at its last value, carried forward.
 
-    This is what was seen: where runs that were stopped would have fallen further, less than what there is.
-
-    Args:
-        prior: What is held of the outcome before.
-        settings: Of N trials.
-        outcomes: Of the same.
-        contrasts: K questions.
+    These are the effects as seen, too small where stopped runs would have fallen further.
     """
     middle = float(np.mean(outcomes.value))
     points, weights = _stack(contrasts)
-    found = np.zeros(len(contrasts))
+    means = np.zeros(len(contrasts))
     for factor, rest, weight in _weigh(prior, settings, outcomes, middle=middle):
         covariance = prior.covariance(settings, settings, rest=rest) + np.diag((factor * outcomes.noise) ** 2)
         explained = np.linalg.solve(covariance, outcomes.value - middle)
-        found += weight * (weights @ prior.covariance(points, settings, rest=rest) @ explained)
-    return found
+        means += weight * (weights @ prior.covariance(points, settings, rest=rest) @ explained)
+    return means
 
 
 def bound(draws: FloatArray, *, alpha: float, weights: FloatArray | None = None) -> FloatArray:
-    """Lower bounds above which all columns of joint draws lie at once with probability 1 - alpha.
+    """(K,) lower bounds above which all columns of joint draws lie at once with probability 1 - alpha.
 
     The bounds are quantiles of the columns at levels in proportion to their weights, so that a long tail of one widens
     no other's (the simultaneous band by ranks of Besag, Green, Higdon and Mengersen 1995, on one side and weighted).
@@ -265,32 +234,28 @@ def bound(draws: FloatArray, *, alpha: float, weights: FloatArray | None = None)
     Args:
         draws: (M, K) joint draws.
         alpha: Chance that any column's value lies below its bound, in (0, 1).
-        weights: (K,) share of the chance that a column gets, in proportion; the same for all where it is left out.
-
-    Returns:
-        (K,) bounds.
+        weights: (K,) share of the chance that a column gets, in proportion; None for equal shares.
     """
     share = np.ones(draws.shape[1]) if weights is None else weights
     ranks = np.argsort(np.argsort(draws, axis=0), axis=0) / share
     level = np.sort(ranks.min(axis=1))[int(alpha * len(draws))]  # how low a draw lies in its lowest column
     places = np.minimum((level * share).astype(np.int64), len(draws) - 1)
-    found: FloatArray = np.sort(draws, axis=0)[places, np.arange(draws.shape[1])]
-    return found
+    return np.asarray(np.sort(draws, axis=0)[places, np.arange(draws.shape[1])])
 
 
 def _weigh(prior: Prior, settings: Settings, outcomes: Outcomes, *, middle: float) -> list[tuple[float, float, float]]:
-    """(noise factor, rest, weight) of what is worth drawing from, by how well it explains the outcomes."""
+    """(noise factor, rest, weight) by the evidence of the outcomes, without those of little weight."""
     centred = outcomes.value - middle
-    found = []
+    cases = []
     for rest in RESTS:
         smooth = prior.covariance(settings, settings, rest=rest)
         for factor, likely in NOISE_FACTORS.items():
             lower = np.linalg.cholesky(smooth + np.diag((factor * outcomes.noise) ** 2))
             white = np.linalg.solve(lower, centred)
             evidence = np.log(likely) - 0.5 * white @ white - np.log(np.diag(lower)).sum()
-            found.append((factor, rest, float(evidence)))
-    highest = max(evidence for _, _, evidence in found)
-    weights = [(factor, rest, float(np.exp(evidence - highest))) for factor, rest, evidence in found]
+            cases.append((factor, rest, float(evidence)))
+    highest = max(evidence for _, _, evidence in cases)
+    weights = [(factor, rest, float(np.exp(evidence - highest))) for factor, rest, evidence in cases]
     total = sum(weight for _, _, weight in weights)
     kept = [(factor, rest, weight) for factor, rest, weight in weights if weight / total >= MIN_WEIGHT]
     total = sum(weight for _, _, weight in kept)
@@ -300,17 +265,14 @@ def _weigh(prior: Prior, settings: Settings, outcomes: Outcomes, *, middle: floa
 def _draw_stopped(
     precisions: FloatArray, owners: IntArray, outcomes: Outcomes, *, middle: float, random: np.random.Generator
 ) -> FloatArray:
-    """Centred outcomes, those of stopped runs drawn below the most they can be (Gibbs, one run at a time).
+    """(C, N) centred outcomes of C chains, those of stopped runs drawn below their maximum (Gibbs, run by run).
 
     Args:
         precisions: (S, N, N) inverse covariances.
-        owners: (C,) which of them each chain draws with.
-        outcomes: Of N trials.
-        middle: What is taken off an outcome to centre it.
-        random: Where draws come from.
-
-    Returns:
-        (C, N) outcomes, one row a chain.
+        owners: (C,) index of each chain's inverse covariance.
+        outcomes: The outcomes of N trials.
+        middle: The centre of the outcomes.
+        random: Source of the draws.
     """
     values = np.tile(outcomes.value - middle, (len(owners), 1))
     stopped = np.flatnonzero(outcomes.stopped)
@@ -319,9 +281,9 @@ def _draw_stopped(
         for run, row in rows.items():
             deviation = 1.0 / np.sqrt(row[:, run])
             expected = values[:, run] - np.einsum("cn,cn->c", values, row) * deviation**2
-            ceiling = (outcomes.most[run] - middle - expected) / deviation
+            ceiling = (outcomes.max_value[run] - middle - expected) / deviation
             drawn = expected + deviation * ndtri_exp(log_ndtr(ceiling) + np.log(random.random(len(owners))))
-            values[:, run] = np.clip(drawn, outcomes.lowest[run] - middle, outcomes.most[run] - middle)
+            values[:, run] = np.clip(drawn, outcomes.min_value[run] - middle, outcomes.max_value[run] - middle)
     return values
 
 

@@ -1,4 +1,4 @@
-"""The suspected causes of a fall, one file a cause, in the order in which they are told."""
+"""The suspected causes of a fall, one file each, in the order of the findings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,4 @@ from sweep.report.diagnosis.causes.overfitting import OVERFITTING
 from sweep.report.diagnosis.causes.training_format import TRAINING_FORMAT
 from sweep.report.diagnosis.causes.warmup import SHORT_WARMUP
 
-CAUSES: tuple[Cause, ...] = (
-    TOO_HIGH,
-    TOO_LOW,
-    TRAINING_FORMAT,
-    SHORT_WARMUP,
-    LOSS_SCALE,
-    FALSE_NEGATIVES,
-    OVERFITTING,
-)
+CAUSES: tuple[Cause, ...] = (TOO_HIGH, TOO_LOW, TRAINING_FORMAT, SHORT_WARMUP, LOSS_SCALE, FALSE_NEGATIVES, OVERFITTING)

@@ -9,21 +9,21 @@ import numpy as np
 
 from sweep.report.diagnosis.advice import find_best_runs
 from sweep.report.diagnosis.axes import Axis
-from sweep.report.diagnosis.cause import OVERALL, Cause, Effect, Evidence, Question, choose_points
+from sweep.report.diagnosis.cause import OVERALL, Cause, Effect, Evidence, Question
 from sweep.report.diagnosis.surface import Contrast, FloatArray, Term
 
 SHARE = Axis(name="share", read=lambda run: run.share or 0.0)
-"""The share of anchors with a false negative in their batch; 0 where it is not known."""
+"""Share of anchors with a false negative in their batch; 0 where it is not known."""
 
 MIN_SHARE = 0.01
 """Shares that differ by less are compared with none."""
 
 DEVIATION = 0.3
-"""Prior standard deviation of what a share of 1 does."""
+"""Prior standard deviation of the effect of a share of 1."""
 
 
 def _rise_from_none(one: FloatArray, other: FloatArray) -> FloatArray:
-    """The covariance of a straight line that begins at 0: where there are none they do nothing."""
+    """The covariance of a straight line that begins at 0: no false negatives, no effect."""
     return DEVIATION**2 * one * other
 
 
@@ -32,16 +32,13 @@ def _ask(evidence: Evidence) -> Iterator[Question]:
     rows = np.flatnonzero([run.share is not None for run in evidence.runs])
     question = Question(scope=OVERALL, rows=rows)
     if len(rows) < len(evidence.runs):
-        yield replace(
-            question,
-            reason="their share was not recorded for every run",
-            settle="Run further trials: their share of false negatives is recorded.",
-        )
+        settle = "Run further trials: their share of false negatives is recorded."
+        yield replace(question, reason="their share was not recorded for every run", settle=settle)
         return
     shares = evidence.settings.values[SHARE.name]
     low, high = float(shares.min()), float(shares.max())
     low = low if high - low >= MIN_SHARE else 0.0
-    points = choose_points(evidence, rows)
+    points = evidence.choose_points(rows)
     yield replace(
         question,
         better=low,
@@ -57,7 +54,7 @@ def _pair(evidence: Evidence) -> tuple[int, int] | None:
 
 
 def _advise(_question: Question, _effect: Effect, evidence: Evidence) -> str:
-    """A smaller batch holds fewer; but not smaller than those of the best runs."""
+    """A smaller batch, which holds fewer of them, but not smaller than those of the best runs."""
     largest = max((run.params.batch_size for run in find_best_runs(evidence.runs)), default=0)
     remove = "Remove near-equal positives from the collection"
     if largest >= evidence.space.batch_sizes[-1]:

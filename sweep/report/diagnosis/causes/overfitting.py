@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.special import stdtrit
@@ -12,83 +11,59 @@ from scipy.special import stdtrit
 from sweep.progress import COMPLETE
 from sweep.report.diagnosis.advice import find_best_runs
 from sweep.report.diagnosis.cause import OVERALL, Answer, Cause, Effect, Evidence, Question, Start
-from sweep.report.diagnosis.run_outcomes import RunOutcome
 from sweep.report.diagnosis.starts import keep_new, settings_of_run, spread_values
+from sweep.report.diagnosis.surface import FloatArray
 
 MATTERS = 0.01
-"""Share of the loss by which it has to rise from the run's peak to its end."""
+"""Smallest rise of the loss, as a share, from the run's peak to its end that matters."""
 
 MIN_RUNS = 3
 
 ALPHA = 0.01
-"""Chance that runs are wrongly said to overfit: its part of the 5 % that all causes share."""
+"""Chance of a false finding of overfitting, out of the 5 % that all causes share."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rise:
-    """By how much the validation loss rose in the runs that fell.
-
-    Attributes:
-        effect: Mean logarithm of the loss at the end over that at the peak; None where no run tells.
-        interval: Its interval, or None where fewer than three runs tell.
-        trials: The runs that fell and whose loss was measured.
-        reason: Why there is no interval.
-    """
-
-    effect: float | None
-    interval: tuple[float, float] | None
-    trials: tuple[int, ...]
-    reason: str = ""
-
-
-def measure_rise(runs: Sequence[RunOutcome], *, fallen_by: float, alpha: float) -> Rise:
-    """How the loss on held-out pairs of their own format moved in the runs that fell, from their peak to their end.
-
-    A run is compared with itself, so neither its format nor its scale matters, and a t-interval over runs holds
-    whichever settings the sampler chose for them. Where the loss goes on falling while retrieval falls, overfitting is
-    not what made them fall.
-
-    Args:
-        runs: Runs that have ended.
-        fallen_by: What a run must have lost to count as fallen.
-        alpha: Chance that the interval misses the mean, in (0, 1).
-    """
-    fallen = [run for run in runs if run.end.fall >= fallen_by]
-    told = {run.trial: run.losses for run in fallen if run.losses is not None and min(run.losses) > 0}
-    trials = tuple(told)
-    rises = np.array([math.log(at_end / at_peak) for at_peak, at_end in told.values()])
-    effect = float(rises.mean()) if len(rises) else None
-    if len(rises) < MIN_RUNS:
-        if not fallen:
-            reason = f"no run lost {fallen_by:g} or more from its peak, so there is no fall to explain"
-        elif len(told) < len(fallen):
-            reason = f"the validation loss was measured in {len(told)} of the {len(fallen)} runs that fell"
-        else:
-            reason = f"only {len(told)} of at least {MIN_RUNS} runs fell"
-        return Rise(effect=effect, interval=None, trials=trials, reason=reason)
-    error = float(rises.std(ddof=1)) / math.sqrt(len(rises))
-    reach = float(stdtrit(len(rises) - 1, 1.0 - alpha / 2.0)) * error
+def measure_rise(rises: FloatArray) -> Effect:
+    """The mean of (M,) rises with its t-interval; no interval of fewer than ``MIN_RUNS``."""
     mean = float(rises.mean())
-    return Rise(effect=mean, interval=(mean - reach, mean + reach), trials=trials)
+    if len(rises) < MIN_RUNS:
+        return Effect(seen=mean, interval=None)
+    error = float(rises.std(ddof=1)) / math.sqrt(len(rises))
+    reach = float(stdtrit(len(rises) - 1, 1.0 - ALPHA / 2.0)) * error
+    return Effect(seen=mean, interval=(mean - reach, mean + reach))
 
 
 def _ask(evidence: Evidence) -> Iterator[Question]:
-    rise = measure_rise(evidence.runs, fallen_by=evidence.margin, alpha=ALPHA)
+    """The change of the loss on held-out pairs of their own format in the runs that fell, from their peak to their end.
+
+    A run is compared with itself, so neither its format nor its scale matters, and a t-interval over runs is valid
+    whichever settings the sampler chose for them. Where the loss goes on falling while retrieval falls, overfitting is
+    not what made them fall. The effect is the mean logarithm of the loss at the end over that at the peak.
+    """
+    fallen = [run for run in evidence.runs if run.end.fall >= evidence.margin]
+    losses = {run.trial: run.losses for run in fallen if run.losses is not None and min(run.losses) > 0}
+    rises = np.array([math.log(at_end / at_peak) for at_peak, at_end in losses.values()])
+    if not fallen:
+        reason = f"no run lost {evidence.margin:g} or more from its peak, so there is no fall to explain"
+    elif len(losses) < len(fallen):
+        reason = f"the validation loss was measured in {len(losses)} of the {len(fallen)} runs that fell"
+    else:
+        reason = f"only {len(losses)} of at least {MIN_RUNS} runs fell"
     yield Question(
         scope=OVERALL,
-        rows=np.flatnonzero([run.trial in rise.trials for run in evidence.runs]),
-        measured=None if rise.effect is None else Effect(seen=rise.effect, interval=rise.interval),
-        reason=rise.reason,
+        rows=np.flatnonzero([run.trial in losses for run in evidence.runs]),
+        measured=measure_rise(rises) if losses else None,
+        reason=reason,
     )
 
 
 def _say(question: Question, answer: Answer, effect: Effect) -> str:
     low, high = (math.expm1(bound) for bound in effect.interval or (-math.inf, math.inf))
-    what = (
+    change = (
         f"in the {len(question.rows)} runs that fell, the validation loss of their own format changed by"
         f" {math.expm1(effect.seen):+.1%} ({low:+.1%} to {high:+.1%}) from the peak to the end"
     )
-    return f"Runs overfit: {what}." if answer == "supported" else f"Runs overfit? {answer.capitalize()}: {what}."
+    return f"Runs overfit: {change}." if answer == "supported" else f"Runs overfit? {answer.capitalize()}: {change}."
 
 
 def _advise(_question: Question, _effect: Effect, evidence: Evidence) -> str:
@@ -100,12 +75,10 @@ def _advise(_question: Question, _effect: Effect, evidence: Evidence) -> str:
 
 def _propose(question: Question, evidence: Evidence) -> list[Start]:
     """Trials like the one that fell most, at other warm-ups."""
-    told = [evidence.runs[row] for row in question.rows]
-    like = sorted(told or evidence.runs, key=lambda run: -run.end.fall)
-    base = settings_of_run(like[0], evidence.space)
-    return keep_new(
-        [{**base, "warmup_ratio": warmup} for warmup in spread_values(evidence.space.warmup_ratio, 3)], evidence
-    )
+    runs = [evidence.runs[row] for row in question.rows] or evidence.runs
+    base = settings_of_run(max(runs, key=lambda run: run.end.fall), evidence.space)
+    warmups = spread_values(evidence.space.warmup_ratio, 3)
+    return keep_new([{**base, "warmup_ratio": warmup} for warmup in warmups], evidence)
 
 
 OVERFITTING = Cause(

@@ -9,29 +9,20 @@ import numpy as np
 
 from sweep.report.diagnosis.advice import find_best_runs, name_run
 from sweep.report.diagnosis.axes import RATE
-from sweep.report.diagnosis.cause import (
-    AT_END,
-    OVERALL,
-    RETRIEVAL_FORMAT,
-    Cause,
-    Effect,
-    Evidence,
-    Question,
-    choose_points,
-)
+from sweep.report.diagnosis.cause import AT_END, OVERALL, RETRIEVAL_FORMAT, Cause, Effect, Evidence, Question
 from sweep.report.diagnosis.causes.false_negatives import SHARE
 from sweep.report.diagnosis.causes.learning_rate import find_middle_rate
 from sweep.report.diagnosis.surface import DATA_FORMAT, Contrast, Term, equal, join_settings
 
 SHIFT = 0.15
-"""Prior standard deviation of what a format shifts an outcome by."""
+"""Prior standard deviation of the shift of an outcome by a format."""
 
 
 def _ask(evidence: Evidence) -> Iterator[Question]:
     """The retrieval task's own format against the others, at the same settings and without false negatives.
 
-    They are compared at a middling rate: what a format suffers from a rate that is too high for it alone is the rate's
-    doing, and named there.
+    They are compared at a middling rate, since harm from a rate that is too high for one format counts against the
+    rate.
     """
     question = Question(
         scope=OVERALL,
@@ -45,7 +36,7 @@ def _ask(evidence: Evidence) -> Iterator[Question]:
         return
     rate = find_middle_rate(np.array([RATE.read(run) for run in evidence.runs]), evidence.space)
     scaled = float(evidence.scale(RATE, [rate])[0])
-    points = choose_points(evidence, question.rows).at(**{SHARE.name: 0.0, RATE.name: scaled})
+    points = evidence.choose_points(question.rows).at(**{SHARE.name: 0.0, RATE.name: scaled})
     better, *worse = (points.at(**{DATA_FORMAT: evidence.formats.index(name)}) for name in (RETRIEVAL_FORMAT, *others))
     yield replace(
         question,
@@ -64,7 +55,7 @@ def _advise(_question: Question, _effect: Effect, evidence: Evidence) -> str:
     others = [run for run in best if run.params.data_format != RETRIEVAL_FORMAT]
     if others:
         kept = name_run(others[0], best, read=RATE.read)
-        return f"Train on {RETRIEVAL_FORMAT} pairs as well, and keep the other format too, for the sake of {kept}."
+        return f"Train on {RETRIEVAL_FORMAT} pairs as well, and keep the other format too, because of {kept}."
     return f"Train on {RETRIEVAL_FORMAT} pairs; where there are none, make queries for the documents."
 
 
