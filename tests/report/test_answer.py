@@ -99,7 +99,7 @@ def test_where_all_trials_failed_the_commonest_cause_is_named(study: Study) -> N
 
 def test_a_study_whose_trials_still_run_has_no_answer_yet(study: Study) -> None:
     trials = with_state(study, "running")
-    assert find_answer(change(study, trials=trials)).headline.startswith("There is no answer yet: no trial has come")
+    assert find_answer(change(study, trials=trials)).headline.startswith("There is no answer yet: no trial has ended")
 
 
 def test_a_metric_that_is_always_0_gives_nothing_to_choose_by(study: Study) -> None:
@@ -121,9 +121,9 @@ def test_a_study_that_is_not_finished_says_so(study: Study) -> None:
     assert "The study is interrupted, with 5 of 12 trials: this may change." in answer.cautions
 
 
-def test_a_default_that_is_the_best_or_unknown_or_not_judged_is_said(study: Study, tmp_path: Path) -> None:
+def test_a_default_that_is_the_best_or_unknown_or_not_evaluated_is_said(study: Study, tmp_path: Path) -> None:
     tests = {number: values for number, values in study.tests.items() if number != 0}
-    assert any("default's model was not judged" in text for text in find_answer(change(study, tests=tests)).cautions)
+    assert any("default's model was not evaluated" in text for text in find_answer(change(study, tests=tests)).cautions)
     alone = make_study(tmp_path, budget={"trials": 1}, space={"start": [{"data_format": "query-document"}]})
     assert any("is itself the best" in text for text in find_answer(alone).cautions)
     without = [dataclasses.replace(t, attributes={**t.attributes, "start": None}) for t in study.record.trials]
