@@ -97,11 +97,11 @@ COLUMNS: tuple[Column, ...] = (
     _column("state", "str", lambda trial: trial.state),
     _column("outcome", "", lambda trial: "excused" if trial.is_excused else trial.state, heading="state"),
     _column("value", "float64", lambda trial: trial.value),
-    _column("peak", "float64", lambda trial: trial.peak and trial.peak.ndcg, heading="peak", write="{:.4f}".format),
+    _column("peak", "float64", lambda trial: trial.peak and trial.peak.value, heading="peak", write="{:.4f}".format),
     _column(
         "peak_progress", "Int64", lambda trial: trial.peak and trial.peak.progress, heading="at", write=write_progress
     ),
-    _last("last", "float64", lambda row: row.ndcg),
+    _last("last", "float64", lambda row: row.value),
     Column(
         key="retention",
         dtype="float64",
@@ -153,7 +153,7 @@ def choose_settings(record: StudyRecord, space: SpaceSettings) -> list[str]:
 
 def rank_trials(record: StudyRecord) -> list[TrialRecord]:
     """Every trial, the highest peak first and those without one last."""
-    return sorted(record.trials, key=lambda trial: (-trial.peak.ndcg if trial.peak else math.inf, trial.number))
+    return sorted(record.trials, key=lambda trial: (-trial.peak.value if trial.peak else math.inf, trial.number))
 
 
 def write_rows(record: StudyRecord, trials: Sequence[TrialRecord], keys: Sequence[str]) -> list[list[str]]:

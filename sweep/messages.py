@@ -140,7 +140,7 @@ class Evaluation:
     validation_losses: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def ndcg(self) -> float:
+    def value(self) -> float:
         """Mean of the study's metric over queries; NaN if any is NaN."""
         return Score(self.per_query).mean
 

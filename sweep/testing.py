@@ -189,10 +189,10 @@ def _train(
         _scripted_mishap(task, script, step, due)
         if step in due:
             evaluation = _scripted_evaluation(task, script, due[step], list(due.values()).index(due[step]))
-            if evaluation.ndcg > peak:
-                peak = evaluation.ndcg
+            if evaluation.value > peak:
+                peak = evaluation.value
                 _publish(folder.peak_model(task.trial, due[step]), "ndcg.json", peak)
-            numbers = {"progress": due[step], "ndcg": evaluation.ndcg}
+            numbers = {"progress": due[step], "ndcg": evaluation.value}
             _note(task, script, "report", step=step, **numbers)
             report = _report(task, due[step], step, evaluation, started, micro_batch)
             verdict = channel.report(dataclasses.replace(report, memory_gib=script.get("memory_gib")))

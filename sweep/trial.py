@@ -173,8 +173,8 @@ class _TrialRun:
         task, folder = self.task, RunFolder(self.task.run_folder)
         evaluation = self.evaluator.evaluate(self.model)
         self.evaluation_seconds += evaluation.seconds
-        if evaluation.ndcg > (-np.inf if self.peak is None else self.peak):  # never for NaN
-            self.peak = evaluation.ndcg
+        if evaluation.value > (-np.inf if self.peak is None else self.peak):  # never for NaN
+            self.peak = evaluation.value
             save_model(self.model, folder.peak_model(task.trial, progress))
         verdict = self.channel.report(
             Report(

@@ -23,17 +23,17 @@ COSINES = Cosines(mean=0.5, p5=0.1, p95=0.9)
 BASELINE = 0.5
 
 
-def make_evaluation(ndcg: float, *, queries: int = 2) -> Evaluation:
-    values = np.full(queries, ndcg, dtype=np.float32)
+def make_evaluation(value: float, *, queries: int = 2) -> Evaluation:
+    values = np.full(queries, value, dtype=np.float32)
     return Evaluation(per_query=values, positives=COSINES, negatives=COSINES, seconds=0.1)
 
 
-def make_report(progress: int, ndcg: float, *, queries: int = 2) -> Report:
+def make_report(progress: int, value: float, *, queries: int = 2) -> Report:
     return Report(
         progress=progress,
         step=progress,
         examples=progress * 32,
-        evaluation=make_evaluation(ndcg, queries=queries),
+        evaluation=make_evaluation(value, queries=queries),
         seconds=1.0,
         evaluation_seconds=0.1,
         micro_batch=32,

@@ -30,7 +30,7 @@ MEASURED: dict[str, Any] = {"step": 1, "examples": 64, "seconds": 46.2, "evaluat
 
 
 def make_trial(number: int, *curve: tuple[int, float], state: Any = "complete", **changed: Any) -> TrialRecord:
-    rows = tuple(EvaluationRow(trial=number, progress=at, ndcg=value, **MEASURED) for at, value in curve)
+    rows = tuple(EvaluationRow(trial=number, progress=at, value=value, **MEASURED) for at, value in curve)
     made: dict[str, Any] = {"value": curve[-1][1] if curve else None, "params": PARAMS, "attributes": {}}
     return TrialRecord(number=number, state=state, rows=rows, **made | changed)
 

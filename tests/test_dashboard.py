@@ -97,7 +97,7 @@ def test_it_shows_every_trial_with_its_curve(server: DashboardServer, study: Pat
         assert shown["state"].lower() == trial.state
         assert shown["values"] == [pytest.approx(trial.value)]
         curve = {point["step"]: point["value"] for point in shown["intermediate_values"]}
-        assert curve == pytest.approx({0: record.baseline} | {row.progress: row.ndcg for row in trial.rows})
+        assert curve == pytest.approx({0: record.baseline} | {row.progress: row.value for row in trial.rows})
 
 
 def test_the_attributes_of_a_trial_say_why_it_ended(server: DashboardServer, study: Path) -> None:

@@ -98,7 +98,7 @@ def test_every_evaluation_is_a_row(study: Study) -> None:
     for number, rows in frame.groupby("trial"):
         trial = record.trials[int(number)]
         assert rows["progress"].tolist() == [row.progress for row in trial.rows]
-        assert rows["ndcg"].tolist() == pytest.approx([row.ndcg for row in trial.rows], nan_ok=True)
+        assert rows["ndcg"].tolist() == pytest.approx([row.value for row in trial.rows], nan_ok=True)
         assert rows["loss"].tolist() == pytest.approx([1.0 / row.step for row in trial.rows])
     assert math.isnan(frame[frame["trial"] == 3]["ndcg"].iloc[-1])
 

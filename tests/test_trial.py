@@ -149,7 +149,7 @@ def steps_on_disk(task):
 
 
 def committed_peak(reports):
-    return max((report.evaluation.ndcg for report in reports), default=None)
+    return max((report.evaluation.value for report in reports), default=None)
 
 
 def assert_bit_equal(ours, theirs):
@@ -182,7 +182,7 @@ class TestReports:
         task, channel, _ = uninterrupted
         collection = load_collection(task.spec.data, folder=task.folder)
         judged = plan_evaluation_set(collection, "dev", max_documents=60, max_queries=30, seed=0)
-        best = max(channel.reports, key=lambda report: report.evaluation.ndcg)
+        best = max(channel.reports, key=lambda report: report.evaluation.value)
         model = load_model(RunFolder(task.run_folder).peak_model(task.trial, best.progress), device="cpu")
         found = Evaluator(model, collection, judged=judged).evaluate(model)
         np.testing.assert_array_equal(found.per_query, best.evaluation.per_query)
@@ -221,8 +221,8 @@ class TestPeak:
         def look(report):
             nonlocal best
             peak = folder.peak_model(task.trial, report.progress)
-            if report.evaluation.ndcg > best:
-                best = report.evaluation.ndcg
+            if report.evaluation.value > best:
+                best = report.evaluation.value
                 verify(peak)
             else:
                 assert not peak.exists()
@@ -241,7 +241,7 @@ class TestPeak:
     def test_the_weights_of_the_last_peak_are_those_that_were_judged(self, uninterrupted):
         task, channel, _ = uninterrupted
         peaks = RunFolder(task.run_folder).peak_models(task.trial)
-        values = {report.progress: report.evaluation.ndcg for report in channel.reports}
+        values = {report.progress: report.evaluation.value for report in channel.reports}
         kept = [values[int(path.name[5:])] for path in peaks]
         assert kept == sorted(set(kept))
         assert kept[-1] == max(values.values())
@@ -350,7 +350,7 @@ def test_a_rate_so_high_that_weights_are_lost_is_reported_as_not_a_number(assign
     assert math.isnan(last.evaluation.positives.mean)
     assert last.loss is None
     assert last.false_negatives == 0.0  # no two texts of the toy collection are near-equal
-    progress = [report.progress for report in channel.reports if not math.isnan(report.evaluation.ndcg)]
+    progress = [report.progress for report in channel.reports if not math.isnan(report.evaluation.value)]
     kept = [int(path.name[5:]) for path in RunFolder(task.run_folder).peak_models(task.trial)]
     assert set(kept) <= set(progress)
 

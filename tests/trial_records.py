@@ -33,7 +33,7 @@ def make_rows(values: Sequence[float], *, step_s: float = 1.0) -> tuple[Evaluati
             trial=0,
             progress=100 * place,
             step=place,
-            ndcg=value,
+            value=value,
             seconds=step_s * place,
             evaluation_seconds=0.1 * place,
             examples=10 * place,
@@ -50,7 +50,7 @@ def make_trial(number: int, *values: float, step_s: float = 1.0, **changes: Any)
     peak = find_peak(rows)
     usual: dict[str, Any] = {
         "state": "complete",
-        "value": peak.ndcg if peak else None,
+        "value": peak.value if peak else None,
         "params": PARAMS,
         "rows": rows,
         "attributes": {"steps": 10, **stop, **changes.pop("attributes", {})},

@@ -51,7 +51,7 @@ def _headline(study: Study) -> list[str]:
     lines = [f"{record.name}: {record.counted} of {study.budget} trials, {study.state}{why}"]
     if best is None or best.peak is None:
         return [*lines, "No trial has a result yet."]
-    if record.baseline is not None and best.peak.ndcg <= record.baseline:
+    if record.baseline is not None and best.peak.value <= record.baseline:
         lines.append(f"No trial beats the untrained model ({record.baseline:.4f} on dev): use the base model as it is.")
     untrained, chosen = study.tests.get(UNTRAINED), study.tests.get(best.number)
     if untrained is not None and chosen is not None:
@@ -64,7 +64,7 @@ def _headline(study: Study) -> list[str]:
         )
     elif study.state == "finished":
         lines.append("There is no figure on a test split: the dev figures were selected and are optimistic.")
-    dev = f"Dev (selected): best {best.peak.ndcg:.4f}"
+    dev = f"Dev (selected): best {best.peak.value:.4f}"
     lines.append(dev if record.baseline is None else f"{dev}, untrained {record.baseline:.4f}")
     return lines
 

@@ -94,7 +94,7 @@ def describe_sweep(sweep: SweepView) -> str:
     """The state of a sweep as a line."""
     parts = [f"{sweep.finished} of {sweep.trials} trials"]
     if sweep.best is not None and sweep.best.peak is not None:
-        parts.append(f"best {sweep.best.peak.ndcg:.4f} (trial {sweep.best.number})")
+        parts.append(f"best {sweep.best.peak.value:.4f} (trial {sweep.best.number})")
     if sweep.baseline is not None:
         parts.append(f"untrained {sweep.baseline:.4f}")
     if sweep.saved_examples:

@@ -119,7 +119,7 @@ class BudgetTracker:
 
     def ends_early(self, record: StudyRecord, running: Iterable[RunningTrial]) -> bool:
         """Whether the study ends now, before its trials are done, and did not before."""
-        peaks = [trial.peak.ndcg for trial in running if trial.peak]
+        peaks = [trial.peak.value for trial in running if trial.peak]
         if record.best is not None and record.best.value is not None:
             peaks.append(record.best.value)
         self._usage = BudgetUsage(

@@ -39,7 +39,7 @@ def saved_step(folder: RunFolder, trial: int) -> int:
 def rank_models(trials: Iterable[TrialRecord], best: TrialRecord | None) -> list[TrialRecord]:
     """The finished trials whose peak models are worth keeping: ``best``, the study's best one, and then by peak."""
     others = [
-        (trial.peak.ndcg, trial)
+        (trial.peak.value, trial)
         for trial in trials
         if trial.state in ("complete", "pruned")
         and trial.peak is not None

@@ -207,7 +207,7 @@ class Coordinator:
     def _incumbent(self, trial: RunningTrial) -> float | None:
         """The highest peak of all other trials."""
         best, others = self._completion.record.best, [*self._running.values(), *self._waiting]
-        peaks = [other.peak.ndcg for other in others if other.number != trial.number and other.peak]
+        peaks = [other.peak.value for other in others if other.number != trial.number and other.peak]
         return max([*peaks, *([best.value] if best and best.value is not None else [])], default=None)
 
     def _is_current(self, message: Message) -> bool:

@@ -242,7 +242,7 @@ class Ledger:
         The value of a pruned trial is its last measurement, as Optuna has it.
         """
         trial = self._open[number]
-        final = (trial.measured or self.table.rows(UNTRAINED))[-1].ndcg if pruned else value
+        final = (trial.measured or self.table.rows(UNTRAINED))[-1].value if pruned else value
         trial.row = dataclasses.replace(
             trial.row,
             state="pruned" if pruned else "fail" if value is None else "complete",

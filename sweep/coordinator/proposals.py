@@ -163,7 +163,7 @@ def seen_value(trial: TrialRecord, baseline: float | None) -> float | None:
     """The value of a trial for the sampler: its peak; the untrained model's value for one that diverged."""
     if trial.stop is not None and trial.stop.kind == "diverged":
         return baseline
-    return trial.peak.ndcg if trial.peak else None
+    return trial.peak.value if trial.peak else None
 
 
 def _limited(distributions: Mapping[str, BaseDistribution], largest_batch: int | None) -> dict[str, BaseDistribution]:

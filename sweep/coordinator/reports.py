@@ -91,7 +91,7 @@ class Reports:
         trial.stop, trial.verdict = decide(trial, self._policy, incumbent=incumbent)
 
     def _tell_measured(self, trial: RunningTrial, report: Report) -> None:
-        value = report.evaluation.ndcg
+        value = report.evaluation.value
         text = f"{report.progress / COMPLETE:.1%}  {self._measure.label} {value:.4f}  {trial.verdict}"
         numbers = {"progress": report.progress, "metric": self._measure.key, "value": value, "step": report.step}
         self._tell("evaluate", text, trial.number, **numbers, attempt=trial.attempt)

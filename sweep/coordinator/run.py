@@ -258,9 +258,9 @@ class _StudyRun:
         self._tell(
             "prepare",
             f"base model of {prepared.parameters / 1e6:.1f} M parameters, untrained {measure.label}"
-            f" {prepared.baseline.ndcg:.4f} on dev ({prepared.baseline.seconds:.1f} s an evaluation)",
+            f" {prepared.baseline.value:.4f} on dev ({prepared.baseline.seconds:.1f} s an evaluation)",
             metric=measure.key,
-            value=prepared.baseline.ndcg,
+            value=prepared.baseline.value,
             parameters=prepared.parameters,
         )
         return prepared

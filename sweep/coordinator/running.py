@@ -107,7 +107,7 @@ class RunningTrial:
     def _note_point(self, progress: int, per_query: NDArray[np.float32]) -> None:
         value = Score(per_query).mean
         self.curve.append((progress, value))
-        if progress and math.isfinite(value) and (self.peak is None or value > self.peak.ndcg):
+        if progress and math.isfinite(value) and (self.peak is None or value > self.peak.value):
             self.peak = Peak(progress, value)
 
     def interrupt(self, checkpoint_step: int) -> None:
@@ -213,7 +213,7 @@ def make_assignment(plan: StudyPlan, trial: RunningTrial, *, slot: Slot, micro_b
         steps=trial.steps,
         evaluations=trial.evaluations,
         micro_batch=micro_batch,
-        peak=trial.peak.ndcg if trial.peak else None,
+        peak=trial.peak.value if trial.peak else None,
         attempt=trial.attempt,
         threads=slot.threads,
         memory_share=slot.share,

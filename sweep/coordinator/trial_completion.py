@@ -90,7 +90,7 @@ class TrialCompletion:
             trial.number,
             value=conclusion.value,
             pruned=conclusion.pruned,
-            peak=trial.peak.ndcg if trial.peak else None,
+            peak=trial.peak.value if trial.peak else None,
             peak_progress=trial.peak.progress if trial.peak else None,
             retention=trial.curve[-1][1] / highest if highest > 0 else None,
             **describe_stop(trial.stop),
@@ -99,7 +99,7 @@ class TrialCompletion:
         self._after_end(trial)
         state = "pruned" if conclusion.pruned else "complete"
         peak = (
-            f"peak {trial.peak.ndcg:.4f} at {trial.peak.progress / COMPLETE:.1%}"
+            f"peak {trial.peak.value:.4f} at {trial.peak.progress / COMPLETE:.1%}"
             if trial.peak
             else "no finite evaluation"
         )
@@ -185,12 +185,12 @@ def conclude(stop: Stop | None, peak: Peak | None, best_peak: float | None) -> C
         COMPLETE with its peak where it went to its end, or where it was stopped by a rule and its peak beats every
         complete trial's, so that the study's best trial is always the best model there is; else PRUNED.
     """
-    if peak is None or not math.isfinite(peak.ndcg):
+    if peak is None or not math.isfinite(peak.value):
         return Conclusion(None, pruned=True)
-    beats_all = best_peak is None or peak.ndcg > best_peak
+    beats_all = best_peak is None or peak.value > best_peak
     if stop is not None and (stop.kind == "diverged" or not beats_all):
         return Conclusion(None, pruned=True)
-    return Conclusion(peak.ndcg, pruned=False)
+    return Conclusion(peak.value, pruned=False)
 
 
 def write_study_note(record: StudyRecord, spec: StudySpec) -> str:

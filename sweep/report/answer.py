@@ -86,9 +86,9 @@ def _headline(study: Study, best: TrialRecord | None) -> str:
     record = study.record
     if best is None or best.peak is None:
         return _without_best(study)
-    if all(row.ndcg == 0 for trial in record.trials for row in trial.rows):
+    if all(row.value == 0 for trial in record.trials for row in trial.rows):
         return f"There is nothing to choose by: {record.measure.label} was 0 at every measurement of every trial."
-    if record.baseline is not None and best.peak.ndcg <= record.baseline:
+    if record.baseline is not None and best.peak.value <= record.baseline:
         return "Use the untrained model: no trial beats it."
     return f"Use trial {best.number}."
 

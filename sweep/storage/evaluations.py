@@ -37,7 +37,7 @@ class EvaluationRow:
         trial: The trial's number.
         progress: Thousandths.
         step: Optimizer step.
-        ndcg: Mean of the study's metric; NaN where the model's embeddings were not finite.
+        value: Mean of the study's metric; NaN where the model's embeddings were not finite.
         seconds: Seconds spent on the trial so far.
         evaluation_seconds: Seconds of those that went into evaluations.
         examples: Training pairs seen so far.
@@ -46,7 +46,7 @@ class EvaluationRow:
     trial: int
     progress: int
     step: int
-    ndcg: float
+    value: float
     seconds: float
     evaluation_seconds: float
     examples: int
@@ -54,9 +54,9 @@ class EvaluationRow:
 
 def as_row(trial: int, report: Report) -> EvaluationRow:
     """A trial's report as it is read once it is committed."""
-    ndcg = report.evaluation.ndcg
+    value = report.evaluation.value
     columns = {name: getattr(report, name) for name in _AS_REPORTED}
-    return EvaluationRow(trial=trial, ndcg=ndcg if math.isfinite(ndcg) else math.nan, **columns)
+    return EvaluationRow(trial=trial, value=value if math.isfinite(value) else math.nan, **columns)
 
 
 class EvaluationTable:
@@ -102,12 +102,12 @@ class EvaluationTable:
                 trial=number,
                 progress=progress,
                 step=step,
-                ndcg=math.nan if ndcg is None else ndcg,
+                value=math.nan if value is None else value,
                 seconds=seconds,
                 evaluation_seconds=evaluation_seconds,
                 examples=examples,
             )
-            for number, progress, step, ndcg, seconds, evaluation_seconds, examples in rows
+            for number, progress, step, value, seconds, evaluation_seconds, examples in rows
         ]
 
     @retried
@@ -169,7 +169,7 @@ def _columns(evaluation: Evaluation, **columns: object) -> dict[str, Any]:
     """A row of the table: an evaluation's own columns with others."""
     return {
         **columns,
-        "value": _finite(evaluation.ndcg),
+        "value": _finite(evaluation.value),
         "ndcg": _finite(evaluation.ndcg_10),
         "per_query": evaluation.per_query.astype("<f4").tobytes(),
         **_cosine_columns("positive", evaluation.positives),

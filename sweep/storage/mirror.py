@@ -137,7 +137,7 @@ class Mirror:
     def _points(self, number: int) -> dict[int, float]:
         """A trial's curve: the untrained model first."""
         rows = [*self._evaluations.rows(UNTRAINED), *self._evaluations.rows(number)]
-        return {row.progress: row.ndcg for row in rows}
+        return {row.progress: row.value for row in rows}
 
     def _take_in(self) -> None:
         rows, attributes = self._tables.rows(), self._tables.attributes()

@@ -35,7 +35,7 @@ class Peak:
     """The best evaluation of a run: its progress in thousandths and its value."""
 
     progress: int
-    ndcg: float
+    value: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +101,11 @@ class TrialRecord:
 
     def retention(self, baseline: float | None) -> float | None:
         """Last value over the highest so far, the untrained model's included; None where it was never measured."""
-        if not self.rows or not math.isfinite(self.rows[-1].ndcg):
+        if not self.rows or not math.isfinite(self.rows[-1].value):
             return None
-        highest = max(row.ndcg for row in self.rows if math.isfinite(row.ndcg))
+        highest = max(row.value for row in self.rows if math.isfinite(row.value))
         highest = max(highest, baseline if baseline is not None else highest)
-        return self.rows[-1].ndcg / highest if highest > 0 else None
+        return self.rows[-1].value / highest if highest > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,15 +145,15 @@ class StudyRecord:
 
     def leaderboard(self) -> list[TrialRecord]:
         """The trials that were measured, the highest peak first."""
-        ranked = sorted(self.trials, key=lambda trial: (-trial.peak.ndcg if trial.peak else math.inf, trial.number))
+        ranked = sorted(self.trials, key=lambda trial: (-trial.peak.value if trial.peak else math.inf, trial.number))
         return [trial for trial in ranked if trial.peak]
 
 
 def find_peak(rows: Sequence[EvaluationRow]) -> Peak | None:
     """The highest finite measurement, the earliest of equals; None where there is none."""
-    finite = [row for row in rows if math.isfinite(row.ndcg)]
-    best = max(finite, key=lambda row: (row.ndcg, -row.progress), default=None)
-    return None if best is None else Peak(best.progress, best.ndcg)
+    finite = [row for row in rows if math.isfinite(row.value)]
+    best = max(finite, key=lambda row: (row.value, -row.progress), default=None)
+    return None if best is None else Peak(best.progress, best.value)
 
 
 def count_saved(trials: Sequence[TrialRecord]) -> tuple[int, float]:
@@ -187,7 +187,7 @@ def make_record(content: StudyContent, table: EvaluationTable) -> StudyRecord:
             make_trial_record(trial, rows.get(trial.number, ()), is_excused=trial.number in excused)
             for trial in content.trials
         ),
-        baseline=untrained[0].ndcg if untrained else None,
+        baseline=untrained[0].value if untrained else None,
     )
 
 

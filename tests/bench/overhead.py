@@ -271,7 +271,7 @@ def run_job(launcher: LocalLauncher, body: str, task: Assignment, slot: Slot) ->
                         raise SystemExit(f"{body}: its process was started cold, so nothing can be compared")
                 case Report() as report:
                     launcher.answer(message.job, Verdict(stop=False))
-                    curve.append(report.evaluation.ndcg)
+                    curve.append(report.evaluation.value)
                 case Done(result):
                     seconds = time.perf_counter() - began
                     return SideRun(seconds=seconds, started_s=started_s, result=result, curve=tuple(curve))

@@ -78,7 +78,7 @@ def check_study(
             for step, value in trial.intermediate_values.items()
             if step > 0
         }
-        committed = {(row.trial, row.progress): row.ndcg for row in table.rows()}
+        committed = {(row.trial, row.progress): row.value for row in table.rows()}
     finally:
         storage.engine.dispose()
     lines = read_history(history)

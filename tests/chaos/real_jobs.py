@@ -25,7 +25,7 @@ class RecordingChannel:
 
     def report(self, report: Report) -> Verdict:
         verdict = self._channel.report(report)
-        note(self._task, "answered", progress=report.progress, ndcg=report.evaluation.ndcg)
+        note(self._task, "answered", progress=report.progress, ndcg=report.evaluation.value)
         return verdict
 
     def is_pausing(self) -> bool:

@@ -89,7 +89,7 @@ def test_what_is_committed_is_seen_by_who_reads_alone(ledger: Ledger, place: Dat
     number = begin_trial(ledger)
     for progress, ndcg in [(100, 0.625), (500, 0.75), (1000, 0.25)]:
         ledger.commit([Measurement(number, make_report(progress, ndcg))])
-        assert [row.ndcg for row in read(place).trials[0].rows][-1] == ndcg
+        assert [row.value for row in read(place).trials[0].rows][-1] == ndcg
     running = begin_trial(ledger)
     end_trial(ledger, number, 0.75)
     record = read(place)
@@ -121,7 +121,7 @@ def test_a_second_measurement_at_one_progress_is_refused(ledger: Ledger) -> None
     ledger.commit([Measurement(number, make_report(100, 0.5))])
     with pytest.raises(ValueError, match=f"trial {number} has a measurement at 100"):
         ledger.table.add([(number, make_report(100, 0.75))])
-    assert [row.ndcg for row in ledger.table.rows(number)] == [0.5]
+    assert [row.value for row in ledger.table.rows(number)] == [0.5]
 
 
 def spell(record: StudyRecord) -> list[str]:
@@ -162,7 +162,7 @@ def check_mirror(ledger: Ledger) -> None:
     assert [trial.state.name.lower() for trial in shown] == [trial.state for trial in record.trials]
     assert [trial.value for trial in shown] == [trial.value for trial in record.trials]
     for trial, known in zip(shown, record.trials, strict=True):
-        curve = {row.progress: row.ndcg for row in known.rows}
+        curve = {row.progress: row.value for row in known.rows}
         assert repr({step: value for step, value in trial.intermediate_values.items() if step}) == repr(curve)
         assert trial.user_attrs.items() <= known.attributes.items()
 
@@ -231,7 +231,7 @@ def test_a_study_whose_trials_stand_in_optunas_tables_alone_is_read_and_goes_on(
         ledger.adopt_trials(SPACE)
         ledger.commit([Measurement(2, make_report(200, 0.5))])
         check_mirror(ledger)
-    assert read(place).trials[2].rows[-1].ndcg == 0.5
+    assert read(place).trials[2].rows[-1].value == 0.5
 
 
 def test_who_reads_a_study_with_optuna_while_it_is_written_never_fails_and_misses_nothing_it_saw(
@@ -316,7 +316,7 @@ def test_a_reader_in_the_middle_of_its_reading_keeps_no_writer_waiting(ledger: L
         assert found.fetchone() is not None
         ledger.commit([Measurement(number, make_report(100, 0.75))])
     storage.engine.dispose()
-    assert [row.ndcg for row in read(place).trials[number].rows] == [0.75]
+    assert [row.value for row in read(place).trials[number].rows] == [0.75]
 
 
 @pytest.mark.parametrize("version", ["sweep", "optuna"])
@@ -421,7 +421,7 @@ def test_the_curves_of_a_study_are_the_same_wherever_it_is_kept(plan: StudyPlan,
     elsewhere = moved(plan, SqliteLocation(RunFolder(tmp_path / "elsewhere"), "delete"))
     (tmp_path / "elsewhere").mkdir()
     curves = [
-        [(trial.params, [(row.progress, row.ndcg) for row in trial.rows]) for trial in run(one)[0].trials]
+        [(trial.params, [(row.progress, row.value) for row in trial.rows]) for trial in run(one)[0].trials]
         for one in (plan, elsewhere)
     ]
     assert curves[0] == curves[1]

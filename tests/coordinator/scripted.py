@@ -106,11 +106,11 @@ def check_finished(file: Path) -> StudyRecord:
     for trial in record.trials:
         check_trial(plan, trial)
         values = study.trials[trial.number].intermediate_values
-        assert values == pytest.approx({0: BASELINE} | {row.progress: row.ndcg for row in trial.rows}, nan_ok=True)
+        assert values == pytest.approx({0: BASELINE} | {row.progress: row.value for row in trial.rows}, nan_ok=True)
     complete = [trial for trial in record.trials if trial.state == "complete"]
     assert record.best is not None
     assert study.best_trial.number == record.best.number
-    assert study.best_value == max(trial.peak.ndcg for trial in complete if trial.peak)
+    assert study.best_value == max(trial.peak.value for trial in complete if trial.peak)
     check_files(plan, record)
     assert table.model_values(UNTRAINED, "test") is not None
     assert table.model_values(record.best.number, "test") is not None
@@ -126,13 +126,13 @@ def check_trial(plan: StudyPlan, trial: TrialRecord) -> None:
     assert measured == (planned if is_complete else planned[: len(measured)])
     if trial.stop is None or trial.stop.kind != "diverged":
         for row in trial.rows:
-            assert row.ndcg == pytest.approx(scripted_ndcg(trial.params, row.progress), abs=1e-6)
+            assert row.value == pytest.approx(scripted_ndcg(trial.params, row.progress), abs=1e-6)
             assert row.examples == row.step * trial.params.batch_size
     seconds = [row.seconds for row in trial.rows]
     assert seconds == sorted(seconds)
     if trial.state == "complete":
         assert trial.peak is not None
-        assert trial.value == trial.attributes["peak"] == trial.peak.ndcg
+        assert trial.value == trial.attributes["peak"] == trial.peak.value
 
 
 def check_files(plan: StudyPlan, record: StudyRecord) -> None:

@@ -112,11 +112,11 @@ def test_a_target_that_is_reached_ends_the_study_with_what_every_trial_has(tmp_p
     [trial] = record.trials
     assert trial.state == "complete"
     assert trial.peak is not None
-    assert 0.6 <= trial.peak.ndcg < 0.7
+    assert 0.6 <= trial.peak.value < 0.7
     assert trial.stop is not None
     assert trial.stop.kind == "study ended"
     assert trial.stop.text.startswith("study ended: the target of 0.6 is reached: 0.6")
-    assert recorder.texts("budget") == [f"the target of 0.6 is reached: {trial.peak.ndcg:.4f}"]
+    assert recorder.texts("budget") == [f"the target of 0.6 is reached: {trial.peak.value:.4f}"]
     assert count_saved(record.trials) == (0, 0.0)  # it was not its own curve that stopped it
     study = sweep.open_study(file)
     assert study.state == "finished"

@@ -90,7 +90,7 @@ def test_the_peak_models_of_the_best_trials_of_the_study_are_kept_and_nothing_el
     record = open_study(file)[2]
     ranked = [trial for trial in record.leaderboard() if trial.number != record.best.number]
     expected = [record.best, *ranked][:keep]
-    assert models_on_disk(file) == pytest.approx({trial.number: trial.peak.ndcg for trial in expected})
+    assert models_on_disk(file) == pytest.approx({trial.number: trial.peak.value for trial in expected})
     folders = [path for path in RunFolder.beside(file).checkpoints.glob("*/*") if path.is_dir()]
     assert len(folders) == keep
     assert len(recorder.texts("delete")) >= 6

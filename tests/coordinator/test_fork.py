@@ -64,7 +64,7 @@ def test_the_trials_that_still_fit_are_taken_as_they_were_and_the_new_study_goes
             theirs.value,
             theirs.stop,
         )
-        assert [(row.progress, row.ndcg) for row in ours.rows] == [(row.progress, row.ndcg) for row in theirs.rows]
+        assert [(row.progress, row.value) for row in ours.rows] == [(row.progress, row.value) for row in theirs.rows]
         assert ours.attributes["forked_from"] == theirs.number
         assert ours.peak is not None
         assert RunFolder.beside(new).peak_model(ours.number, ours.peak.progress).is_dir()
@@ -143,7 +143,7 @@ def test_a_fork_that_fails_half_way_leaves_nothing(old: Path, new: Path) -> None
 
 def test_a_base_model_that_is_no_longer_whole_is_not_taken_over(old: Path, new: Path) -> None:
     (RunFolder.beside(old).base_model / "ndcg.json").write_text("0.1")
-    with pytest.raises(CheckpointError, match=r"base.ndcg\.json: is not what its manifest says"):
+    with pytest.raises(CheckpointError, match=r"base.value\.json: is not what its manifest says"):
         fork_study(plan_study(locate_study(old)), plan_study(locate_study(new)))
     assert not RunFolder.beside(new).path.exists()
 

@@ -26,7 +26,7 @@ def make_space(**settings: Any) -> SearchSpace:
 
 
 def make_trial(
-    number: int, proposal: Proposal, *ndcg: float, state: str = "complete", **attributes: Any
+    number: int, proposal: Proposal, *curve: float, state: str = "complete", **attributes: Any
 ) -> TrialRecord:
     is_excused = attributes.pop("is_excused", False)
     rows = tuple(
@@ -34,12 +34,12 @@ def make_trial(
             trial=number,
             progress=100 * place,
             step=place,
-            ndcg=value,
+            value=value,
             seconds=1.0,
             evaluation_seconds=0.1,
             examples=place,
         )
-        for place, value in enumerate(ndcg, start=1)
+        for place, value in enumerate(curve, start=1)
     )
     return TrialRecord(
         number=number,
@@ -235,7 +235,7 @@ def test_narrowing_a_range_keeps_old_trials_in_view() -> None:
     tried = search(make_proposer(wide), range(10), closeness)
     narrow = make_space(learning_rate={"low": 2e-5, "high": 5e-5, "log": True}, batch_size=16, scale=20.0)
     proposer = make_proposer(narrow, *tried)
-    assert [trial.value for trial in proposer.seen] == [trial.peak.ndcg for trial, _ in tried]
+    assert [trial.value for trial in proposer.seen] == [trial.peak.value for trial, _ in tried]
     for number in range(10, 14):
         params = proposer.propose(number).params
         assert 2e-5 <= params.learning_rate <= 5e-5

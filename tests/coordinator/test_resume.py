@@ -319,8 +319,8 @@ def test_a_measurement_that_optuna_never_saw_is_reported_again_and_stands(begun:
     study, table, record = open_study(begun)
     assert points(record.trials[2]) == [100, 200, 400, 600, 800, 1000]
     assert table.per_query(2)[1][0].tolist() == evaluation.per_query.tolist()
-    assert record.trials[2].rows[0].ndcg == evaluation.ndcg
-    assert study.trials[2].intermediate_values[100] == evaluation.ndcg
+    assert record.trials[2].rows[0].value == evaluation.value
+    assert study.trials[2].intermediate_values[100] == evaluation.value
     assert sorted(study.trials[2].intermediate_values) == [0, *points(record.trials[2])]
 
 

@@ -92,7 +92,10 @@ def test_what_is_recorded_of_a_trial(folder: Path) -> None:
         assert frozen.user_attrs["seed"] == 0
         assert frozen.user_attrs["device"].startswith("CPU")
         assert trial.peak is not None
-        assert (frozen.user_attrs["peak"], frozen.user_attrs["peak_progress"]) == (trial.peak.ndcg, trial.peak.progress)
+        assert (frozen.user_attrs["peak"], frozen.user_attrs["peak_progress"]) == (
+            trial.peak.value,
+            trial.peak.progress,
+        )
         assert frozen.user_attrs["retention"] == pytest.approx(trial.retention(record.baseline))
         assert (frozen.user_attrs.get("stop_kind") == "drop-off") == (trial.state == "pruned")
 
@@ -255,7 +258,7 @@ def test_a_failed_trial_with_a_high_peak_does_not_keep_others_from_being_the_bes
     assert failed.state == "fail"
     assert failed.peak is not None
     assert fallen.peak is not None
-    assert failed.peak.ndcg > fallen.peak.ndcg
+    assert failed.peak.value > fallen.peak.value
     assert fallen.state == "complete"
 
 

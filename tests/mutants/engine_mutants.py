@@ -11,7 +11,7 @@ COORDINATOR = [
         (
             "the sampler is shown the peak of a diverged trial",
             "        return baseline\n",
-            "        return trial.peak.ndcg if trial.peak else baseline\n",
+            "        return trial.peak.value if trial.peak else baseline\n",
             "the_sampler_sees_every_trial_at_its_peak",
         ),
         (
@@ -190,8 +190,8 @@ COORDINATOR = [
         "tests/coordinator/test_trial_completion.py",
         (
             "a stopped trial level with the best is complete",
-            "peak.ndcg > best_peak",
-            "peak.ndcg >= best_peak",
+            "peak.value > best_peak",
+            "peak.value >= best_peak",
             "how_a_trial_is_recorded",
         ),
     ),
@@ -215,8 +215,8 @@ STORAGE = [
         ),
         (
             "the peak is the last of equals",
-            "(row.ndcg, -row.progress)",
-            "(row.ndcg, row.progress)",
+            "(row.value, -row.progress)",
+            "(row.value, row.progress)",
             "of_equal_peaks_the_earliest_is_the_peak",
         ),
         (

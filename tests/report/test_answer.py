@@ -108,7 +108,7 @@ def test_a_metric_that_is_always_0_gives_nothing_to_choose_by(study: Study) -> N
             trial,
             state="complete",
             value=0.0,
-            rows=tuple(dataclasses.replace(row, ndcg=0.0) for row in trial.rows),
+            rows=tuple(dataclasses.replace(row, value=0.0) for row in trial.rows),
         )
         for trial in study.record.trials
     ]

@@ -172,12 +172,12 @@ def test_a_study_whose_trials_all_failed_gives_a_page_that_names_the_cause(study
 def test_a_metric_that_is_always_0_gives_a_page_that_says_so(study: Study) -> None:
     trials = tuple(
         dataclasses.replace(
-            trial, state="complete", value=0.0, rows=tuple(dataclasses.replace(row, ndcg=0.0) for row in trial.rows)
+            trial, state="complete", value=0.0, rows=tuple(dataclasses.replace(row, value=0.0) for row in trial.rows)
         )
         for trial in study.record.trials
     )
     record = dataclasses.replace(study.record, trials=trials, baseline=0.0)
-    figures = [{**row, "ndcg": 0.0} for row in study.figures]
+    figures = [{**row, "value": 0.0} for row in study.figures]
     page = render_page(change(study, record=record, tests={}, figures=figures), [])
     assert "NDCG@10 was 0 at every measurement of every trial" in page
 

@@ -47,7 +47,7 @@ def test_a_measurement_comes_back_as_it_was_committed(table: EvaluationTable) ->
     table.add([(3, make_report(100))])
     [row] = table.rows()
     assert (row.trial, row.progress, row.step, row.examples) == (3, 100, 10, 400)
-    assert (row.ndcg, row.seconds, row.evaluation_seconds) == (0.5, 1.5, 0.25)
+    assert (row.value, row.seconds, row.evaluation_seconds) == (0.5, 1.5, 0.25)
 
 
 @given(values=npst.arrays(np.float32, st.integers(1, 30), elements=st.floats(0, 1, width=32) | st.just(math.nan)))
@@ -68,7 +68,7 @@ def test_a_measurement_that_is_not_finite_comes_back_as_nan(table: EvaluationTab
     nan = Cosines(mean=math.nan, p5=math.nan, p95=math.nan)
     evaluation = make_evaluation([math.nan, 0.5], cosines=nan)
     table.add([(0, make_report(100, loss=None, evaluation=evaluation))])
-    assert math.isnan(table.rows()[0].ndcg)
+    assert math.isnan(table.rows()[0].value)
     assert np.isnan(table.per_query(0)[1][0]).tolist() == [True, False]
 
 
@@ -77,7 +77,7 @@ def test_a_second_measurement_at_one_progress_is_refused_and_the_first_stands(ta
     with pytest.raises(ValueError, match="trial 1 has a measurement at 100"):
         table.add([(1, make_report(100, [0.75]))])
     table.add([(2, make_report(100, [0.75]))])
-    assert [(row.trial, row.ndcg) for row in table.rows()] == [(1, 0.25), (2, 0.75)]
+    assert [(row.trial, row.value) for row in table.rows()] == [(1, 0.25), (2, 0.75)]
 
 
 def test_rows_come_by_trial_and_progress_whatever_the_order_they_were_committed_in(table: EvaluationTable) -> None:
@@ -95,7 +95,7 @@ def test_judgements_are_no_rows_of_trials(table: EvaluationTable) -> None:
     table.add_model(4, "test", make_evaluation([0.75]))
     assert table.rows() == []
     assert table.rows(4) == []
-    assert [row.ndcg for row in table.rows(UNTRAINED)] == [0.5]
+    assert [row.value for row in table.rows(UNTRAINED)] == [0.5]
     judged = table.model_values(4, "test")
     assert judged is not None
     assert judged.tolist() == [0.75]
@@ -136,7 +136,7 @@ def age(table: EvaluationTable) -> list[str]:
 
 def replace_ndcg(evaluation: Evaluation) -> Evaluation:
     """The evaluation as one whose metric is NDCG@10."""
-    return dataclasses.replace(evaluation, ndcg_10=evaluation.ndcg)
+    return dataclasses.replace(evaluation, ndcg_10=evaluation.value)
 
 
 def columns_of(file: Path) -> dict[str, object]:
@@ -153,7 +153,7 @@ def test_a_table_of_an_older_version_is_upgraded_and_keeps_its_measurements(tmp_
     assert set(later).isdisjoint(columns_of(file))
 
     reader = EvaluationTable(open_storage_read_only(file).engine, writable=False)
-    assert [(row.progress, row.ndcg) for row in reader.rows()] == [(100, 0.5)]  # who reads alone upgrades nothing
+    assert [(row.progress, row.value) for row in reader.rows()] == [(100, 0.5)]  # who reads alone upgrades nothing
     assert [(row["value"], row["ndcg"], row["recall_10"]) for row in reader.figures()] == [(0.5, 0.5, None)]
 
     upgraded = EvaluationTable(open_storage(file).engine, writable=True)
@@ -161,7 +161,7 @@ def test_a_table_of_an_older_version_is_upgraded_and_keeps_its_measurements(tmp_
     assert columns_of(file)["value"] == 0.5  # the metric was NDCG@10
     assert {columns_of(file)[name] for name in later if name != "value"} == {None}
     upgraded.add([(0, make_report(200))])
-    assert [(row.progress, row.ndcg) for row in upgraded.rows()] == [(100, 0.5), (200, 0.5)]
+    assert [(row.progress, row.value) for row in upgraded.rows()] == [(100, 0.5), (200, 0.5)]
 
 
 def test_all_figures_of_a_measurement_are_committed(tmp_path: Path) -> None:

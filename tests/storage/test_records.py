@@ -37,7 +37,7 @@ def test_what_is_left_of_a_peak_counts_the_untrained_model_as_one(
 def test_of_equal_peaks_the_earliest_is_the_peak() -> None:
     peak = make_trial(0, 0.5, 0.7, math.nan, 0.7, 0.6).peak
     assert peak is not None
-    assert (peak.progress, peak.ndcg) == (200, 0.7)
+    assert (peak.progress, peak.value) == (200, 0.7)
     assert make_trial(0, math.nan).peak is None
 
 

@@ -112,7 +112,7 @@ def test_a_measure_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, 
     measure = find_measure(metric)
     ours = Evaluator(model, graded, judged=judged, measure=measure).evaluate(model)
     np.testing.assert_allclose(ours.per_query, values[theirs], atol=1e-6)
-    assert ours.ndcg == pytest.approx(np.mean(ours.per_query))
+    assert ours.value == pytest.approx(np.mean(ours.per_query))
     assert ours.ndcg_10 == pytest.approx(np.mean(values["ndcg_cut_10"]), abs=1e-6)
     assert (ours.recall_10, ours.recall_100) == pytest.approx(
         (np.mean(values["recall_10"]), np.mean(values["recall_100"])), abs=1e-6
@@ -130,7 +130,7 @@ def test_mean_ndcg_of_binary_grades_is_that_of_the_librarys_evaluator(model, bin
         write_csv=False,
     )
     theirs = evaluator(model)["cosine_ndcg@10"]
-    ours = Evaluator(model, binary, judged=judged).evaluate(model).ndcg
+    ours = Evaluator(model, binary, judged=judged).evaluate(model).value
     assert 0.01 < ours < 0.99
     assert ours == pytest.approx(theirs, abs=1e-6)
 
@@ -207,7 +207,7 @@ def test_a_model_whose_embeddings_are_not_finite_is_judged_as_not_a_number(tiny_
     found = evaluator.evaluate(model)
     assert found.per_query.shape == (len(judged.query_ids),)
     assert np.isnan(found.per_query).all()
-    assert np.isnan(found.ndcg)
+    assert np.isnan(found.value)
     for cosines in (found.positives, found.negatives):
         assert np.isnan([cosines.mean, cosines.p5, cosines.p95]).all()
 
