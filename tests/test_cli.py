@@ -220,7 +220,7 @@ MISTAKES = {
     "unknown scheme of a collection": (
         "beir:collection",
         "msmarco:x",
-        r"'msmarco:x' .*; known are package:aws-cli and b",
+        r"'msmarco:x' .*; known are package:aws-cli, b",
     ),
     "unknown packaged collection": (
         "beir:collection",
