@@ -28,6 +28,10 @@ STORAGE_VARIABLE = "SWEEP_STORAGE"
 """Environment variable that names a PostgreSQL database; the one for an address with a password."""
 
 
+def _say_nothing(_: str) -> None:
+    """Says nothing; unlike a lambda it can be pickled, as a storage is that holds it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
     """Waiting for a server that is gone.
@@ -37,8 +41,8 @@ class Waiting:
         is_ended: Called meanwhile; whether to wait no longer.
     """
 
-    tell: Callable[[str], None] = lambda _: None
-    is_ended: Callable[[], bool] = lambda: False
+    tell: Callable[[str], None] = _say_nothing
+    is_ended: Callable[[], bool] = bool
 
 
 class Lock(Protocol):
