@@ -85,7 +85,7 @@ def test_a_pass_is_what_looking_at_every_row_gives(pairs, batch_size):
     frequency = Counter(text for pair in texts for text in pair)
     if not texts or max(frequency.values()) > _LOOK_AHEAD:
         return
-    batches = list(_cut_batches(np.array(texts), batch_size, most=len(texts)))
+    batches = list(_cut_batches(np.array(texts), batch_size, max_batches=len(texts)))
     assert batches == list(cut_by_looking_at_every_row(texts, batch_size))
     places = [place for batch in batches for place in batch]
     assert len(set(places)) == len(places)
@@ -95,7 +95,7 @@ def test_a_pass_is_what_looking_at_every_row_gives(pairs, batch_size):
 @given(rows, st.integers(1, 6))
 def test_no_row_occurs_twice_in_a_pass_however_frequent_its_texts(pairs, batch_size):
     texts = [(anchor % 2, positive) for anchor, positive in pairs]
-    places = [place for batch in _cut_batches(np.array(texts), batch_size, most=len(texts)) for place in batch]
+    places = [place for batch in _cut_batches(np.array(texts), batch_size, max_batches=len(texts)) for place in batch]
     assert len(set(places)) == len(places)
 
 
