@@ -156,15 +156,26 @@ def test_of_a_trial_that_begins_while_the_study_is_read_nothing_is_seen(tmp_path
 def test_why_trials_stopped_that_ended_under_version_3_is_read_from_its_text_and_table(tmp_path: Path) -> None:
     file = write_toy_study(tmp_path, script={}, budget={"trials": 2}, space={"start": START[:2]})
     run(file)
-    before = open_study(file).trials()
+    study = open_study(file)
+    before = study.trials()
     with open_storage(RunFolder.beside(file).database).engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM trial_user_attributes WHERE key IN ('stop_kind', 'stop_numbers')")
+        for trial in study.record.trials:
+            assert trial.params is not None
+            connection.exec_driver_sql(
+                "INSERT INTO trial_user_attributes (trial_id, key, value_json)"
+                " SELECT trial_id, 'params', ? FROM trials WHERE number = ?",
+                (json.dumps(trial.params.as_dict()), trial.number),
+            )
         connection.exec_driver_sql("CREATE TABLE sweep_trials (trial INTEGER PRIMARY KEY, stop_numbers JSON)")
         numbers = json.dumps(before.loc[1, "stop_numbers"] | {"rival": 0.9})
         connection.exec_driver_sql("INSERT INTO sweep_trials VALUES (0, '{}'), (1, ?)", (numbers,))
+        for name in ("study_trials", "study_attributes"):  # Optuna's tables alone held the study then
+            connection.exec_driver_sql(f"DROP TABLE {name}")
+        connection.exec_driver_sql("ALTER TABLE evaluations DROP COLUMN value")
         connection.exec_driver_sql("UPDATE sweep_schema SET version = 3")
     found = open_study(file).trials()
-    assert found.drop(columns="stop_numbers").equals(before.drop(columns="stop_numbers"))
+    pd.testing.assert_frame_equal(found.drop(columns="stop_numbers"), before.drop(columns="stop_numbers"))
     assert found.loc[0, "stop_numbers"] == {}
     assert found.loc[1, "stop_numbers"] == before.loc[1, "stop_numbers"] | {"incumbent": 0.9}
     write_toy_study(tmp_path, script={}, budget={"trials": 3}, space={"start": START[:2]})
@@ -192,9 +203,7 @@ def test_a_study_without_a_trial_has_frames_without_a_row(tmp_path: Path) -> Non
     with pytest.raises(SweepError, match="failed in a row"):
         run(file)
     with open_storage(RunFolder.beside(file).database).engine.begin() as connection:
-        for name in ("trial_user_attributes", "trial_system_attributes", "trial_intermediate_values", "trial_params"):
-            connection.exec_driver_sql(f"DELETE FROM {name}")
-        connection.exec_driver_sql("DELETE FROM trials")
+        connection.exec_driver_sql("DELETE FROM study_trials")
     study = open_study(file)
     assert study.trials().empty
     assert study.evaluations().empty

@@ -27,7 +27,7 @@ import optuna
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "bench"), str(TESTS.parent)]
 
-from ledgers import BASELINE, end_trial, make_report  # noqa: E402
+from ledgers import end_trial, make_report  # noqa: E402
 from postgres import PostgresServer  # noqa: E402
 from prefill import POINTS, fill, make_trial  # noqa: E402
 
@@ -103,7 +103,7 @@ def begin_trial(ledger: Ledger, plan: StudyPlan) -> int:
     """Begins a trial of the study's own space, whose values a report can compare with those of the others."""
     trial = make_trial(0, plan.space, np.random.default_rng(), queries=QUERIES)
     attributes = {name: trial.attributes[name] for name in ("params", "effective_learning_rate", "seed", "steps")}
-    return ledger.begin_trial(trial.values, distributions=trial.distributions, attributes=attributes, baseline=BASELINE)
+    return ledger.begin_trial(trial.values, distributions=trial.distributions, attributes=attributes)
 
 
 @contextmanager

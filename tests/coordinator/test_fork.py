@@ -143,7 +143,7 @@ def test_a_fork_that_fails_half_way_leaves_nothing(old: Path, new: Path) -> None
 
 def test_a_base_model_that_is_no_longer_whole_is_not_taken_over(old: Path, new: Path) -> None:
     (RunFolder.beside(old).base_model / "ndcg.json").write_text("0.1")
-    with pytest.raises(CheckpointError, match=r"base.value\.json: is not what its manifest says"):
+    with pytest.raises(CheckpointError, match=r"base.ndcg\.json: is not what its manifest says"):
         fork_study(plan_study(locate_study(old)), plan_study(locate_study(new)))
     assert not RunFolder.beside(new).path.exists()
 
