@@ -47,7 +47,7 @@ SAYS = {
     ("diagnose", "STUDY", "--next"): "why runs fell",
     ("diagnose", "STUDY", "--json"): '"verdicts": ',
     ("report", "STUDY"): "The report lies at .*report.html",
-    ("replay", "STUDY", "--orders", "2", "--queries", "20"): "2 whole runs",
+    ("replay", "STUDY", "--orders", "2", "--queries", "20"): "2 complete runs",
     ("replay", "STUDY", "--orders", "2", "--json"): '"runs": 2',
     ("fork", "STUDY", "NEW"): "takes over 2 trials",
 }
