@@ -73,7 +73,7 @@ def _sign(words: Sequence[frozenset[str]]) -> IntArray:
 
 
 def _count_near(batch: IntArray, words: Sequence[frozenset[str]], signatures: IntArray, *, counted: int) -> int:
-    """How many of the first texts of a batch have a near-equal other one in it."""
+    """Number of first texts of a batch that have a near-equal other one in it."""
     near = np.zeros(len(batch), dtype=bool)
     for band in range(_BANDS):
         for group in _groups(signatures[batch, band]):

@@ -51,7 +51,7 @@ class ModelSpec(Table):
 
 
 class SplitSpec(Table):
-    """How a collection without splits is split, by document."""
+    """The split, by document, of a collection that brings none."""
 
     dev: float = Field(default=0.2, gt=0.0, lt=1.0, description="Share of the judged documents that selects.")
     test: float = Field(default=0.2, ge=0.0, lt=1.0, description="Share that is read once, when the budget is spent.")

@@ -188,7 +188,7 @@ def _divide(differences: Float64Array, errors: Float64Array) -> Float64Array:
 
 
 def _count_effective(covariance: Float64Array) -> float:
-    """How many independent comparisons those of the last look with each earlier one amount to, at least 1."""
+    """Number of independent comparisons, at least 1, that those of the last look with each earlier one amount to."""
     joint = covariance[:-1, :-1] - covariance[:-1, -1:] - covariance[-1:, :-1] + covariance[-1, -1]
     scale = np.sqrt(np.maximum(np.diagonal(joint), 0.0))
     known = scale > ROUNDING

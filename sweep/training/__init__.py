@@ -1,1 +1,1 @@
-"""Training and judging one model: the only rooms that import torch."""
+"""Training and evaluating one model: the only rooms that import torch."""
