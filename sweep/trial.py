@@ -31,7 +31,7 @@ from sweep.messages import (
     TrialResult,
 )
 from sweep.run_folder import RunFolder
-from sweep.settings.dimensions import Params
+from sweep.settings.dimensions import RETRIEVAL_FORMAT, Params
 from sweep.training.checkpoint import newest_complete, remove
 from sweep.training.devices import (
     choose_micro_batch,
@@ -46,9 +46,6 @@ from sweep.training.losses import choose_loss
 from sweep.training.models import load_base_model, load_model, save_model
 
 _log = logging.getLogger(__name__)
-
-RETRIEVAL_FORMAT = "query-document"
-"""The data format of the task that models are evaluated on; every trial's validation loss is taken in it too."""
 
 # The libraries draw progress bars with tqdm, whose default lock is a semaphore between processes that a worker would
 # leave behind with a complaint at exit; here one process draws.

@@ -16,6 +16,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from sweep.settings.ranges import FloatRange, OneOrMore, PowerRange, PowerSetting, RealSetting, Setting, Table, ends
 
+RETRIEVAL_FORMAT = "query-document"
+"""The data format of the task that models are evaluated on; every trial's validation loss is taken in it too."""
+
 Scheduler = Literal["linear", "cosine", "constant", "cosine-with-floor"]
 
 Value = float | int | str

@@ -17,9 +17,6 @@ from sweep.report.diagnosis.surface import DATA_FORMAT, Contrast, FloatArray, In
 from sweep.settings.dimensions import Value
 from sweep.settings.study_file import SpaceSpec
 
-RETRIEVAL_FORMAT = "query-document"
-"""The data format of the task that models are evaluated on."""
-
 OVERALL = "overall"
 
 Answer = Literal["supported", "not supported", "cannot tell"]

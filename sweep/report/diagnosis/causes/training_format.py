@@ -9,10 +9,11 @@ import numpy as np
 
 from sweep.report.diagnosis.advice import find_best_runs, name_run
 from sweep.report.diagnosis.axes import RATE
-from sweep.report.diagnosis.cause import AT_END, OVERALL, RETRIEVAL_FORMAT, Cause, Effect, Evidence, Question
+from sweep.report.diagnosis.cause import AT_END, OVERALL, Cause, Effect, Evidence, Question
 from sweep.report.diagnosis.causes.false_negatives import SHARE
 from sweep.report.diagnosis.causes.learning_rate import find_middle_rate
 from sweep.report.diagnosis.surface import DATA_FORMAT, Contrast, Term, equal, join_settings
+from sweep.settings.dimensions import RETRIEVAL_FORMAT
 
 SHIFT = 0.15
 """Prior standard deviation of the shift of an outcome by a format."""
