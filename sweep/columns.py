@@ -82,9 +82,12 @@ def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
     """The reason why a trial ended, in short a rule's name or the beginning of an error; None while it goes on."""
     if error := trial.attributes.get("error"):
         return _shorten(f"failed: {error}") if is_short else f"failed: {error}"
+    collapsed = trial.attributes.get("collapsed_at")
+    ending = "" if collapsed is None else f"; its embeddings collapsed at {write_progress(collapsed)}"
     if trial.stop is None:
-        return "ran to its end" if trial.ended_by == TO_ITS_END else None
-    return f"stopped at {write_progress(trial.progress)}: {trial.stop.kind if is_short else trial.stop.text}"
+        return f"ran to its end{ending}" if trial.ended_by == TO_ITS_END else None
+    why = trial.stop.kind if is_short else trial.stop.text
+    return f"stopped at {write_progress(trial.progress)}: {why}{ending}"
 
 
 def _shorten(text: str) -> str:
@@ -121,6 +124,7 @@ COLUMNS: tuple[Column, ...] = (
     _attribute("device", "str"),
     _column("restarts", "Int64", lambda trial: trial.attributes.get("interruptions", 0), heading="restarts"),
     _attribute("false_negatives", "float64"),
+    _attribute("collapsed_at", "Int64"),
     _column("progress", "Int64", lambda trial: trial.progress),
     _column("examples", "Int64", lambda trial: trial.examples),
     _column("planned_examples", "Int64", lambda trial: trial.planned_examples),

@@ -16,6 +16,7 @@ SweepError                    one line says what, where and what to do; the comm
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -96,3 +97,13 @@ class StudyEndedError(SweepError):
     """Trials kept failing, so the study was ended before its budget was spent."""
 
     exit_code = 1
+
+
+def reason_of(error: BaseException) -> str:
+    """The line of an error's message that has the reason, or the error's type where it has no message.
+
+    Libraries put headings before it that end with a colon: ``Error(s) in loading state_dict for BertModel:``.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = next((line for line in lines if not line.endswith(":")), lines[0] if lines else type(error).__name__)
+    return re.sub(r"^(?:[A-Za-z_]+\.)*[A-Za-z_]*(?:Error|Exception): ", "", reason)

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.measures.geometry import has_collapsed
 from sweep.measures.score import Score
 from sweep.progress import PlannedEvaluation
 from sweep.settings.dimensions import Params
@@ -88,9 +89,69 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationTask(StudyTask):
-    """Model folders to be evaluated on the test split, by the names of the results."""
+    """Model folders to be evaluated as whoever loads them would use them, by the names of the results."""
 
     models: Mapping[str, Path]
+    split: Literal["dev", "test"] = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RehearsalTask(StudyTask):
+    """A study's way in small.
+
+    Attributes:
+        points: Settings of a trial in each data format, in which some steps are made.
+        timed: The settings with which training is timed, too; None where it is not.
+    """
+
+    points: tuple[Params, ...]
+    timed: Params | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """A base model as a study uses it.
+
+    Attributes:
+        modules: Its modules in order, each with what matters of it.
+        parameters: Their number, after layers were cut.
+        precision: Precision in which its numbers are stored, such as ``float16``.
+        similarity: Function that compares its embeddings.
+        dimensions: Dimensions of an embedding, and how many of them are used.
+        tokens: Tokens that are read of a text at most; None where there is no limit.
+        positions: Tokens that it has positions for; None where it has no limit.
+        prompts: The prompts of queries and of documents, by task, without empty ones.
+        unused_prompts: Names of prompts that apply to neither.
+        changes: What a study changes of it, in a sentence each.
+    """
+
+    modules: tuple[str, ...]
+    parameters: int
+    precision: str
+    similarity: str
+    dimensions: tuple[int | None, int | None]
+    tokens: int | None
+    positions: int | None
+    prompts: Mapping[str, str]
+    unused_prompts: tuple[str, ...]
+    changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """The outcome of a rehearsal.
+
+    Attributes:
+        model: The base model.
+        evaluation: Evaluation of the untrained model on the dev split.
+        texts_per_s: Texts encoded a second.
+        pairs_per_s: Pairs trained a second; None where that was not timed.
+    """
+
+    model: ModelDescription
+    evaluation: Evaluation
+    texts_per_s: float
+    pairs_per_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +204,11 @@ class Evaluation:
     def value(self) -> float:
         """Mean of the study's metric over queries; NaN if any is NaN."""
         return Score(self.per_query).mean
+
+    @property
+    def has_collapsed(self) -> bool:
+        """Whether the cosines of relevant pairs and of all others are equal to rounding."""
+        return has_collapsed(self.positives.p5, self.positives.p95, self.negatives.p5, self.negatives.p95)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from sweep.settings.study_file import StudySpec
 from sweep.storage.location import StudyLocation
 from sweep.training.locate import locate_base_model
 from sweep.training.losses import LOSSES
+from sweep.training.model_config import read_model_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +39,12 @@ class StudyPlan:
 
     Attributes:
         location: The study's file and database.
-        spec: The file's content, with the budget of trials that a command named.
+        spec: The file's content, with the budget of trials that a command named, and the scale that suits the model.
         collection: Its collection, loaded and split.
         columns: Training columns of every data format of the space.
         base_model: Folder of the base model.
         revision: Identity of the base model.
+        similarity: Function that compares its embeddings.
     """
 
     location: StudyLocation
@@ -51,6 +53,7 @@ class StudyPlan:
     columns: Mapping[str, Columns]
     base_model: Path
     revision: str
+    similarity: str = "cosine"
 
     @property
     def file(self) -> Path:
@@ -113,10 +116,19 @@ def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPl
     _check_loss(path, spec, formats)
     folder = location.run_folder.path.parent
     base_model, revision = locate_base_model(spec.model.base, folder)
+    config = read_model_config(base_model)
+    if "scale" not in spec.space.model_fields_set:  # a dimension's default cannot know the model
+        spec = spec.model_copy(update={"space": spec.space.model_copy(update={"scale": config.scale})})
     collection = load_collection(spec.data, folder=folder)
     columns = {name: make_columns(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(
-        location=location, spec=spec, collection=collection, columns=columns, base_model=base_model, revision=revision
+        location=location,
+        spec=spec,
+        collection=collection,
+        columns=columns,
+        base_model=base_model,
+        revision=revision,
+        similarity=config.similarity,
     )
     plan.evaluation_set("dev")
     _check_batches(plan)

@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 
 from sweep.columns import COLUMNS
 from sweep.errors import StorageError
+from sweep.measures.score import Score
 from sweep.progress import warmup_end
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import StudySpec
 from sweep.stopping.recorded import RecordedRun
-from sweep.storage.evaluations import UNTRAINED, EvaluationTable
+from sweep.storage.evaluations import AS_SAVED, UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import DatabaseLocation, StudyLocation, locate_study
 from sweep.storage.lock import LockOwner
@@ -96,6 +97,7 @@ class Study:
         record: Its trials, as plain values.
         owner: The coordinator that runs it now, or None.
         tests: (Q,) value of each query on the test split of each model that was evaluated there, by trial.
+        as_saved: Value on dev of the best model as it was saved, where that may differ from its peak; else None.
         reader: Its database, open.
     """
 
@@ -103,6 +105,7 @@ class Study:
     record: StudyRecord
     owner: LockOwner | None
     tests: Mapping[int, NDArray[np.float32]]
+    as_saved: float | None
     reader: StudyReader = field(repr=False)
 
     def __enter__(self) -> Self:
@@ -267,9 +270,11 @@ def read_study(location: StudyLocation) -> Study:
             record = load_record(reader.storage, reader.evaluations)
             numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default) if trial)}
             values = {number: reader.evaluations.model_values(number, "test") for number in numbers}
+            saved = reader.evaluations.model_values(record.best.number, AS_SAVED) if record.best else None
             owner = location.database.find_owner()
     except BaseException:
         reader.close()
         raise
     tests = {number: per_query for number, per_query in values.items() if per_query is not None}
-    return Study(location=location, record=record, owner=owner, tests=tests, reader=reader)
+    as_saved = None if saved is None else Score(saved).mean
+    return Study(location=location, record=record, owner=owner, tests=tests, as_saved=as_saved, reader=reader)

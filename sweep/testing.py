@@ -85,13 +85,19 @@ def write_toy_collection(folder: Path, *, documents: int = 240, seed: int = 0) -
 
 
 def write_toy_study(
-    folder: Path, *, model: str = "model", script: Mapping[str, Any] | None = None, **tables: Mapping[str, Any]
+    folder: Path,
+    *,
+    model: str = "model",
+    model_settings: Mapping[str, Any] | None = None,
+    script: Mapping[str, Any] | None = None,
+    **tables: Mapping[str, Any],
 ) -> Path:
     """Writes a study file, and the toy collection beside it; returns the file.
 
     Args:
         folder: Folder of the study file and the collection.
         model: Name of the model's folder in it. Where a script is given, a folder of that name is made to hold it.
+        model_settings: Further keys of the study file's table of the model.
         script: Behaviour of scripted jobs; see run_trial.
         tables: Tables of the study file that replace keys of the usual ones.
     """
@@ -103,7 +109,7 @@ def write_toy_study(
         (folder / model / "model.safetensors").write_bytes(b"scripted")
         (folder / model / SCRIPT).write_text(json.dumps(dict(script)))
     usual: dict[str, dict[str, Any]] = {
-        "model": {"base": f"./{model}"},
+        "model": {"base": f"./{model}", **(model_settings or {})},
         "data": {"collection": "beir:collection"},
         "evaluation": {"max_queries": QUERIES, "grid": [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]},
         "budget": {"trials": 4, "examples": 320},

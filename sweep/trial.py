@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from sweep.data import choose_format, load_collection, make_columns, plan_evaluation_set, plan_held_out, plan_order
-from sweep.data.collection import Collection, Split
+from sweep.data.collection import Collection, EvaluationSet, Split
 from sweep.data.negatives import measure_false_negatives
 from sweep.messages import (
     Assignment,
@@ -26,6 +27,8 @@ from sweep.messages import (
     Evaluation,
     EvaluationTask,
     PreparedStudy,
+    Rehearsal,
+    RehearsalTask,
     Report,
     StudyTask,
     TrialResult,
@@ -33,6 +36,7 @@ from sweep.messages import (
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import RETRIEVAL_FORMAT, Params
 from sweep.training.checkpoint import newest_complete, remove
+from sweep.training.description import describe_model
 from sweep.training.devices import (
     choose_micro_batch,
     limit_threads,
@@ -43,7 +47,7 @@ from sweep.training.devices import (
 from sweep.training.evaluator import Evaluator
 from sweep.training.fit import FitPlan, StepAction, TrainingStats, fit
 from sweep.training.losses import choose_loss
-from sweep.training.models import load_base_model, load_model, save_model
+from sweep.training.models import check_saved, load_model, prepare_base_model, save_model, stored_precision
 
 _log = logging.getLogger(__name__)
 
@@ -58,28 +62,34 @@ def list_devices(task: None, channel: Channel) -> tuple[str, list[Device]]:  # n
 
 
 def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
-    """Loads the base model, checks and cuts it, saves it for the trials, and evaluates it untrained."""
-    model, revision = load_base_model(task.spec.model, task.folder)
-    save_model(model, RunFolder(task.run_folder).base_model)
-    model = load_model(RunFolder(task.run_folder).base_model, device=task.device)
+    """Loads the base model, makes it fit for the study, saves it for the trials, and evaluates it untrained."""
+    saved = RunFolder(task.run_folder).base_model
+    base = prepare_base_model(task.spec.model, task.folder, into=saved)
     collection = load_collection(task.spec.data, folder=task.folder)
     return PreparedStudy(
-        revision=revision,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        baseline=_make_evaluator(task, collection, "dev", model=model).evaluate(model),
+        revision=base.identity,
+        parameters=sum(parameter.numel() for parameter in base.model.parameters()),
+        baseline=_evaluate_saved(task, collection, "dev", {"": saved})[""],
         collection_hash=collection.content_hash,
     )
 
 
 def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
-    """Evaluates models on the test split, each once."""
+    """Evaluates models as they were saved, each once."""
     collection = load_collection(task.spec.data, folder=task.folder)
+    return _evaluate_saved(task, collection, task.split, task.models)
+
+
+def _evaluate_saved(
+    task: StudyTask, collection: Collection, split: Split, models: Mapping[str, Path]
+) -> dict[str, Evaluation]:
+    """Evaluations of saved models, in the precision that each was saved in and nothing else: as it will be used."""
     evaluator: Evaluator | None = None
     evaluations = {}
-    for name, folder in task.models.items():
-        model = load_model(folder, device=task.device)
-        evaluator = evaluator or _make_evaluator(task, collection, "test", model=model)
-        evaluations[name] = evaluator.evaluate(model)
+    for name, folder in models.items():
+        model = load_model(folder, device=task.device, precision=None)
+        evaluator = evaluator or _make_evaluator(task, collection, split, model=model)
+        evaluations[name] = evaluator.evaluate(model, as_trained=False)
     return evaluations
 
 
@@ -112,13 +122,15 @@ class _TrialRun:
         self.resumed_from = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
         with translate_oom(task.device, task.micro_batch or params.batch_size):
             self.model = load_model(folder.base_model, device=task.device)
-            chosen = task.micro_batch or choose_micro_batch(
+            self.micro_batch = choose_micro_batch(
                 self.model,
                 params.batch_size,
+                wanted=task.micro_batch,
                 columns=len(choose_format(task.spec, params.data_format).roles),
                 memory_share=task.memory_share,
             )
-        self.micro_batch = min(chosen, params.batch_size)
+        is_cast = task.spec.checkpoints.precision == "base"
+        self.precision = stored_precision(folder.base_model) if is_cast else None
         collection = load_collection(task.spec.data, folder=task.folder)
         self.evaluator = _make_evaluator(task, collection, "dev", model=self.model, params=params)
         self.peak = task.peak
@@ -143,7 +155,9 @@ class _TrialRun:
         folder = RunFolder(self.task.run_folder)
         plan = _plan_fit(
             self.task,
+            self.task.params,
             collection,
+            steps=self.task.steps,
             micro_batch=self.micro_batch,
             work_folder=folder.trial(self.task.trial) / "work",
             checkpoint=lambda step: folder.checkpoint(self.task.trial, step),
@@ -172,7 +186,7 @@ class _TrialRun:
         self.evaluation_seconds += evaluation.seconds
         if evaluation.value > (-np.inf if self.peak is None else self.peak):  # never for NaN
             self.peak = evaluation.value
-            save_model(self.model, folder.peak_model(task.trial, progress))
+            save_model(self.model, folder.peak_model(task.trial, progress), precision=self.precision)
         verdict = self.channel.report(
             Report(
                 progress=progress,
@@ -202,21 +216,23 @@ class _TrialRun:
 
 
 def _plan_fit(
-    task: Assignment,
+    task: StudyTask,
+    params: Params,
     collection: Collection,
     *,
+    steps: int,
     micro_batch: int,
     work_folder: Path,
     checkpoint: Callable[[int], Path],
 ) -> FitPlan:
-    data_format = choose_format(task.spec, task.params.data_format)
+    data_format = choose_format(task.spec, params.data_format)
     columns = make_columns(collection, data_format, document=task.spec.data.document)
     return FitPlan(
-        params=task.params,
+        params=params,
         columns=columns,
         roles=data_format.roles,
-        loss=choose_loss(task.spec.loss, task.params),
-        order=plan_order(columns, batch_size=task.params.batch_size, steps=task.steps, seed=task.spec.seed),
+        loss=choose_loss(task.spec.loss, params),
+        order=plan_order(columns, batch_size=params.batch_size, steps=steps, seed=task.spec.seed),
         micro_batch=micro_batch,
         seed=task.spec.seed,
         work_folder=work_folder,
@@ -224,52 +240,73 @@ def _plan_fit(
     )
 
 
-def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # noqa: ARG001 - every job has a channel
-    """Pairs trained and texts encoded per second on this device, measured on a few batches of the study's own texts.
+REHEARSED_STEPS = 2
+TIMED_STEPS = 4
+"""Optimizer steps that are timed, the first of which only warms the device up."""
+
+
+def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa: ARG001 - every job has a channel
+    """Goes the way of a run in its run folder: the base model is saved, loaded, evaluated and trained in each format.
+
+    What it gets through does not fail in a trial for a reason that could have been known.
 
     Raises:
-        ValueError: If the task has fewer than two steps, the first of which only warms the device up.
+        SweepError: If it does not get through.
     """
-    if task.steps < 2:
-        raise ValueError(f"steps must be at least 2, got {task.steps}")
-    model, _ = load_base_model(task.spec.model, task.folder)
-    model.to(task.device)
+    folder = RunFolder(task.run_folder)
+    base = prepare_base_model(task.spec.model, task.folder, into=folder.base_model)
     collection = load_collection(task.spec.data, folder=task.folder)
-    evaluator = _make_evaluator(task, collection, "dev", model=model)
-    texts = len(evaluator.judged.document_ids) + len(evaluator.judged.query_ids)
-    speed = texts / evaluator.evaluate(model).seconds
-    folder = RunFolder(task.run_folder).path
-    started: list[float] = []
+    evaluation = _evaluate_saved(task, collection, "dev", {"": folder.base_model})[""]
+    judged = _plan_judged(task, collection, "dev")
+    model = load_model(folder.base_model, device=task.device)
+    for params in task.points:
+        _time_steps(task, params, collection, model=model, steps=REHEARSED_STEPS)
+    save_model(model, folder.peak_model(0, 0))
+    check_saved(model, folder.peak_model(0, 0))
+    seconds = _time_steps(task, task.timed, collection, model=model, steps=TIMED_STEPS) if task.timed else None
+    return Rehearsal(
+        model=describe_model(base, folder.base_model),
+        evaluation=evaluation,
+        texts_per_s=(len(judged.document_ids) + len(judged.query_ids)) / evaluation.seconds,
+        pairs_per_s=task.timed.batch_size / seconds if task.timed and seconds else None,
+    )
+
+
+def _time_steps(
+    task: RehearsalTask, params: Params, collection: Collection, *, model: SentenceTransformer, steps: int
+) -> float:
+    """Makes some optimizer steps, and returns the seconds that one took after the first.
+
+    A batch is cut where the largest of the study would be, so that the loss is the one of its trials.
+    """
+    largest = task.spec.space.batch_sizes[-1]
+    columns = len(choose_format(task.spec, params.data_format).roles)
+    chosen = choose_micro_batch(model, largest, wanted=task.spec.workers.micro_batch, columns=columns)
+    half = max(1, params.batch_size // 2)
+    folder, ended = RunFolder(task.run_folder), list[float]()
 
     def note_time(step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:  # noqa: ARG001 - OnStep's names
-        started.append(time.perf_counter())
+        ended.append(time.perf_counter())
         return StepAction.GO_ON
 
-    columns = len(choose_format(task.spec, task.params.data_format).roles)
     plan = _plan_fit(
         task,
+        params,
         collection,
-        micro_batch=choose_micro_batch(model, task.params.batch_size, columns=columns),
-        work_folder=folder / "work",
-        checkpoint=lambda step: folder / f"step-{step}",
+        steps=steps,
+        micro_batch=min(chosen, half) if chosen < largest else params.batch_size,
+        work_folder=folder.path / "work",
+        checkpoint=lambda step: folder.checkpoint(0, step),
     )
     fit(model, plan, on_step=note_time)
-    pairs = (len(started) - 1) * task.params.batch_size / (started[-1] - started[0])
-    return {"pairs_per_s": pairs, "texts_per_s": speed}
+    return (ended[-1] - ended[0]) / (len(ended) - 1)
 
 
 def _make_evaluator(
-    task: StudyTask, collection: Collection, split: Split, *, model: object, params: Params | None = None
+    task: StudyTask, collection: Collection, split: Split, *, model: SentenceTransformer, params: Params | None = None
 ) -> Evaluator:
     """The evaluator of a split; a trial's also takes its loss on held-out pairs, its own and the retrieval task's."""
-    evaluation, document = task.spec.evaluation, task.spec.data.document
-    judged = plan_evaluation_set(
-        collection,
-        split,
-        max_documents=evaluation.max_documents,
-        max_queries=evaluation.max_queries,
-        seed=task.spec.data.split.seed,
-    )
+    document, judged = task.spec.data.document, _plan_judged(task, collection, split)
     loss = choose_loss(task.spec.loss, params) if params else None
     names = {"own": params.data_format, "retrieval": RETRIEVAL_FORMAT} if params else {}
     formats = {place: choose_format(task.spec, name) for place, name in names.items()}
@@ -279,11 +316,22 @@ def _make_evaluator(
         if loss is not None and loss.find_mismatch(known.roles) is None
     }
     return Evaluator(
-        model,  # type: ignore[arg-type]
+        model,
         collection,
         judged=judged,
         document=document,
         held_out={place: rows for place, rows in held_out.items() if rows is not None},
         loss=loss,
-        measure=evaluation.measure,
+        measure=task.spec.evaluation.measure,
+    )
+
+
+def _plan_judged(task: StudyTask, collection: Collection, split: Split) -> EvaluationSet:
+    evaluation = task.spec.evaluation
+    return plan_evaluation_set(
+        collection,
+        split,
+        max_documents=evaluation.max_documents,
+        max_queries=evaluation.max_queries,
+        seed=task.spec.data.split.seed,
     )

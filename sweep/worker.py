@@ -26,7 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from sweep.attempts import hold_attempt
-from sweep.errors import DeviceMemoryError, SweepError
+from sweep.errors import DeviceMemoryError, SweepError, reason_of
 from sweep.logs import open_log, rotate
 from sweep.messages import Alive, Done, Failure, Job, JobMessage, Report, Started, Verdict
 
@@ -154,9 +154,9 @@ def run_job(job: Job, channel: PipeChannel, *, warm: bool, lock: Path | None = N
 
 
 def _describe(error: Exception) -> Failure:
-    first_line = (str(error).strip().splitlines() or [""])[0]
+    name, reason = type(error).__name__, reason_of(error)
     return Failure(
-        cause=first_line if isinstance(error, SweepError) else f"{type(error).__name__}: {first_line}".rstrip(": "),
+        cause=reason if isinstance(error, SweepError) or reason == name else f"{name}: {reason}",
         traceback="".join(traceback.format_exception(error)),
         actionable=isinstance(error, SweepError),
         exhausted_micro_batch=error.micro_batch if isinstance(error, DeviceMemoryError) else None,

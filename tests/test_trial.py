@@ -13,7 +13,7 @@ from hard_negatives import HardNegatives
 from safetensors.torch import load_file
 
 from sweep.data import FORMATS, load_collection, plan_evaluation_set
-from sweep.messages import Assignment, EvaluationTask, Report, StudyTask, Verdict
+from sweep.messages import Assignment, EvaluationTask, RehearsalTask, Report, StudyTask, Verdict
 from sweep.progress import plan_evaluations
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
@@ -22,7 +22,7 @@ from sweep.testing import write_toy_study
 from sweep.training.checkpoint import newest_complete, verify
 from sweep.training.evaluator import Evaluator
 from sweep.training.models import load_model
-from sweep.trial import evaluate_models, list_devices, measure_speed, prepare_study, run_trial
+from sweep.trial import evaluate_models, list_devices, prepare_study, rehearse_study, run_trial
 
 STEPS = 10
 GRID = [100, 200, 400, 700, 1000]
@@ -401,17 +401,16 @@ class TestStudy:
             np.testing.assert_array_equal(found[name].per_query, expected.per_query)
         assert not np.array_equal(found["base"].per_query, found["best"].per_query)
 
-    def test_speed_is_measured_in_pairs_and_texts_and_leaves_nothing_behind(self, assignment):
-        task = assignment(steps=3)
-        before = sorted(task.run_folder.rglob("*"))
-        speed = measure_speed(task, ScriptedChannel())
-        assert sorted(speed) == ["pairs_per_s", "texts_per_s"]
-        assert all(0 < value < math.inf for value in speed.values())
-        assert sorted(task.run_folder.rglob("*")) == before
-
-    def test_speed_cannot_be_measured_in_one_step(self, assignment):
-        with pytest.raises(ValueError, match="steps must be at least 2, got 1"):
-            measure_speed(assignment(steps=1), ScriptedChannel())
+    def test_a_rehearsal_describes_the_model_and_times_it(self, study, assignment, tmp_path):
+        params = assignment().params
+        task = RehearsalTask(spec=study.spec, folder=study.folder, run_folder=tmp_path, points=(params,), timed=params)
+        found = rehearse_study(task, ScriptedChannel())
+        assert found.model.modules == ("Transformer (BertModel, 2 layers)", "Pooling (mean)")
+        assert found.model.precision == "float32"
+        assert found.model.dimensions == (32, 32)
+        assert found.model.changes == ()
+        assert 0 < found.texts_per_s < math.inf
+        assert 0 < found.pairs_per_s < math.inf
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
     def test_without_cuda_no_device_is_listed(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from sweep.cli.watchers import format_time
 from sweep.coordinator.run import JOBS, find_fitting_slots
 from sweep.data import count_shared_documents
 from sweep.launch import LocalLauncher, Slot
-from sweep.launch.jobs import run_job
-from sweep.messages import Assignment, Job
+from sweep.launch.jobs import JobFailedError, run_job
+from sweep.measures.geometry import COLLAPSED
+from sweep.messages import Job, ModelDescription, Rehearsal, RehearsalTask
 from sweep.plan import StudyPlan, plan_study
 from sweep.settings.dimensions import SHOWN, Dimension
 from sweep.settings.ranges import FloatRange, Setting, ends
@@ -22,11 +22,11 @@ from sweep.settings.study_file import DropOffSpec, StoppingSpec
 from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
 
-MEASURED_STEPS = 4
+TASKS = ("query", "document")
 
 
 def check(location: StudyLocation, *, measure: bool) -> None:
-    """Prints what a run would do, and an estimate of its cost by this machine's measured speed.
+    """Prints what a run would do, goes its way in small, and estimates its cost by this machine's measured speed.
 
     Raises:
         SweepError: If the study file, its collection, its model or its devices cannot be used.
@@ -37,9 +37,10 @@ def check(location: StudyLocation, *, measure: bool) -> None:
         launcher = LocalLauncher((JOBS,))
         try:
             slots = find_fitting_slots(plan, launcher, stop=stop)
-            print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots))
-            speed = _measure(plan, launcher, slots[0], stop) if measure else None
-            print(*_describe_cost(plan, speed, len(slots)), sep="\n")
+            print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots), flush=True)
+            rehearsal = _rehearse(plan, launcher, slots[0], stop, timed=measure)
+            print(*_describe_model(plan, rehearsal.model), *_describe_untrained(plan, rehearsal), sep="\n")
+            print(*_describe_cost(plan, rehearsal, len(slots)), sep="\n")
         finally:
             launcher.close()
     print(f"{location.file} is valid.")
@@ -49,7 +50,7 @@ def _describe_space(plan: StudyPlan) -> Iterator[str]:
     space, spec = plan.spec.space, plan.space
     smallest, largest = space.batch_sizes[0], space.batch_sizes[-1]
     yield f"Study:    {plan.spec.name}, {plan.spec.budget.trials} trials of {plan.spec.budget.examples:,} examples"
-    yield f"Model:    {plan.spec.model.base} ({plan.revision[:12]})"
+    yield f"Base:     {plan.spec.model.base} ({plan.revision[:12]})"
     shown = [f"{each.label} {_describe_setting(each, getattr(space, each.name))}" for each in SHOWN]
     yield from textwrap.wrap("Space:    " + "; ".join(shown), 110, subsequent_indent=" " * 10)
     yield f"          learning-rate rule {space.learning_rate_rule}; {len(space.start)} start points"
@@ -109,44 +110,77 @@ def _describe_stopping(stopping: StoppingSpec) -> str:
     return "; ".join(parts) or "none"
 
 
-def _describe_cost(plan: StudyPlan, speed: dict[str, float] | None, slots: int) -> Iterator[str]:
+def _describe_model(plan: StudyPlan, model: ModelDescription) -> Iterator[str]:
+    yield from _wrap("Model:    ", " > ".join(model.modules))
+    kept = "float32" if plan.spec.checkpoints.precision == "float32" else model.precision
+    stored = f"{model.parameters / 1e6:.1f} M parameters, stored in {model.precision}"
+    yield f"          {stored}, trained in float32, kept in {kept}"
+    full, used = model.dimensions
+    cut = f", cut to {used}" if used != full else ""
+    limit = "any number of" if model.tokens is None else f"{model.tokens:,}"
+    positions = "no limit of positions" if model.positions is None else f"{model.positions:,} positions"
+    yield f"          similarity {model.similarity}; {full} dimensions{cut}"
+    yield f"          reads {limit} tokens of a text ({positions})"
+    shown = [f"{task} {model.prompts[task]!r}" if task in model.prompts else f"{task} none" for task in TASKS]
+    unused = f"; not used: {', '.join(model.unused_prompts)}" if model.unused_prompts else ""
+    yield from _wrap("          ", f"prompts: {', '.join(shown)}{unused}")
+    for change in model.changes:
+        yield from _wrap("          ", f"change: {change}")
+
+
+def _describe_untrained(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:
+    evaluation, measure = rehearsal.evaluation, plan.spec.evaluation.measure
+    steps = f"{len(plan.space.spec.data_format)} x 2 steps of training, saved and loaded again"
+    yield (
+        f"Tried:    untrained {measure.label} {evaluation.value:.4f} on dev"
+        f" ({evaluation.seconds:.1f} s an evaluation); {steps}"
+    )
+    if evaluation.has_collapsed:
+        yield f"          its {COLLAPSED}"
+
+
+def _wrap(heading: str, text: str) -> list[str]:
+    return textwrap.wrap(heading + text, 110, subsequent_indent=" " * 10, drop_whitespace=True)
+
+
+def _describe_cost(plan: StudyPlan, rehearsal: Rehearsal, slots: int) -> Iterator[str]:
     judged = plan.evaluation_set("dev")
     evaluations = len(plan.evaluations(plan.spec.space.batch_sizes[0]))
     pairs = plan.spec.budget.trials * plan.spec.budget.examples
     texts = plan.spec.budget.trials * evaluations * (len(judged.document_ids) + len(judged.query_ids))
     yield f"Cost:     at most {pairs:,} pairs trained and {texts:,} texts encoded, less what stopping saves"
-    if speed is not None:
-        seconds = (pairs / speed["pairs_per_s"] + texts / speed["texts_per_s"]) / slots
+    if rehearsal.pairs_per_s is not None:
+        seconds = (pairs / rehearsal.pairs_per_s + texts / rehearsal.texts_per_s) / slots
         yield (
-            f"          about {format_time(seconds)} here (measured: {speed['pairs_per_s']:.0f} pairs/s trained,"
-            f" {speed['texts_per_s']:.0f} texts/s encoded)"
+            f"          about {format_time(seconds)} here (measured: {rehearsal.pairs_per_s:.0f} pairs/s trained,"
+            f" {rehearsal.texts_per_s:.0f} texts/s encoded)"
         )
 
 
-def _measure(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSignal) -> dict[str, float]:
-    """This machine's speed, measured on a few batches in a folder that is gone afterwards."""
+def _rehearse(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSignal, *, timed: bool) -> Rehearsal:
+    """The way of a run in small, in a folder that is gone afterwards."""
     space = plan.spec.space
-    values = plan.space.lowest() | {
-        LOG2_BATCH_SIZE: space.batch_sizes[-1].bit_length() - 1,
-        "data_format": space.data_format[-1],
-    }
+    lowest = [plan.space.params(plan.space.lowest() | {"data_format": name}) for name in space.data_format]
+    largest = lowest[-1]
+    if timed:
+        values = plan.space.lowest() | {
+            LOG2_BATCH_SIZE: space.batch_sizes[-1].bit_length() - 1,
+            "data_format": space.data_format[-1],
+        }
+        largest = plan.space.params(values)
     with tempfile.TemporaryDirectory() as folder:
-        task = Assignment(
+        task = RehearsalTask(
             spec=plan.spec,
             folder=plan.folder,
             run_folder=Path(folder),
             device=slot.device,
-            trial=0,
-            params=plan.space.params(values),
-            steps=MEASURED_STEPS,
-            evaluations=(),
+            points=tuple(lowest),
+            timed=largest if timed else None,
         )
-        job = Job(
-            name="measure",
-            body=f"{JOBS}:measure_speed",
-            task=task,
-            log=Path(os.devnull),
-            environment=slot.environment,
-        )
-        speed: dict[str, float] = run_job(launcher, job, stop=stop)
-    return speed
+        log = Path(folder) / "rehearsal.log"
+        job = Job(name="rehearse", body=f"{JOBS}:rehearse_study", task=task, log=log, environment=slot.environment)
+        try:
+            rehearsal: Rehearsal = run_job(launcher, job, stop=stop)
+        except JobFailedError as error:
+            raise JobFailedError(error.cause, actionable=True, log=log) from error  # the log goes with the folder
+    return rehearsal

@@ -65,6 +65,8 @@ def _headline(study: Study) -> list[str]:
     elif study.state == "finished":
         lines.append("There is no figure on a test split: the dev figures were selected and are optimistic.")
     dev = f"Dev (selected): best {best.peak.value:.4f}"
+    if study.as_saved is not None:
+        dev += f" ({study.as_saved:.4f} as it was saved)"
     lines.append(dev if record.baseline is None else f"{dev}, untrained {record.baseline:.4f}")
     return lines
 

@@ -18,7 +18,7 @@ from sweep.plan import StudyPlan
 from sweep.settings.dimensions import DIMENSIONS, add_older
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
-from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SPEC, SPEC_NOW
+from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SIMILARITY, SPEC, SPEC_NOW
 from sweep.storage.retry import retry
 
 CHOICES = tuple(f"space.{dimension.name}" for dimension in DIMENSIONS if dimension.kind == "choice")
@@ -55,9 +55,10 @@ def describe_history(attributes: Mapping[str, Any], changes: list[Change], spec:
     return {HISTORY: [*attributes.get(HISTORY, ()), *entries], SPEC_NOW: spec.model_dump(mode="json")}
 
 
-def describe_beginning(spec: StudySpec, *, revision: str, collection_hash: str) -> dict[str, Any]:
+def describe_beginning(plan: StudyPlan, *, revision: str, collection_hash: str) -> dict[str, Any]:
     """The study attributes of a study's beginning; the study file's content comes last."""
-    return {BASE_MODEL: revision, COLLECTION_HASH: collection_hash, SPEC: spec.model_dump(mode="json")}
+    content = {BASE_MODEL: revision, COLLECTION_HASH: collection_hash, SIMILARITY: plan.similarity}
+    return {**content, SPEC: plan.spec.model_dump(mode="json")}
 
 
 def check_name(file: Path, storage: RDBStorage, spec: StudySpec) -> None:
@@ -100,10 +101,12 @@ def find_content_changes(plan: StudyPlan, attributes: Mapping[str, Any]) -> Iter
     """The base model and collection whose content is not that of a study's attributes: (key, old, new) hashes."""
     for key, attribute, now in (
         ("model.base (its content)", BASE_MODEL, plan.revision),
+        ("model.base (its similarity)", SIMILARITY, plan.similarity),
         ("data.collection (its content)", COLLECTION_HASH, plan.collection.content_hash),
     ):
-        if attributes.get(attribute) != now:
-            yield key, str(attributes.get(attribute))[:12], now[:12]
+        was = attributes.get(attribute, "cosine" if attribute == SIMILARITY else None)  # the only one before
+        if was != now:
+            yield key, str(was)[:12], now[:12]
 
 
 def find_differences(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

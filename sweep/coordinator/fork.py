@@ -149,7 +149,7 @@ def _copy_models(old: StudyPlan, new: StudyPlan, fork: Fork) -> None:
 def _begin(ledger: Ledger, record: StudyRecord, new: StudyPlan) -> None:
     """Writes down the new study's beginning; the study file's content comes last, and only then has it begun."""
     taken = {name: record.attributes[name] for name in _TAKEN_ATTRIBUTES if name in record.attributes}
-    began = describe_beginning(new.spec, revision=new.revision, collection_hash=new.collection.content_hash)
+    began = describe_beginning(new, revision=new.revision, collection_hash=new.collection.content_hash)
     ledger.name_metric(new.spec.evaluation.measure.label)
     for name, value in {**taken, FORKED_FROM: record.name, **began}.items():
         ledger.set_attribute(name, value)

@@ -13,6 +13,7 @@ from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.coordinator.placement import DeviceLimits
 from sweep.coordinator.running import RunningTrial
+from sweep.measures.geometry import COLLAPSED
 from sweep.messages import Report, Verdict
 from sweep.plan import StudyPlan
 from sweep.progress import COMPLETE
@@ -93,6 +94,8 @@ class Reports:
     def _tell_measured(self, trial: RunningTrial, report: Report) -> None:
         value = report.evaluation.value
         text = f"{report.progress / COMPLETE:.1%}  {self._measure.label} {value:.4f}  {trial.verdict}"
+        if report.evaluation.has_collapsed:
+            text += f"; {COLLAPSED}"
         numbers = {"progress": report.progress, "metric": self._measure.key, "value": value, "step": report.step}
         self._tell("evaluate", text, trial.number, **numbers, attempt=trial.attempt)
 
@@ -113,6 +116,8 @@ def _find_news(trial: RunningTrial, report: Report) -> dict[str, object]:
         news["micro_batch"] = report.micro_batch
     if len(trial.progress) == 1:  # its first report: the share follows from the plan and never changes
         news["false_negatives"] = report.false_negatives
+    if report.evaluation.has_collapsed and trial.collapsed_at is None:
+        news["collapsed_at"] = report.progress
     return news
 
 

@@ -18,6 +18,7 @@ from sweep.coordinator.events import Event, EventKind, EventLog, Watcher
 from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import check_room, count_weight_bytes
+from sweep.data import Split
 from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
@@ -25,7 +26,7 @@ from sweep.messages import EvaluationTask, Job, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder
 from sweep.signals import InterruptedRunError, StopSignal
-from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.evaluations import AS_SAVED, UNTRAINED
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import LockedStudy, Waiting, lock_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
@@ -244,7 +245,7 @@ class _StudyRun:
         if not ledger.has_begun():
             prepared = prepared or self._prepare(slots[0])
             revision, collection_hash = prepared.revision, prepared.collection_hash
-            began = describe_beginning(self.plan.spec, revision=revision, collection_hash=collection_hash)
+            began = describe_beginning(self.plan, revision=revision, collection_hash=collection_hash)
             metric = self.plan.spec.evaluation.measure.label
             ledger.begin_study({"parameters": prepared.parameters, **began}, prepared.baseline, metric=metric)
         return ledger
@@ -265,41 +266,54 @@ class _StudyRun:
         )
         return prepared
 
-    def _find_unevaluated(self, ledger: Ledger, record: StudyRecord) -> Mapping[int, Path]:
-        """The models that still have to be evaluated on the test split: the untrained, the best and the default's.
+    def _find_unevaluated(self, ledger: Ledger, record: StudyRecord) -> Mapping[Split, Mapping[int, Path]]:
+        """The models that still have to be evaluated as they were saved, by the split.
 
-        A default's model that is gone (of a study from before it was kept) is left out.
+        On the test split these are the untrained, the best and the default's, unless that is gone (of a study from
+        before it was kept). On dev it is the best where it may not give the figure by which it was chosen: it was saved
+        in another precision than that of training, or training computes in another one.
         """
         best, default = record.best, record.default
-        if best is None or best.peak is None or not self.plan.has_test_split:
+        if best is None or best.peak is None:
             return {}
         folder = self.plan.run_folder
-        models = {UNTRAINED: folder.base_model, best.number: folder.peak_model(best.number, best.peak.progress)}
-        if default is not None and default.peak is not None:
-            model = folder.peak_model(default.number, default.peak.progress)
-            models |= {default.number: model} if _is_complete(model) else {}
-        return {number: path for number, path in models.items() if ledger.table.model_values(number, "test") is None}
+        chosen = {best.number: folder.peak_model(best.number, best.peak.progress)}
+        wanted: dict[Split, dict[int, Path]] = {}
+        if self.plan.has_test_split:
+            wanted["test"] = {UNTRAINED: folder.base_model, **chosen}
+            if default is not None and default.peak is not None:
+                model = folder.peak_model(default.number, default.peak.progress)
+                wanted["test"] |= {default.number: model} if _is_complete(model) else {}
+        if self.plan.spec.checkpoints.precision == "base" or not str(best.attributes.get("device", "")).startswith("CPU"):
+            wanted["dev"] = chosen
+        left = {
+            split: {
+                number: path
+                for number, path in models.items()
+                if ledger.table.model_values(number, AS_SAVED if split == "dev" else split) is None
+            }
+            for split, models in wanted.items()
+        }
+        return {split: models for split, models in left.items() if models}
 
     def _evaluate_once(self, ledger: Ledger, slot: Slot) -> None:
-        """Evaluates the untrained model, the best and the default's on the test split, each once in a study's life."""
-        plan = self.plan
-        models = self._find_unevaluated(ledger, ledger.record())
-        for path in models.values():
-            if not _is_complete(path):
-                self._tell("warning", f"the test split is not evaluated: {path} is missing or incomplete")
-                return
-        if not models:
-            return
-        self._tell("test", "evaluating the untrained, the best and the default's model on the test split, once")
-        task = EvaluationTask(
-            spec=plan.spec,
-            folder=plan.folder,
-            run_folder=plan.run_folder.path,
-            device=slot.device,
-            models={str(number): path for number, path in models.items()},
-        )
-        for number, evaluation in self._run_job("evaluate_models", task, slot).items():
-            ledger.table.add_model(int(number), "test", evaluation)
+        """Evaluates models as they were saved, each once in a study's life on a split."""
+        for split, models in self._find_unevaluated(ledger, ledger.record()).items():
+            if missing := next((path for path in models.values() if not _is_complete(path)), None):
+                self._tell("warning", f"the {split} split is not evaluated: {missing} is missing or incomplete")
+                continue
+            which = "the untrained, the best and the default's model" if split == "test" else "the best model as saved"
+            self._tell("test", f"evaluating {which} on the {split} split, once")
+            task = EvaluationTask(
+                spec=self.plan.spec,
+                folder=self.plan.folder,
+                run_folder=self.plan.run_folder.path,
+                device=slot.device,
+                models={str(number): path for number, path in models.items()},
+                split=split,
+            )
+            for number, evaluation in self._run_job("evaluate_models", task, slot).items():
+                ledger.table.add_model(int(number), AS_SAVED if split == "dev" else split, evaluation)
 
     def _run_job(self, function: str, task: StudyTask, slot: Slot) -> Any:
         job = Job(

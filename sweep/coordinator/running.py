@@ -70,6 +70,7 @@ class RunningTrial:
     verdict: str = "starting"
     stop: Stop | None = None
     mark: tuple[int, int] = (-1, -1)
+    collapsed_at: int | None = None
     curve: list[tuple[int, float]] = field(init=False, default_factory=list)
     peak: Peak | None = field(init=False, default=None)
 
@@ -97,6 +98,8 @@ class RunningTrial:
         """Adds a committed report."""
         self.add_point(report.progress, report.evaluation.per_query)
         self.micro_batch = report.micro_batch
+        if report.evaluation.has_collapsed and self.collapsed_at is None:
+            self.collapsed_at = report.progress
 
     def add_point(self, progress: int, per_query: NDArray[np.float32]) -> None:
         """Adds a committed measurement: its progress in thousandths and (Q,) value of each query."""
@@ -182,6 +185,7 @@ def _restore(trial: RunningTrial, record: TrialRecord) -> None:
         trial.seconds_before = record.rows[-1].seconds
         trial.evaluation_seconds_before = record.rows[-1].evaluation_seconds
     trial.micro_batch = record.attributes.get("micro_batch")
+    trial.collapsed_at = record.attributes.get("collapsed_at")
     for name in ("interruptions", "without_progress", "counted", "attempt"):
         setattr(trial, name, record.attributes.get(name, 0))
     trial.mark = tuple(record.attributes.get("mark", (-1, -1)))

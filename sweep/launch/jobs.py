@@ -22,6 +22,7 @@ class JobFailedError(SweepError):
 
     def __init__(self, cause: str, *, actionable: bool, log: Path) -> None:
         super().__init__(cause if actionable else f"{cause}; see {log}")
+        self.cause = cause
         self.log = None if actionable else log
         if not actionable:
             self.exit_code = 1

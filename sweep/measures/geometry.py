@@ -10,6 +10,19 @@ from numpy.typing import NDArray
 COSINE_BINS = np.linspace(-1.0, 1.0, 41)
 """Edges of the bins in which cosines are counted: the same ones in every study, so that histograms can be compared."""
 
+ROUNDING = 5e-7
+"""Range of cosines that is rounding and nothing else: 4 units of float32 at 1."""
+
+COLLAPSED_RANGE = 1e-5
+"""Range of cosines within which rankings hang on the rounding, which differs with the size of a batch."""
+
+COLLAPSED = "embeddings have collapsed: all cosines are equal to rounding, and rankings hang on that"
+
+
+def has_collapsed(*ends: float) -> bool:
+    """Whether cosines are equal to rounding, by percentiles of theirs; never where one is NaN."""
+    return max(ends) - min(ends) <= COLLAPSED_RANGE and all(end == end for end in ends)
+
 
 def count_cosines(cosines: NDArray[np.floating[Any]]) -> tuple[int, ...]:
     """(40,) how many cosines lie in each bin of `COSINE_BINS`; rounding beyond -1 and 1 is counted at the ends."""

@@ -33,6 +33,13 @@ MAX_EXAMPLES = 100_000_000
 """The order of a trial's examples is planned in memory: at this size it takes 800 MB."""
 
 
+class PromptsSpec(Table):
+    """The texts that are put before queries and before documents; one that is left out is the model's own."""
+
+    query: str | None = Field(default=None, description="Before each query.")
+    document: str | None = Field(default=None, description="Before each document.")
+
+
 class ModelSpec(Table):
     """The base model that every trial starts from."""
 
@@ -41,6 +48,10 @@ class ModelSpec(Table):
         default=None, description="Encoder layers to keep, from 0, ascending; all of them where it is left out."
     )
     max_seq_length: int | None = Field(default=None, ge=4, description="Tokens read of a text; left out: the model's.")
+    prompts: PromptsSpec = Field(default=PromptsSpec(), description="Prompts in place of the model's own.")
+    pad_token: str | None = Field(
+        default=None, min_length=1, description="Token that fills short texts up; left out: the tokenizer's own."
+    )
 
     @field_validator("keep_layers")
     @classmethod
@@ -199,6 +210,9 @@ class CheckpointsSpec(Table):
 
     keep: int = Field(default=1, ge=1, description="Peak models that are kept: those of the best trials.")
     max_gib: float | None = Field(default=None, gt=0.0, description="Limit of models and checkpoints; else none.")
+    precision: Literal["float32", "base"] = Field(
+        default="float32", description="Precision of the peak models: that of training, or the base model's own."
+    )
     every_s: float = Field(default=600.0, gt=0.0, description="Seconds between checkpoints that no evaluation saves.")
 
 

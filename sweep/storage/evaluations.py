@@ -24,6 +24,9 @@ from sweep.storage.transaction import reading, writing
 UNTRAINED = -1
 """The trial's number at measurements of the untrained model."""
 
+AS_SAVED = "dev, as saved"
+"""The split of a measurement on dev of a model as it was saved, where it may differ from the one in training."""
+
 _AS_REPORTED = ("progress", "step", "examples", "seconds", "evaluation_seconds")
 _OF_TRAINING = ("loss", "learning_rate", "gradient_norm", "memory_gib")
 """Columns that stand in a report under their own names."""

@@ -19,6 +19,7 @@ from sweep.storage.study_tables import FINISHED, State, StudyContent, TrialRow, 
 SPEC = "spec"
 BASE_MODEL = "base_model"
 COLLECTION_HASH = "collection_hash"
+SIMILARITY = "similarity"
 EXCUSED = "excused"
 ENDED_BY = "ended_by"
 BUDGET_TRIALS = "budget_trials"

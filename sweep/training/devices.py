@@ -77,14 +77,21 @@ def autocast(device_type: str) -> AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-def choose_micro_batch(model: SentenceTransformer, batch_size: int, *, columns: int, memory_share: float = 1.0) -> int:
-    """Rows that go through the model at once, a power of two, at most ``batch_size``.
+def choose_micro_batch(
+    model: SentenceTransformer, batch_size: int, *, columns: int, wanted: int | None = None, memory_share: float = 1.0
+) -> int:
+    """Rows that go through the model at once, at most ``batch_size``: as many as wanted, or a power of two.
 
     On CUDA it follows from the free memory and an estimate of the activations of one text of full length, 34 * s * h
     bytes a layer in 16 bits (Korthikanti et al., arXiv 2205.05198, eq. 2, without the attention matrices that fused
     attention never stores). Elsewhere it is 64, beyond which a CPU gains nothing. A row has ``columns`` texts;
-    ``memory_share`` is the share of the device's memory that may be planned with, where trials share it.
+    ``memory_share`` is the share of the device's memory that may be planned with, where trials share it. A model that
+    takes a batch as one run of tokens (StaticEmbedding) cannot be given a part of it.
     """
+    if not takes_parts(model):
+        return batch_size
+    if wanted is not None:
+        return min(batch_size, wanted)
     if model.device.type != "cuda":
         return min(batch_size, CPU_MICRO_BATCH)
     free_bytes, all_bytes = torch.cuda.mem_get_info()
@@ -93,10 +100,17 @@ def choose_micro_batch(model: SentenceTransformer, batch_size: int, *, columns: 
     config = model.config
     layers = getattr(config, "num_hidden_layers", 12)
     hidden = getattr(config, "hidden_size", 768)
-    text_bytes = 34 * (model.max_seq_length or 512) * hidden * layers
+    text_bytes = 34 * int(model.max_seq_length or 512) * hidden * layers
     if not computes_bf16("cuda"):
         text_bytes *= 2
     return min(batch_size, fit_rows(free_bytes - states, columns * text_bytes))
+
+
+def takes_parts(model: SentenceTransformer) -> bool:
+    """Whether a batch can go through the model in parts: each of its features has a row for each text."""
+    features = model.preprocess(["a b c d", "e f g h i"], task="document")
+    tensors = [feature for feature in features.values() if isinstance(feature, torch.Tensor)]
+    return all(len(tensor) == 2 for tensor in tensors)
 
 
 def fit_rows(free_bytes: int, row_bytes: int) -> int:

@@ -6,6 +6,7 @@ passes. Nothing here draws a random number, so an evaluation leaves a training r
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.util import batch_to_device
+from sentence_transformers.util import batch_to_device, truncate_embeddings
 
 from sweep.data import Collection, EvaluationSet, HeldOutRows
-from sweep.data.formats.format import PROMPTS
+from sweep.data.formats.format import PROMPTS, Prompt
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.measures.ranking import FloatArray, rank_top_k
@@ -25,6 +26,7 @@ from sweep.measures.score import Score
 from sweep.messages import Cosines, Evaluation
 from sweep.training.devices import autocast
 from sweep.training.losses.loss import Loss
+from sweep.training.similarity import Similarity
 
 SIDE_FIGURES = {name: find_measure(name.replace("_", "@")) for name in ("ndcg_10", "recall_10", "recall_100", "mrr_10")}
 """Measures whose means are recorded with every evaluation, whatever the study's metric is."""
@@ -40,37 +42,51 @@ _NO_COSINES = Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
 
 
 class TokenizedTexts:
-    """N texts as batches of like length, ready for a model's forward pass: cut by its tokenizer and length limit.
+    """N texts of a task as batches of like length, ready for a model's forward pass: cut by its tokenizer and limit.
 
-    The prompt is put before each text, as the model was trained to expect.
+    The task's prompt is put before each text, and the model's routes are those of the task, as in the library's
+    ``encode_query`` and ``encode_document``.
     """
 
-    def __init__(self, model: SentenceTransformer, texts: Sequence[str], *, prompt: str | None) -> None:
+    def __init__(self, model: SentenceTransformer, texts: Sequence[str], *, task: Prompt) -> None:
         size = ENCODE_BATCH.get(model.device.type, 32)
-        order = np.argsort([-len(text) for text in texts], kind="stable")
-        lengths = np.empty(len(texts), dtype=np.int64)
+        self.task = task
+        prompt = role_prompts(model).get(task)
+        lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        order = np.argsort(-lengths, kind="stable")
         for start in range(0, len(texts), size):  # lengths in tokens, found in batches of like length in characters
             rows = order[start : start + size]
-            features = model.preprocess([texts[row] for row in rows], prompt=prompt)
-            lengths[rows] = features["attention_mask"].sum(dim=1).numpy()
+            features = model.preprocess([texts[row] for row in rows], prompt=prompt, task=task)
+            if "attention_mask" in features:  # an average of static embeddings has none
+                lengths[rows] = features["attention_mask"].sum(dim=1).numpy()
         self.order = np.argsort(-lengths, kind="stable")
         self.batches: list[dict[str, Any]] = [
-            model.preprocess([texts[row] for row in self.order[start : start + size]], prompt=prompt)
+            model.preprocess([texts[row] for row in self.order[start : start + size]], prompt=prompt, task=task)
             for start in range(0, len(texts), size)
         ]
 
 
-def encode(model: SentenceTransformer, texts: TokenizedTexts) -> _Float32:
-    """(N, H) embeddings of length 1 in the order of the texts; not finite where the model's were not.
+def encode(model: SentenceTransformer, texts: TokenizedTexts, *, as_trained: bool = True) -> _Float32:
+    """(N, H) embeddings in the order of the texts, on the dimensions that the model is used with.
 
-    The model is left in the mode (training or not) that it came in.
+    They have length 1 where the model compares cosines, and are not finite where the model's were not. With
+    ``as_trained`` the precision is that of training, else that of whoever loads the model. The model is left in the
+    mode (training or not) that it came in.
     """
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), autocast(model.device.type):
-            parts = [model(batch_to_device(dict(batch), model.device))["sentence_embedding"] for batch in texts.batches]
-            embeddings = torch.nn.functional.normalize(torch.cat(parts).float(), dim=1).cpu().numpy()
+        with torch.inference_mode(), autocast(model.device.type) if as_trained else contextlib.nullcontext():
+            parts = [
+                model(batch_to_device(dict(batch), model.device), task=texts.task)["sentence_embedding"]
+                for batch in texts.batches
+            ]
+            found = torch.cat(parts).float()
+            if model.truncate_dim is not None:
+                found = truncate_embeddings(found, model.truncate_dim)
+            embeddings = (
+                (_unit(found) if Similarity(model.similarity_fn_name).needs_unit_length else found).cpu().numpy()
+            )
     finally:
         model.train(training)
     restored: _Float32 = np.empty_like(embeddings)
@@ -82,7 +98,7 @@ class Evaluator:
     """Evaluates models on one set of queries and documents.
 
     Args:
-        model: Any of the models to be evaluated: they share a tokenizer.
+        model: Any of the models to be evaluated: they share tokenizers, prompts and routes.
         collection: The collection with the texts.
         judged: The queries, documents and grades; the documents descend by id, so that ties are broken as by trec_eval.
         document: The part of a document that is embedded.
@@ -108,43 +124,45 @@ class Evaluator:
         self._loss = loss
         self._measure = measure or find_measure(DEFAULT_METRIC)
         self._depth = max(measure.depth for measure in (self._measure, *SIDE_FIGURES.values()))
-        prompts = role_prompts(model)
         documents = [collection.documents[name].embedded(document) for name in judged.document_ids]
         queries = [collection.queries[name] for name in judged.query_ids]
         held = self._held_out.values()
         self._document_rows = _rows_of(documents, (text for rows in held for text in rows.texts_with("document")))
         self._query_rows = _rows_of(queries, (text for rows in held for text in rows.texts_with("query")))
-        documents += [text for text, row in self._document_rows.items() if row >= len(documents)]
-        queries += [text for text, row in self._query_rows.items() if row >= len(queries)]
-        self._documents = TokenizedTexts(model, documents, prompt=prompts.get("document"))
-        self._queries = TokenizedTexts(model, queries, prompt=prompts.get("query"))
+        self._columns = np.array([self._document_rows[text] for text in documents])  # (D,) rows of the distinct texts
+        self._rows = np.array([self._query_rows[text] for text in queries])  # (Q,)
+        self._documents = TokenizedTexts(model, list(self._document_rows), task="document")
+        self._queries = TokenizedTexts(model, list(self._query_rows), task="query")
         self._grades = _grade_rows(judged)
         self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
 
-    def evaluate(self, model: SentenceTransformer) -> Evaluation:
-        """The measure of each query, and further figures of the same embeddings."""
+    def evaluate(self, model: SentenceTransformer, *, as_trained: bool = True) -> Evaluation:
+        """The measure of each query, and further figures of the same embeddings.
+
+        With ``as_trained`` the model computes in the precision of training, else in that of whoever loads it.
+        """
         start = time.perf_counter()
-        all_documents = encode(model, self._documents)
-        all_queries = encode(model, self._queries)
-        documents = all_documents[: len(self.judged.document_ids)]  # (D, H)
-        queries = all_queries[: len(self.judged.query_ids)]  # (Q, H)
+        similarity = Similarity(model.similarity_fn_name)
+        all_documents = encode(model, self._documents, as_trained=as_trained)
+        all_queries = encode(model, self._queries, as_trained=as_trained)
         if not (np.isfinite(all_documents).all() and np.isfinite(all_queries).all()):
-            per_query = np.full(len(queries), np.nan, dtype=np.float32)
+            per_query = np.full(len(self._rows), np.nan, dtype=np.float32)
             seconds = time.perf_counter() - start
             return Evaluation(per_query=per_query, positives=_NO_COSINES, negatives=_NO_COSINES, seconds=seconds)
-        ranked, positives, negatives = self._rank(queries, documents)
+        ranked, positives, negatives = self._rank(similarity, all_queries, all_documents)
+        spread = self._columns[:: -(-len(self._columns) // MAX_UNIFORM)]
         return Evaluation(
             per_query=self._evaluate(self._measure, ranked),
             positives=_summarize(positives),
             negatives=_summarize(negatives),
             **{name: Score(self._evaluate(measure, ranked)).mean for name, measure in SIDE_FIGURES.items()},
             alignment=alignment(positives),
-            uniformity=uniformity(documents[:: -(-len(documents) // MAX_UNIFORM)]),
-            validation_losses=self._validation_losses(query=all_queries, document=all_documents),
+            uniformity=uniformity(_unit_rows(similarity, all_documents[spread])),
+            validation_losses=self._validation_losses(similarity, query=all_queries, document=all_documents),
             seconds=time.perf_counter() - start,
         )
 
-    def _validation_losses(self, **encoded: _Float32) -> dict[str, float]:
+    def _validation_losses(self, similarity: Similarity, **encoded: _Float32) -> dict[str, float]:
         """The loss on each of the held-out sets, from all embeddings by the prompt that their texts have."""
         if self._loss is None:
             return {}
@@ -154,7 +172,7 @@ class Evaluator:
             prompts = [PROMPTS[held.roles[column]] for column in held.texts]
             columns = zip(prompts, held.texts.values(), strict=True)
             losses[name] = self._loss.validation_loss(
-                [encoded[prompt][_look_up(batches, rows[prompt])] for prompt, batches in columns]
+                [encoded[prompt][_look_up(batches, rows[prompt])] for prompt, batches in columns], similarity=similarity
             )
         return losses
 
@@ -162,28 +180,52 @@ class Evaluator:
         """(Q,) values of a measure, in the precision in which they are recorded."""
         return measure.evaluate(ranked, self._judged).astype(np.float32)
 
-    def _rank(self, queries: _Float32, documents: _Float32) -> tuple[NDArray[np.float64], _Float32, _Float32]:
-        """(Q, depth) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries."""
-        stride = max(1, len(queries) * len(documents) // MAX_COSINES)
+    def _rank(
+        self, similarity: Similarity, all_queries: _Float32, all_documents: _Float32
+    ) -> tuple[NDArray[np.float64], _Float32, _Float32]:
+        """(Q, depth) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries.
+
+        A text that stands twice has one embedding and one score: ties between documents are no work of rounding.
+        """
+        queries = all_queries[self._rows]  # (Q, H)
+        used = all_documents[: self._columns.max() + 1]  # those of held-out rows alone come behind
+        stride = max(1, len(queries) * len(self._columns) // MAX_COSINES)
         grades, positives, negatives = [], [], []
         for start in range(0, len(queries), QUERY_CHUNK):
             rows = self._grades[start : start + QUERY_CHUNK]
-            scores = queries[start : start + QUERY_CHUNK] @ documents.T  # (q, D)
-            top = rank_top_k(scores, self._depth)
+            chunk = queries[start : start + QUERY_CHUNK]
+            distinct = similarity.scores(chunk, used)
+            top = rank_top_k(self._spread(distinct), self._depth)
             grades.append(
                 [[row.get(column, 0) for column in best] for row, best in zip(rows, top.tolist(), strict=True)]
             )
-            relevant = np.zeros(scores.shape, dtype=bool)
+            if not similarity.needs_unit_length:
+                distinct = _unit_rows(similarity, chunk) @ _unit_rows(similarity, used).T
+            cosines = self._spread(distinct)  # (q, D)
+            relevant = np.zeros(cosines.shape, dtype=bool)
             for place, row in enumerate(rows):
                 relevant[place, [column for column, grade in row.items() if grade > 0]] = True
-            positives.append(scores[relevant])
-            negatives.append(scores[~relevant][::stride])
+            positives.append(cosines[relevant])
+            negatives.append(cosines[~relevant][::stride])
         return np.concatenate(grades).astype(np.float64), np.concatenate(positives), np.concatenate(negatives)
+
+    def _spread(self, distinct: _Float32) -> _Float32:
+        """(q, U) figures of the distinct texts of documents -> (q, D) of the documents."""
+        return distinct if distinct.shape[1] == len(self._columns) else distinct[:, self._columns]
 
 
 def role_prompts(model: SentenceTransformer) -> dict[str, str]:
     """The prompts that a model brings for queries and for documents, without empty ones."""
     return {role: prompt for role, prompt in model.prompts.items() if role in ("query", "document") and prompt}
+
+
+def _unit(embeddings: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.normalize(embeddings, dim=1)
+
+
+def _unit_rows(similarity: Similarity, embeddings: _Float32) -> _Float32:
+    """(N, H) embeddings as they were encoded -> the same of length 1."""
+    return embeddings if similarity.needs_unit_length else _unit(torch.from_numpy(embeddings)).numpy()
 
 
 def _grade_rows(judged: EvaluationSet) -> list[dict[int, int]]:
@@ -203,12 +245,8 @@ def _padded(rows: list[list[int]]) -> NDArray[np.float64]:
 
 
 def _rows_of(texts: Sequence[str], further: Iterable[str]) -> dict[str, int]:
-    """The row in which each text is encoded: that of its first occurrence, and for further ones a row behind all."""
-    rows: dict[str, int] = {}
-    for row, text in enumerate(texts):
-        rows.setdefault(text, row)
-    new = dict.fromkeys(text for text in further if text not in rows)
-    return rows | {text: len(texts) + place for place, text in enumerate(new)}
+    """The row in which each distinct text is encoded, in order of first occurrence."""
+    return {text: row for row, text in enumerate(dict.fromkeys([*texts, *further]))}
 
 
 def _look_up(batches: Sequence[Sequence[str]], rows: Mapping[str, int]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.errors import ModelError
+from sweep.errors import ModelError, reason_of
 
 WEIGHT_FILES = "*.safetensors"
 
@@ -71,11 +71,6 @@ def list_weights(folder: Path) -> list[Path]:
     raise ModelError(f"{folder}: holds no safetensors weights; other formats are not loaded, since they can run code")
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
 def _locate_packaged(name: str) -> tuple[Path, str]:
     packaged = PACKAGED_MODELS.get(name)
     if packaged is None:
@@ -104,7 +99,7 @@ def _locate_on_hub(name: str) -> tuple[Path, str]:
         path = Path(snapshot_download(name, allow_patterns=patterns))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(
-            f"model.base: {name} is neither in the local hub cache nor can it be fetched ({first_line(error)});"
+            f"model.base: {name} is neither in the local hub cache nor can it be fetched ({reason_of(error)});"
             " check the name and the network, or name a folder"
         ) from error
     return path, path.name

@@ -119,7 +119,7 @@ def prepare(task: Assignment, channel: Channel) -> dict[str, str]:  # noqa: ARG0
     """Saves the base model for both sides, and the bare side's texts in the order in which they are trained on."""
     from sweep.training.models import load_base_model, save_model
 
-    model, _ = load_base_model(task.spec.model, task.folder)
+    model = load_base_model(task.spec.model, task.folder).model
     save_model(model, RunFolder(task.run_folder).base_model)
     spec, view = task.spec, task.spec.data.document
     collection = load_collection(spec.data, folder=task.folder)

@@ -77,7 +77,7 @@ def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int)
     random = np.random.default_rng(0)
     with lock_study(place, waiting=Waiting()) as held:
         ledger = Ledger(held.storage, plan.spec.name)
-        began = describe_beginning(plan.spec, revision=plan.revision, collection_hash=plan.collection.content_hash)
+        began = describe_beginning(plan, revision=plan.revision, collection_hash=plan.collection.content_hash)
         ledger.begin_study(
             {"parameters": 1, **began}, make_report(0, BASELINE, queries=queries).evaluation, metric="NDCG@10"
         )

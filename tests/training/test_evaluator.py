@@ -70,14 +70,14 @@ def assert_summary(found, cosines):
 @pytest.mark.parametrize("count", [1, 31, 32, 33, len(TEXTS)])
 def test_embeddings_come_in_the_order_of_the_texts_and_are_those_of_the_library(model, count):
     texts = [TEXTS[place] for place in np.random.default_rng(count).permutation(len(TEXTS))[:count]]
-    ours = encode(model, TokenizedTexts(model, texts, prompt=None))
+    ours = encode(model, TokenizedTexts(model, texts, task="document"))
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, model.encode(texts, normalize_embeddings=True), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1.0, atol=1e-5)
 
 
 def test_batches_hold_texts_of_like_length_so_that_little_is_padded(model):
-    batches = TokenizedTexts(model, TEXTS, prompt=None).batches
+    batches = TokenizedTexts(model, TEXTS, task="document").batches
     lengths = [batch["attention_mask"].sum(dim=1) for batch in batches]
     assert sorted((int(length) for row in lengths for length in row), reverse=True) == torch.cat(lengths).tolist()
     assert [batch["attention_mask"].shape[1] for batch in batches] == [int(row.max()) for row in lengths]
@@ -215,7 +215,7 @@ def test_a_model_whose_embeddings_are_not_finite_is_judged_as_not_a_number(tiny_
 def test_a_failed_judging_leaves_the_model_in_its_mode(tiny_model):
     model = load_model(tiny_model, device="cpu")
     model.train()
-    texts = TokenizedTexts(model, ["abc"], prompt=None)
+    texts = TokenizedTexts(model, ["abc"], task="document")
     texts.batches[0]["input_ids"] += 10**6
     with pytest.raises(IndexError, match="out of range"):
         encode(model, texts)

@@ -114,7 +114,9 @@ class TestLoss:
         trained = train(base=still_model, steps=1, scale=7.0, on_step=keep_loss)
         model = load_model(still_model, device="cpu")
         anchors, positives = (
-            torch.from_numpy(encode(model, TokenizedTexts(model, [columns[column][row] for row in rows], prompt=None)))
+            torch.from_numpy(
+                encode(model, TokenizedTexts(model, [columns[column][row] for row in rows], task="document"))
+            )
             for column in ("anchor", "positive")
             for rows in trained.plan.order[:1]
         )
@@ -176,7 +178,8 @@ class TestCachedForm:
         plain, cached = (train(base=still_model, micro_batch=size, on_step=keep_loss) for size in (BATCH, CUT))
         assert list(cached.notes.values()) == pytest.approx(list(plain.notes.values()), rel=1e-5)
         ours, theirs = (
-            encode(run.model, TokenizedTexts(run.model, columns["positive"], prompt=None)) for run in (cached, plain)
+            encode(run.model, TokenizedTexts(run.model, columns["positive"], task="document"))
+            for run in (cached, plain)
         )
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
         trained = cached.model.state_dict()

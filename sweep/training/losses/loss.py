@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
+    from sweep.training.similarity import Similarity
+
 ONE = range(1, 2)
 ANY_NUMBER = range(100)
 
@@ -47,9 +49,9 @@ class Loss(Entry):
         """
         raise NotImplementedError
 
-    def validation_loss(self, embeddings: Sequence[NDArray[np.float32]]) -> float:
+    def validation_loss(self, embeddings: Sequence[NDArray[np.float32]], *, similarity: Similarity) -> float:
         """The same loss of a model that is not training, by NumPy in 64 bits, as the mean over S batches of B.
 
-        Of each column there are (S, B, H) embeddings of length 1, in the order of `ROLES`.
+        Of each column there are (S, B, H) embeddings as the similarity compares them, in the order of `ROLES`.
         """
         raise NotImplementedError

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
+    from sweep.training.similarity import Similarity
+
 
 class MultipleNegativesRanking(Loss):
     """Mean cross-entropy of finding each anchor's positive among the documents of its batch."""
@@ -23,21 +25,26 @@ class MultipleNegativesRanking(Loss):
     name = "multiple-negatives-ranking"
     takes: ClassVar[Mapping[Role, range]] = {"anchor": ONE, "positive": ONE, "negative": ANY_NUMBER}
 
-    scale: float = Field(default=20.0, gt=0.0, description="Factor of the cosines (1 / temperature).")
+    scale: float = Field(default=20.0, gt=0.0, description="Factor of the similarities (1 / temperature).")
 
     def build(self, model: SentenceTransformer, *, micro_batch: int | None) -> torch.nn.Module:
         """The library's loss, which caches gradients where a batch is cut."""
         from sentence_transformers.sentence_transformer import losses
 
-        if micro_batch is None:
-            return losses.MultipleNegativesRankingLoss(model, scale=self.scale)
-        return losses.CachedMultipleNegativesRankingLoss(model, scale=self.scale, mini_batch_size=micro_batch)
+        from sweep.training.similarity import similarity_in_training
 
-    def validation_loss(self, embeddings: Sequence[NDArray[np.float32]]) -> float:
+        compare = similarity_in_training(model)
+        if micro_batch is None:
+            return losses.MultipleNegativesRankingLoss(model, scale=self.scale, similarity_fct=compare)
+        return losses.CachedMultipleNegativesRankingLoss(
+            model, scale=self.scale, similarity_fct=compare, mini_batch_size=micro_batch
+        )
+
+    def validation_loss(self, embeddings: Sequence[NDArray[np.float32]], *, similarity: Similarity) -> float:
         """The loss in nats, at least 0; ln(B) for pairs that cannot be told apart."""
         anchors, *documents = (column.astype(np.float64) for column in embeddings)
         candidates = np.concatenate(documents, axis=1)  # (S, B * columns, H), the positives first
-        scores = self.scale * (anchors @ candidates.transpose(0, 2, 1))  # (S, B, B * columns)
+        scores = self.scale * similarity.compare(anchors, candidates)  # (S, B, B * columns)
         highest = scores.max(axis=2, keepdims=True)
         normalizers = np.log(np.sum(np.exp(scores - highest), axis=2)) + highest[..., 0]
         return float(np.mean(normalizers - np.diagonal(scores, axis1=1, axis2=2)))
