@@ -84,12 +84,9 @@ def run_study(
     try:
         with rare_collections():
             return _StudyRun(plan, own, log, stop, jobs, pause_s, exhibit).run()
-    except BrokenPipeError:  # the reader of our output has closed it, which is no fault of a file
+    except SweepError as error:
+        log.show(Event("error", str(error)))
         raise
-    except OSError as error:
-        problem = f"{error.filename or plan.run_folder.path}: cannot be written: {error.strerror or error}"
-        advice = "nothing that was reported is lost: fix that, and run the same command again"
-        raise StorageError(f"{problem}; {advice}") from error
     finally:
         own.close()
 
@@ -126,6 +123,10 @@ class _StudyRun:
                 self.plan.location.database, ending="; what was committed stands, and the same command goes on"
             ):
                 return self._run()
+        except OSError as error:
+            problem = f"{error.filename or self.plan.run_folder.path}: cannot be written: {error.strerror or error}"
+            advice = "nothing that was reported is lost: fix that, and run the same command again"
+            raise StorageError(f"{problem}; {advice}") from error
         except StorageError:
             if self.stop.signal is not None:  # the server was gone when the user had enough
                 raise InterruptedRunError(self.stop.signal) from None

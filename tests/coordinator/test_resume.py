@@ -24,7 +24,7 @@ from sweep.coordinator.events import Event
 from sweep.coordinator.run import run_study
 from sweep.errors import StorageError
 from sweep.launch import InlineLauncher
-from sweep.messages import Cosines, Evaluation, Report
+from sweep.messages import Cosines, Evaluation, Job, Report
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
@@ -96,7 +96,15 @@ def test_a_study_whose_workers_are_killed_again_and_again_ends_whole(tmp_path: P
 
 @pytest.mark.parametrize(
     ("number", "status", "to_all"),
-    [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
+    [
+        (signal.SIGINT, 130, True),
+        (signal.SIGTERM, 143, False),
+        (signal.SIGTERM, 143, True),
+        (signal.SIGHUP, 129, True),
+        (signal.SIGUSR1, 138, True),
+        (signal.SIGUSR2, 140, False),
+        (signal.SIGXCPU, 152, True),
+    ],
 )
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
     tmp_path: Path, start: Start, number: int, status: int, to_all: bool
@@ -177,12 +185,12 @@ def test_a_trial_that_takes_its_coordinator_with_it_three_times_fails(tmp_path: 
     assert record.trials[2].attributes["error"] == "interrupted, 3 times without progress"
 
 
-class FullOutput(Recorder):
-    """A watcher that shows where a disk is full, from the first trial's start on."""
+class FullDisk(InlineLauncher):
+    """A launcher under which the coordinator finds its disk full once a trial runs."""
 
-    def show(self, event: Event) -> None:
-        super().show(event)
-        if event.kind == "start":
+    def start(self, job: Job) -> None:
+        super().start(job)
+        if job.name.startswith("trial"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -216,10 +224,8 @@ def test_a_trial_is_not_at_fault_where_its_run_was_cut_off_before_it_had_a_proce
 def test_a_trial_is_not_at_fault_where_its_coordinator_was_ended_by_a_full_disk(tmp_path: Path) -> None:
     file = write_study(tmp_path, trials=2, step_s=0.0)
     for _ in range(4):  # more often than a trial may be interrupted without progress
-        with pytest.raises(StorageError, match="No space left on device"), StopSignal() as stop:
-            run_study(
-                plan_study(locate_study(file)), watcher=FullOutput(), stop=stop, jobs=JOBS, launcher=InlineLauncher()
-            )
+        with pytest.raises(StorageError, match="No space left on device"):
+            run(file, launcher=FullDisk())
     run(file)
     record = check_finished(file)
     assert [trial.attributes.get("interruptions", 0) for trial in record.trials] == [0, 0]
