@@ -54,8 +54,13 @@ def open_output() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest descriptor that is free
     if type(sys.stdout) is io.TextIOWrapper:  # not one that a caller of `main` has put there
-        kept = {"line_buffering": sys.stdout.line_buffering, "write_through": sys.stdout.write_through}
-        sys.stdout = _Output(sys.stdout.buffer, encoding=sys.stdout.encoding, errors="replace", **kept)
+        sys.stdout = _Output(
+            sys.stdout.buffer,
+            encoding=sys.stdout.encoding,
+            errors="replace",
+            line_buffering=sys.stdout.line_buffering,
+            write_through=sys.stdout.write_through,
+        )
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="replace")
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115

@@ -26,7 +26,7 @@ ASCII_BARS = "_.-=+*#@"
 COLUMNS = {"trial": 0, "done": 0, "value": 0, "curve": 60, "verdict": 80, "what": 120, "device": 150}
 """The cells of a running trial, and the width of a terminal from which each is shown; the metric heads the value."""
 
-STYLES = {"end": "bold", "warning": "yellow", "retry": "yellow", "pause": "yellow"}
+STYLES = {"end": "bold", "warning": "yellow", "retry": "yellow", "rerun": "yellow", "pause": "yellow"}
 
 
 UNSHOWN = ("replace", "error")

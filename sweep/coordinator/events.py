@@ -21,7 +21,7 @@ from sweep.settings.dimensions import SHOWN, Params, SpaceSettings
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
 _BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning", "error"]
-_OfATrial = Literal["start", "adopt", "evaluate", "remeasure", "retry", "end", "delete", "replace"]
+_OfATrial = Literal["start", "adopt", "evaluate", "remeasure", "retry", "rerun", "end", "delete", "replace"]
 EventKind = _BetweenTrials | _OfATrial
 
 

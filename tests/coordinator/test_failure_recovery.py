@@ -258,6 +258,7 @@ def make_trials(*states: str) -> list[TrialRecord]:
         (["a", "a", "a"], ["complete", "fail", "fail", "fail"], [1, 2, 3]),
         (["a", "b", "a"], ["complete", "fail", "fail", "fail"], []),
         (["b", "a", "a", "a"], ["complete", "fail", "fail", "fail", "fail"], [2, 3, 4]),
+        (["x at 0x7f3a, 12.5 s", "x at 0x1, 3 s", "x at 0xf00, 7 s"], ["complete", "fail", "fail", "fail"], [1, 2, 3]),
         (["a", "a", None, "a"], ["complete", "fail", "fail", "complete", "fail"], []),
     ],
 )
