@@ -142,10 +142,13 @@ def _status(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from sweep.cli.report import write_report
+    from sweep.output_files import is_standard_output
     from sweep.report.diagnosis import diagnose
 
     with _open(options) as study:
-        print(f"The report lies at {write_report(study, diagnose(study), output=options.output)}")
+        file = write_report(study, diagnose(study), output=options.output)
+    if not is_standard_output(file):
+        print(f"The report lies at {file}")
 
 
 def _replay(options: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from scripted import run
 
+from sweep.cli import main
+from sweep.run_folder import RunFolder
 from sweep.testing import write_toy_study
 
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -52,3 +54,18 @@ def test_the_exit_status_follows_the_command_whoever_reads_its_output(
         timeout=120,
     )
     assert (ended.returncode, ended.stderr) == (status, said)
+
+
+def test_a_report_that_cannot_be_written_hides_no_leaderboard_and_changes_no_exit_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_toy_study(tmp_path, script={}, budget={"trials": 1})
+    run(file)
+    report = RunFolder.beside(file).report
+    report.mkdir()
+    assert main(["run", str(file)]) == 0
+    said = capsys.readouterr()
+    assert said.err == (
+        f"sweep: {report}: the report cannot be written: Is a directory; name another place with --output\n"
+    )
+    assert "1 of 1 trials, finished" in said.out
