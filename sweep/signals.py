@@ -1,4 +1,4 @@
-"""StopSignal: SIGINT and SIGTERM, noted while a run goes on, so that it ends in order."""
+"""StopSignal: the signals that ask a run to end, noted while it goes on, so that it ends in order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,24 @@ from typing import Any, Self
 
 from sweep.errors import SweepError
 
+ORDERS = (signal.SIGINT, signal.SIGTERM)
+"""Signals of somebody who wants a run to end; the second of them ends it at once."""
+
+WARNINGS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+"""Signals of a terminal that is gone, and of batch systems before they kill: one event may send several of them."""
+
+
+def find_heeded() -> list[signal.Signals]:
+    """The signals that ask this process to end: all, except warnings that it was started to ignore, as by nohup."""
+    return [*ORDERS, *(number for number in WARNINGS if signal.getsignal(number) is not signal.SIG_IGN)]
+
 
 class StopSignal:
-    """Counts SIGINT and SIGTERM for the life of a ``with`` block, in place of their usual effect.
+    """Notes the signals that ask a run to end, for the life of a ``with`` block, in place of their usual effect.
 
     Attributes:
         signal: The first that came, or None.
-        count: Number of signals that came.
+        count: Number of orders that came; warnings come in numbers, and are not counted.
     """
 
     def __init__(self) -> None:
@@ -26,8 +37,8 @@ class StopSignal:
         self._at_once = False
 
     def __enter__(self) -> Self:
-        """Takes the two signals over; workers started from a script in the background get them too."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Takes the signals over: SIGINT also where a shell ignores it for a script's background jobs."""
+        for number in find_heeded():
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -54,7 +65,7 @@ class StopSignal:
             self._at_once = False
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        self.count += 1
+        self.count += number in ORDERS
         self.signal = self.signal or signal.Signals(number)
         if self._at_once:
             raise InterruptedRunError(number)
@@ -64,7 +75,7 @@ class InterruptedRunError(SweepError):
     """A run was ended by a signal; the study goes on with the next run.
 
     Args:
-        signal_number: SIGINT or SIGTERM.
+        signal_number: The signal.
     """
 
     def __init__(self, signal_number: int) -> None:

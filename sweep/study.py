@@ -36,7 +36,7 @@ from sweep.storage.evaluations import AS_SAVED, UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import DatabaseLocation, StudyLocation, locate_study
 from sweep.storage.lock import LockOwner
-from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, EXCUSED, StudyRecord, TrialRecord, load_record
+from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord, TrialRecord, load_record
 from sweep.storage.runs import RunRow, RunTable
 from sweep.storage.schema import EVALUATIONS, HISTOGRAMS
 from sweep.storage.study_tables import FINISHED
@@ -141,14 +141,15 @@ class Study:
 
     @property
     def state(self) -> StudyState:
-        """Its state: failed where trials that ended an earlier run are to run again."""
+        """Its state: failed where trials that ended an earlier run are to run again, or none came to a result."""
         if self.owner is not None:
             return "running"
         is_spent = self.record.counted >= self.budget or self.record.attributes.get(ENDED_BY) is not None
         if is_spent and not any(trial.state == "running" for trial in self.record.trials):
-            return "finished"
+            return "finished" if self.record.best is not None else "failed"
         rerun = {trial.attributes.get("rerun_of") for trial in self.record.trials}
-        return "failed" if set(self.record.attributes.get(EXCUSED, ())) - rerun else "interrupted"
+        failed = {trial.number for trial in self.record.trials if trial.is_excused and trial.state == "fail"}
+        return "failed" if failed - rerun else "interrupted"
 
     @property
     def best_model(self) -> Path | None:

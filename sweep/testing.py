@@ -160,9 +160,9 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     once to the trial's own process at ``die_step``, or each time with ``die_always``; ``diverge``, trials whose values
     are not finite from the second evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the
     largest batch that fits at any micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``,
-    the memory it reports; ``full``, whether the disk is full; ``hold``, files by trial number as text: while its file
-    is there, a trial waits before its next step; ``history``, a file that takes a line of JSON when a trial begins,
-    reports, is answered and ends.
+    the memory it reports; ``full``, whether the disk is full; ``sick``, the CUDA devices on which trials raise;
+    ``hold``, files by trial number as text: while its file is there, a trial waits before its next step; ``history``, a
+    file that takes a line of JSON when a trial begins, reports, is answered and ends.
     """
     script = json.loads((task.folder / task.spec.model.base / SCRIPT).read_text())
     folder = RunFolder(task.run_folder)
@@ -249,6 +249,8 @@ def _scripted_mishap(task: Assignment, script: Mapping[str, Any], step: int, due
         time.sleep(0.01)
     if task.trial in script.get("fail", []) and step >= script.get("fail_step", 0):
         raise RuntimeError(script.get("failure", "scripted failure"))
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in script.get("sick", []):
+        raise RuntimeError(f"CUDA error at {id(task):#x}")
     if script.get("full"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     number = script.get("die", {}).get(str(task.trial))

@@ -2,7 +2,8 @@
 
 The process talks to its coordinator over one pipe. It ends with its coordinator: a closed pipe means that nobody waits
 for it any more, and where it is too busy to notice, the kernel ends it together with the fork server. Ctrl-C reaches
-every process of a terminal, so only the coordinator answers it; a SIGTERM of its own asks a trial to save and stop.
+every process of a terminal, so only the coordinator answers it; any other signal that ends a run in order, such as
+SIGTERM or SIGHUP, asks a trial to save and stop where it comes to its process alone.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from sweep.attempts import hold_attempt
 from sweep.errors import DeviceMemoryError, SweepError, reason_of
 from sweep.logs import open_log, rotate
 from sweep.messages import Alive, Done, Failure, Job, JobMessage, Report, Started, Verdict
+from sweep.signals import ORDERS, WARNINGS, find_heeded
 
 ORPHANED = 70
 """Exit status of a process whose coordinator is gone."""
@@ -127,8 +129,10 @@ def run_worker(connection: Connection, job: Job, preload: Sequence[str]) -> None
         attempt=job.attempt,
         on_idle=lambda: _rotate_output(job.log),
     )
-    signal.signal(signal.SIGTERM, lambda *_: channel.pause())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})  # the fork server blocks them
+    for number in find_heeded():
+        if number != signal.SIGINT:
+            signal.signal(number, lambda *_: channel.pause())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*ORDERS, *WARNINGS})  # the fork server blocks them
     run_job(job, channel, warm=warm, lock=job.lock)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import os
+import errno
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep import __version__
+from sweep.cli.output import OutputError, close_output, complain, open_output
 from sweep.errors import SweepError
 
 if TYPE_CHECKING:
@@ -37,21 +37,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0; 2 for an error that a user can act on; 1 for a study that ended because its trials kept failing;
         128 plus the signal's number after a signal.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a letter shows the rest
-    options = _make_parser().parse_args(arguments)
+    open_output()
+    try:
+        return _run_command(_make_parser().parse_args(arguments))
+    finally:
+        close_output()
+
+
+def _run_command(options: argparse.Namespace) -> int:
     try:
         options.command(options)
+        sys.stdout.flush()
     except SweepError as error:
-        print(f"sweep: {' '.join(str(error).splitlines())}", file=sys.stderr)  # a name may hold a line break
+        complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("sweep: interrupted", file=sys.stderr)
+        complain("interrupted")
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OutputError as error:
+        if error.errno != errno.EPIPE:  # else the reader of a pipe has seen enough
+            complain(f"standard output: cannot be written: {error.strerror}")
+            return SweepError.exit_code
     return 0
 
 
@@ -136,10 +142,13 @@ def _status(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from sweep.cli.report import write_report
+    from sweep.output_files import is_standard_output
     from sweep.report.diagnosis import diagnose
 
     with _open(options) as study:
-        print(f"The report lies at {write_report(study, diagnose(study), output=options.output)}")
+        file = write_report(study, diagnose(study), output=options.output)
+    if not is_standard_output(file):
+        print(f"The report lies at {file}")
 
 
 def _replay(options: argparse.Namespace) -> None:

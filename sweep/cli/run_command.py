@@ -11,8 +11,10 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from sweep.cli.leaderboard import print_leaderboard
+from sweep.cli.output import complain, unread_output
 from sweep.cli.watchers import JsonWatcher, LiveWatcher, PlainWatcher
 from sweep.coordinator.run import run_study
+from sweep.errors import SweepError
 from sweep.plan import plan_study
 from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
@@ -39,8 +41,11 @@ def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = 
     from sweep.cli.report import write_report  # loads plotly, which is not needed before
 
     study, findings = look()
-    with study:
-        write_report(study, findings)
+    with study, unread_output():  # a study outlives whoever reads it
+        try:
+            write_report(study, findings)
+        except SweepError as error:  # the study is finished all the same
+            complain(str(error))
         if log != "json":
             print_leaderboard(study)
 

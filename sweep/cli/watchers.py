@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import textwrap
 import time
@@ -25,7 +26,11 @@ ASCII_BARS = "_.-=+*#@"
 COLUMNS = {"trial": 0, "done": 0, "value": 0, "curve": 60, "verdict": 80, "what": 120, "device": 150}
 """The cells of a running trial, and the width of a terminal from which each is shown; the metric heads the value."""
 
-STYLES = {"end": "bold", "warning": "yellow", "retry": "yellow", "pause": "yellow"}
+STYLES = {"end": "bold", "warning": "yellow", "retry": "yellow", "rerun": "yellow", "pause": "yellow"}
+
+
+UNSHOWN = ("replace", "error")
+"""Events for the log alone: models that make way for better ones, and what a command says at its end."""
 
 
 class PlainWatcher:
@@ -36,7 +41,7 @@ class PlainWatcher:
 
     def show(self, event: Event) -> None:
         """Prints an event."""
-        if event.kind != "replace":
+        if event.kind not in UNSHOWN:
             _print_line(describe_event(event))
 
     def refresh(self, sweep: SweepView) -> None:
@@ -65,12 +70,13 @@ class LiveWatcher:
         self._foot = Foot(self._console)
 
     def close(self) -> None:
-        """Ends drawing and leaves the terminal as it was."""
-        self._foot.erase()
+        """Ends drawing and leaves the terminal as it was, if it is still there."""
+        with contextlib.suppress(OSError):
+            self._foot.erase()
 
     def show(self, event: Event) -> None:
-        """Prints an event above the state; evaluations show in the state alone, replaced ones in the log."""
-        if event.kind not in ("evaluate", "replace"):
+        """Prints an event above the state; evaluations show in the state alone."""
+        if event.kind not in ("evaluate", *UNSHOWN):
             line = f"{datetime.now():%H:%M:%S}  {describe_event(event)}"
             self._foot.print(Text(line, style=STYLES.get(event.kind, "dim")))
 

@@ -13,7 +13,7 @@ from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.running import RunningTrial
 from sweep.launch import Launcher
 from sweep.settings.study_file import BudgetSpec
-from sweep.signals import StopSignal
+from sweep.signals import ORDERS, StopSignal
 from sweep.storage.records import StudyRecord
 
 EndedBy = Literal["trials", "wall_clock_h", "device_hours", "target"]
@@ -172,8 +172,8 @@ class Pausing:
         """Obeys a signal; a second one ends everything at once, and so does a step that takes too long."""
         trials = list(running)
         if self._stop.signal is not None and self._since is None:
-            text = "every trial finishes its step and saves; once more ends at once"
-            self._tell("pause", f"{self._stop.signal.name}: {text}")
+            again = "; once more ends at once" if self._stop.signal in ORDERS else ""
+            self._tell("pause", f"{self._stop.signal.name}: every trial finishes its step and saves{again}")
             self.begin(trials)
         if self._since is None:
             return

@@ -137,17 +137,18 @@ class CheckpointPruner:
         self._delete("replace", models, trial)
 
     def prune(self, record: StudyRecord) -> None:
-        """Deletes the folders of finished trials, half-written ones too, except the best models.
+        """Deletes the folders of finished trials, half-written ones too, except the best models and what can go on.
 
         Called at each start as well, for folders that a crash has left.
         """
         on_disk = [record.trials[number] for number in self._folder.trials() if number < len(record.trials)]
-        finished = {trial.number: trial for trial in on_disk if trial.state in FINISHED}
+        finished = {trial.number: trial for trial in on_disk if trial.state in FINISHED and not trial.is_resumable}
+        resumable = [self._folder.trial(trial.number) for trial in on_disk if trial.is_resumable]
         ranked = rank_models(finished.values(), record.best)
         models = {trial.number: self._peak_model(trial) for trial in finished.values()}
         stored = [trial.number for trial in ranked if trial.number in models and models[trial.number].is_dir()]
         sizes = {number: folder_bytes(models[number]) for number in stored[: self._spec.keep]}
-        kept = plan_kept(stored, sizes, keep=self._spec.keep, room=self._room())
+        kept = plan_kept(stored, sizes, keep=self._spec.keep, room=self._room(sum(map(folder_bytes, resumable))))
         default = record.default
         if default is not None:
             kept.add(default.number)  # the best is compared with it
@@ -158,12 +159,12 @@ class CheckpointPruner:
             if keep is None:
                 remove(self._folder.trial(number))
 
-    def _room(self) -> int | None:
-        """Bytes for the best models: the limit, less the default's model and the maximum of running trials."""
+    def _room(self, taken: int) -> int | None:
+        """Bytes for the best models: the limit, less ``taken``, the default's model, and running trials' maximum."""
         if self._spec.max_gib is None:
             return None
         model_bytes = folder_bytes(self._folder.base_model)
-        return int(self._spec.max_gib * GIB) - (self._slots * MODELS_A_TRIAL + 1) * model_bytes
+        return int(self._spec.max_gib * GIB) - (self._slots * MODELS_A_TRIAL + 1) * model_bytes - taken
 
     def _peak_model(self, trial: TrialRecord) -> Path:
         return self._folder.peak_model(trial.number, trial.peak.progress if trial.peak else 0)

@@ -42,7 +42,7 @@ class Coordinator:
         stop: The signals that end the run.
         body: Body of a trial's job.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
-        was_cut_off: Whether the run before was cut off, in which case trials may have been at fault.
+        cut_off_at: When the run before was cut off, in seconds since 1970, or None where it came to its end.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Coordinator:
         stop: StopSignal,
         body: str,
         pause_s: float,
-        was_cut_off: bool,
+        cut_off_at: float | None,
     ) -> None:
         self._plan = plan
         self._ledger = ledger
@@ -80,7 +80,7 @@ class Coordinator:
         self._clock = Clock(time.monotonic())
         self._budget_tracker = BudgetTracker(ledger, plan.spec.budget, now=time.monotonic())
         self._stop = stop
-        self._was_cut_off = was_cut_off
+        self._cut_off_at = cut_off_at
         self._cold_told = False
         self._view_due = 0.0
         # the one that was made last comes last
@@ -146,11 +146,12 @@ class Coordinator:
             if trial.state == "running":
                 self._end_older_attempt(trial.number)
         self._completion.begin(record)
-        for adopted in revive_trials(self._plan, self._ledger, record, baseline=self._baseline):
+        trials = list(revive_trials(self._plan, self._ledger, record, baseline=self._baseline))
+        if self._cut_off_at is not None:
+            self._recovery.count_cut_off(record, trials, at=self._cut_off_at)
+        for adopted in trials:
             if len(adopted.progress) > 1:
                 self._reports.decide(adopted, incumbent=self._incumbent(adopted))
-            if self._was_cut_off and not adopted.was_paused and adopted.attempt > adopted.counted:
-                self._recovery.count(adopted)
             step = self._recovery.saved_step(adopted)
             text = f"goes on from step {step} (it was {'paused' if adopted.was_paused else 'interrupted'})"
             self._tell("adopt", text, adopted.number, step=step, paused=adopted.was_paused)
@@ -223,6 +224,7 @@ class Coordinator:
         self._reports.commit(reports)
         for trial, _ in reports:
             self._launcher.answer(trial.job, self._reports.take(trial, incumbent=self._incumbent(trial)))
+            self._placement.health.note_report(trial.slot)
         for trial, report in reports:
             self._reports.follow_up(trial, report)
 
@@ -251,10 +253,12 @@ class Coordinator:
                 self._on_failure(trial, payload)
             case Died():
                 self._on_death(trial, payload)
+        self._go_elsewhere(self._placement.retire_sick())
         return True
 
     def _on_done(self, trial: RunningTrial, result: TrialResult) -> None:
         if result.status != "paused":
+            self._placement.health.note_end(trial.slot)
             self._completion.end(trial)
         elif self._budget_tracker.is_early:
             self._end_early(trial)
@@ -273,19 +277,34 @@ class Coordinator:
             self._end_early(trial)
             return
         reason = f"{trial.killed_for}, so it was killed" if trial.killed_for else death.reason
+        slot = trial.slot
         self._recovery.count(trial)
-        if not self._completion.settle(trial, self._recovery.find_cause(trial, reason)):
+        cause = self._recovery.find_cause(trial, reason)
+        is_suspect = cause is not None and self._placement.suspect(slot, trial.number, self._running.values())
+        if not self._completion.settle(trial, cause, ends_study=not is_suspect):
             step = self._recovery.saved_step(trial)
             self._tell("retry", f"{reason}; goes on from step {step}", trial.number, step=step, attempt=trial.attempt)
             self._requeue(trial)
 
     def _on_failure(self, trial: RunningTrial, failure: Failure) -> None:
-        if failure.exhausted_micro_batch is None:
+        is_exhausted = failure.exhausted_micro_batch is not None
+        if not is_exhausted:
             self._recovery.check_disk(trial, failure)
         elif self._recovery.lower_memory(trial, failure):
             self._requeue(trial)
             return
-        self._completion.fail(trial, failure.cause)
+        is_suspect = not is_exhausted and self._placement.suspect(trial.slot, trial.number, self._running.values())
+        self._completion.fail(trial, failure.cause, exhausted=is_exhausted, ends_study=not is_suspect)
+
+    def _go_elsewhere(self, numbers: Sequence[int]) -> None:
+        """Has the trials that failed on a sick device run again: from their checkpoints, or as new ones."""
+        resumable = [number for number in numbers if self._completion.record.trials[number].is_resumable]
+        if resumable:
+            self._ledger.reopen(resumable)
+            self._completion.record = record = self._ledger.record()
+            revived = revive_trials(self._plan, self._ledger, record, baseline=self._baseline)
+            self._waiting += [trial for trial in revived if trial.number in resumable]
+        self._completion.rerun([number for number in numbers if number not in resumable], "its device was at fault")
 
     def _requeue(self, trial: RunningTrial) -> None:
         trial.slot = None
@@ -301,6 +320,7 @@ class Coordinator:
         now, running = time.monotonic(), list(self._running.values())
         alive = [trial for trial in running if trial.job not in self._final_messages]
         awake = self._clock.tick(now)
+        self._recovery.give_sign(now)
         self._budget_tracker.tick(now, running)
         self._pausing.look_after(alive)
         self._check_budget(running)

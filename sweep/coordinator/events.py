@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ from sweep.progress import COMPLETE
 from sweep.settings.dimensions import SHOWN, Params, SpaceSettings
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
-_BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning"]
-_OfATrial = Literal["start", "adopt", "evaluate", "remeasure", "retry", "end", "delete", "replace"]
+_BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning", "error"]
+_OfATrial = Literal["start", "adopt", "evaluate", "remeasure", "retry", "rerun", "end", "delete", "replace"]
 EventKind = _BetweenTrials | _OfATrial
 
 
@@ -106,6 +106,16 @@ class Watcher(Protocol):
         """Shows the state of the sweep; called a few times a second."""
 
 
+class SilentWatcher:
+    """Shows nothing, in place of a watcher that failed."""
+
+    def show(self, event: Event) -> None:
+        """Shows nothing."""
+
+    def refresh(self, sweep: SweepView) -> None:
+        """Shows nothing."""
+
+
 class Tell(Protocol):
     """A function that tells the watcher of an event."""
 
@@ -142,7 +152,8 @@ def format_event(event: Event) -> str:
 class EventLog:
     """A watcher that writes every event down, and hands it on to another.
 
-    It begins to write once the run folder is there; a disk that is full or cannot be written is no reason to stop.
+    It begins to write once the run folder is there; a disk that is full or cannot be written is no reason to stop. Nor
+    is a watcher that fails, since its terminal or the reader of its pipe is gone: a silent one takes its place.
 
     Args:
         file: The log.
@@ -159,11 +170,21 @@ class EventLog:
         """Writes an event down and hands it on."""
         with contextlib.suppress(OSError):
             self._append(format_event(event) + "\n")
-        self._watcher.show(event)
+        self._hand_on(lambda: self._watcher.show(event))
 
     def refresh(self, sweep: SweepView) -> None:
         """Hands the state on."""
-        self._watcher.refresh(sweep)
+        self._hand_on(lambda: self._watcher.refresh(sweep))
+
+    def _hand_on(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a display, trials must not die of it
+            self._watcher = SilentWatcher()
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            self.show(
+                Event("warning", f"nothing is shown any more ({reason}); the study goes on, and this log as well")
+            )
 
     def _append(self, line: str) -> None:
         """Appends a line in one write, so that a crash leaves at most the last one incomplete."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,14 +12,24 @@ from sweep.coordinator.checkpoint_pruning import saved_step
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import DeviceLimits
+from sweep.coordinator.reruns import generalize
 from sweep.coordinator.running import RunningTrial
 from sweep.errors import StorageError, SweepError
 from sweep.messages import Failure
 from sweep.plan import StudyPlan
 from sweep.storage.failures import DATABASE_ERRORS
-from sweep.storage.records import TrialRecord
+from sweep.storage.records import StudyRecord, TrialRecord
 
 MAX_WITHOUT_PROGRESS = 3
+
+MAX_SUSPECTED = 5
+"""Deaths of the coordinator in a row, after which the trial that ran alone each time is held to take it along."""
+
+UNKNOWN_START_S = 600.0
+"""Seconds that a start and a step are taken to last in a study in which no trial has been measured yet."""
+
+SIGN_S = 1.0
+"""Seconds between two signs of life of a coordinator."""
 
 MIN_FREE_BYTES = 32 * 2**20
 """Free space below which a failure is taken for the disk's: libraries report a full one in many ways."""
@@ -42,16 +53,20 @@ class Clock:
 
 
 @contextlib.contextmanager
-def mark_run(file: Path) -> Iterator[bool]:
-    """Keeps a file for the life of a ``with`` block, and yields whether an earlier block was cut off.
+def mark_run(file: Path) -> Iterator[float | None]:
+    """Keeps a file for the life of a ``with`` block, and yields when an earlier block was cut off, or None.
 
     A run that ends because the disk is full or the database is gone can write nothing more, not even that its trials
-    were not at fault; but it can remove a file. A run that was killed cannot, and perhaps a trial took it along.
+    were not at fault; but it can remove a file. A run that was killed cannot, and perhaps a trial took it along. The
+    file's time is that of its last sign of life.
     """
-    was_cut_off = file.exists()
-    file.touch(mode=0o600)
     try:
-        yield was_cut_off
+        cut_off_at = file.stat().st_mtime
+    except FileNotFoundError:
+        cut_off_at = None
+        file.touch(mode=0o600)
+    try:
+        yield cut_off_at
     except (SweepError, OSError, *DATABASE_ERRORS):
         _remove(file)
         raise
@@ -73,6 +88,14 @@ class FailureRecovery:
         self._ledger = ledger
         self._limits = limits
         self._tell = tell
+        self._signed = 0.0
+
+    def give_sign(self, now: float) -> None:
+        """Has the file of `mark_run` say that this coordinator is alive; trials were adopted before."""
+        if now - self._signed >= SIGN_S:
+            self._signed = now
+            with contextlib.suppress(OSError):
+                os.utime(self._plan.run_folder.unfinished)
 
     def saved_step(self, trial: RunningTrial) -> int:
         """Optimizer step from which a trial would go on."""
@@ -81,19 +104,33 @@ class FailureRecovery:
     def count(self, trial: RunningTrial) -> None:
         """Counts that a trial's process died."""
         trial.interrupt(self.saved_step(trial))
-        self._ledger.note(
-            trial.number,
-            interruptions=trial.interruptions,
-            without_progress=trial.without_progress,
-            counted=trial.counted,
-            mark=list(trial.mark),
-        )
+        self._note(trial)
+
+    def count_cut_off(self, record: StudyRecord, adopted: Sequence[RunningTrial], *, at: float) -> None:
+        """Notes that the coordinator died while trials ran, at a time in seconds since 1970.
+
+        That is no fault of a trial, unless it takes its coordinator along, as one that exhausts the machine's memory
+        may. Suspect is one that ran alone, for longer than its start and a step take.
+        """
+        ran = [trial for trial in adopted if trial.attempt and not trial.was_paused]
+        for trial in ran:
+            if trial.attempt > trial.counted:
+                ran_s = at - self._ledger.last_began(trial.number)
+                is_suspect = len(ran) == 1 and ran_s > estimate_start_s(record, trial.number)
+                trial.cut_off(self.saved_step(trial), is_suspect=is_suspect)
+                self._note(trial)
+
+    def _note(self, trial: RunningTrial) -> None:
+        names = ("interruptions", "without_progress", "suspected", "counted")
+        self._ledger.note(trial.number, mark=list(trial.mark), **{name: getattr(trial, name) for name in names})
 
     def find_cause(self, trial: RunningTrial, reason: str) -> str | None:
         """The cause for which an interrupted trial fails, or None where it may go on."""
-        if trial.without_progress < MAX_WITHOUT_PROGRESS:
-            return None
-        return f"{reason}, {MAX_WITHOUT_PROGRESS} times without progress"
+        if trial.suspected >= MAX_SUSPECTED:
+            return f"its coordinator died while it ran alone, {MAX_SUSPECTED} times without progress"
+        if trial.without_progress >= MAX_WITHOUT_PROGRESS:
+            return f"{reason}, {MAX_WITHOUT_PROGRESS} times without progress"
+        return None
 
     def lower_memory(self, trial: RunningTrial, failure: Failure) -> bool:
         """Halves the micro-batch of a trial that ran out of memory, and remembers that for its device.
@@ -128,6 +165,12 @@ class FailureRecovery:
             )
 
 
+def estimate_start_s(record: StudyRecord, number: int) -> float:
+    """Seconds within which a trial has started and made a step, by those to a first measurement: its own or others'."""
+    first = {trial.number: trial.rows[0].seconds for trial in record.trials if trial.rows}
+    return first.get(number, max(first.values(), default=UNKNOWN_START_S))
+
+
 def _remove(file: Path) -> None:
     with contextlib.suppress(OSError):
         file.unlink(missing_ok=True)
@@ -151,11 +194,15 @@ class FailureStreak:
 
     def add(self, trial: int, cause: str) -> None:
         """Adds the failure of a trial."""
-        self._failures.append((trial, cause))
+        self._failures.append((trial, generalize(cause)))
 
     def clear(self) -> None:
         """Forgets the failures, since a trial ended well."""
         self._failures.clear()
+
+    def remove(self, trials: Sequence[int]) -> None:
+        """Forgets the failures of trials that run again."""
+        self._failures = [failure for failure in self._failures if failure[0] not in trials]
 
     def ending(self, ended: Sequence[TrialRecord]) -> list[int]:
         """The failed trials that together end the study, or none.
@@ -165,7 +212,7 @@ class FailureStreak:
 
         Returns:
             The study's first two trials where both failed before their first evaluation, or the last three where they
-            failed in a row for one cause.
+            failed in a row for one cause, whatever numbers and addresses it names.
         """
         if len(ended) == 2 and all(trial.state == "fail" and not trial.rows for trial in ended):
             return [trial.number for trial in ended]

@@ -23,7 +23,7 @@ from sweep.settings.space import SearchSpace
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, as_row
 from sweep.storage.mirror import Mirror
 from sweep.storage.notes import export_to_dashboard, save_study_note
-from sweep.storage.records import SPEC, StudyRecord, TrialRecord, make_record, make_trial_record
+from sweep.storage.records import EXCUSED, SPEC, StudyRecord, TrialRecord, make_record, make_trial_record
 from sweep.storage.retry import retry
 from sweep.storage.runs import RunTable
 from sweep.storage.study_tables import StudyContent, StudyTables, TrialRow, import_trial
@@ -176,6 +176,34 @@ class Ledger:
                 self._keep_open(row)
         return self.record()
 
+    def excuse(self, numbers: Sequence[int]) -> None:
+        """Writes down that trials no longer count, and run again."""
+        if numbers:
+            self.set_attribute(EXCUSED, sorted({*self.attributes.get(EXCUSED, ()), *numbers}))
+
+    def reopen(self, numbers: Sequence[int]) -> None:
+        """Has trials that failed for interruptions go on at the next adoption, as if they had been paused."""
+        if not numbers:
+            return
+        anew = {"paused": True, "without_progress": 0, "suspected": 0}
+        reopened = [
+            dataclasses.replace(row, state="running", ended=None, attributes=_without_end(row.attributes) | anew)
+            for row in self._tables.rows(numbers)
+        ]
+        self._mirror.catch_up()
+
+        def reopen() -> None:
+            self._tables.put(reopened)
+            self._mirror.make_anew()
+
+        self._together(reopen)
+        for row in reopened:
+            self._keep_open(row)
+
+    def last_began(self, number: int) -> float:
+        """When the last process of a trial was started, in seconds since 1970."""
+        return max((run.began for run in self._runs.runs() if run.trial == number), default=math.inf)
+
     def _adopt_settings(self, space: SearchSpace) -> None:
         study, rows = self._mirror.study(), self._tables.rows()
         theirs = {row.number: _own_distributions(space, row) for row in rows if row.state in ("waiting", "running")}
@@ -273,6 +301,10 @@ def _own_distributions(space: SearchSpace, row: TrialRow) -> dict[str, BaseDistr
     recorded = row.attributes.get("params")
     own = [known.parameter for known in space.dimensions if recorded is None or known.name in recorded]
     return {parameter: space.distributions[parameter] for parameter in own}
+
+
+def _without_end(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if name not in ("error", "last_log_lines", "resumable")}
 
 
 def _storable(value: Any) -> Any:

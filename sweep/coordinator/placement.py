@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweep.coordinator.device_health import DeviceHealth
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.running import RunningTrial
@@ -83,7 +84,11 @@ class Placement:
         workers: What the study file says of workers, with its limit on every trial's micro-batch.
         launcher: Is asked for the memory in use on them.
         limits: What trials were found to use.
-        tell: Tells where memory does not return.
+        tell: Tells where memory does not return, and of devices that are sick.
+
+    Attributes:
+        slots: The slots.
+        health: What became of trials on each device.
     """
 
     def __init__(
@@ -101,15 +106,32 @@ class Placement:
         self._limits = limits
         self._tell = tell
         self._used_before: dict[str, float] = {}  # by place: memory in use before our first trial there
+        self.health = DeviceHealth(slot.place for slot in slots)
         self._left_since: dict[str, float] = {}  # places that were left a moment ago, and when
 
     def find_free(self, running: Iterable[RunningTrial]) -> list[Slot]:
-        """The slots that no trial holds, of devices whose memory has returned."""
+        """The slots that no trial holds, of devices that are well and whose memory has returned."""
         held = {trial.slot.name: trial.slot.place for trial in running if trial.slot}
         places = set(held.values())
-        return [
-            slot for slot in self.slots if slot.name not in held and (slot.place in places or self._has_returned(slot))
-        ]
+        free = [slot for slot in self.slots if slot.name not in held and not self.health.is_barred(slot, busy=places)]
+        return [slot for slot in free if slot.place in places or self._has_returned(slot)]
+
+    def suspect(self, slot: Slot | None, trial: int, running: Iterable[RunningTrial]) -> bool:
+        """Notes that a trial failed on a slot; whether that may be the fault of its device."""
+        self.health.note_failure(slot, trial)
+        busy = {other.slot.place for other in running if other.slot}
+        return slot is not None and self.health.is_barred(slot, busy=busy)
+
+    def retire_sick(self) -> Sequence[int]:
+        """Gives no more trials to a device that is sick; returns those that failed on it."""
+        retired = self.health.retire_sick()
+        if retired is None:
+            return ()
+        place, trials = retired
+        label = next(slot.label for slot in self.slots if slot.place == place)
+        failed = f"{place} ({label}): trials {', '.join(map(str, trials))} failed on it and others elsewhere did not"
+        self._tell("warning", f"{failed}; it gets no more of them in this run, and they run again elsewhere")
+        return trials
 
     def admits(self, trial: RunningTrial, slot: Slot, running: Iterable[RunningTrial]) -> bool:
         """Whether a trial's memory fits beside the trials that run on a slot's device."""

@@ -69,11 +69,15 @@ class Proposer:
         for trial in record.trials:
             self._strike_start(trial.attributes.get("start_values"))
             complete = self._space.complete(values[trial.number])
-            if trial.is_excused:
+            if trial.is_excused and trial.state == "fail":
                 if trial.number not in rerun:
                     self._reruns.append((trial.number, complete))
             elif complete and trial.state != "fail":
                 self._show(trial, complete, seen_value(trial, record.baseline))
+
+    def add_rerun(self, number: int, values: Mapping[str, Any]) -> None:
+        """Proposes the point of a failed trial again, by the names of its values in the Optuna study."""
+        self._reruns.append((number, self._space.complete(values)))
 
     def propose(self, number: int, *, largest_batch: int | None = None) -> Proposal:
         """The point of the next trial.

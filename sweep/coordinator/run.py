@@ -18,8 +18,9 @@ from sweep.coordinator.events import Event, EventKind, EventLog, Watcher
 from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import check_room, count_weight_bytes
+from sweep.coordinator.reruns import describe_no_result, find_reruns
 from sweep.data import Split
-from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
+from sweep.errors import CheckpointError, StorageError, StudyEndedError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
 from sweep.messages import EvaluationTask, Job, PreparedStudy, StudyTask
@@ -85,12 +86,9 @@ def run_study(
     try:
         with rare_collections():
             return _StudyRun(plan, own, log, stop, jobs, pause_s, exhibit).run()
-    except BrokenPipeError:  # the reader of our output has closed it, which is no fault of a file
+    except SweepError as error:
+        log.show(Event("error", str(error)))
         raise
-    except OSError as error:
-        problem = f"{error.filename or plan.run_folder.path}: cannot be written: {error.strerror or error}"
-        advice = "nothing that was reported is lost: fix that, and run the same command again"
-        raise StorageError(f"{problem}; {advice}") from error
     finally:
         own.close()
 
@@ -127,6 +125,10 @@ class _StudyRun:
                 self.plan.location.database, ending="; what was committed stands, and the same command goes on"
             ):
                 return self._run()
+        except OSError as error:
+            problem = f"{error.filename or self.plan.run_folder.path}: cannot be written: {error.strerror or error}"
+            advice = "nothing that was reported is lost: fix that, and run the same command again"
+            raise StorageError(f"{problem}; {advice}") from error
         except StorageError:
             if self.stop.signal is not None:  # the server was gone when the user had enough
                 raise InterruptedRunError(self.stop.signal) from None
@@ -165,6 +167,7 @@ class _StudyRun:
         ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
         ledger.set_attribute(ENDED_BY, None)
         ended_by = self._run_trials(ledger, slots)
+        self._check_result(ledger)
         self._evaluate_once(ledger, slots[0])
         ledger.set_attribute(ENDED_BY, ended_by)
         if self.exhibit is not None:
@@ -173,7 +176,7 @@ class _StudyRun:
         return ledger.record()
 
     def _run_trials(self, ledger: Ledger, slots: Sequence[Slot]) -> EndedBy:
-        with mark_run(self.plan.run_folder.unfinished) as was_cut_off:
+        with mark_run(self.plan.run_folder.unfinished) as cut_off_at:
             return Coordinator(
                 self.plan,
                 ledger=ledger,
@@ -183,7 +186,7 @@ class _StudyRun:
                 stop=self.stop,
                 body=f"{self.jobs}:run_trial",
                 pause_s=self.pause_s,
-                was_cut_off=was_cut_off,
+                cut_off_at=cut_off_at,
             ).run()
 
     def _note_changes(self, ledger: Ledger) -> None:
@@ -226,12 +229,44 @@ class _StudyRun:
                 f" set it to {record.counted} or more",
                 key="budget.trials",
             )
-        is_spent = BudgetTracker(ledger, plan.spec.budget, now=0.0).ends_early(record, ()) or (
-            record.counted == plan.spec.budget.trials
-        )
+        is_early = BudgetTracker(ledger, plan.spec.budget, now=0.0).ends_early(record, ())
+        record = record if is_early else self._rerun(ledger, record)
+        is_spent = is_early or record.counted == plan.spec.budget.trials
         if not is_spent or any(trial.state in ("running", "waiting") for trial in record.trials):
             return None
+        if record.best is None:
+            raise self._without_result(record)
         return None if self._find_unevaluated(ledger, record) else record
+
+    def _rerun(self, ledger: Ledger, record: StudyRecord) -> StudyRecord:
+        """The study with the trials that came to nothing and run again."""
+        changes = find_changes(record.attributes, self.plan.spec)
+        has_changed = any(not change.key.startswith("budget.") for change in changes)
+        rerun = find_reruns(record, has_changed=has_changed)
+        resumable = [trial.number for trial in record.trials if trial.is_resumable]
+        for number in rerun:
+            self._tell("rerun", "it does not count any more, since the study file has changed", trial=number)
+        ledger.excuse(rerun)
+        ledger.reopen(resumable)
+        return ledger.record() if rerun or resumable else record
+
+    def _check_result(self, ledger: Ledger) -> None:
+        """Ends a study that no trial has a result for; those that failed do not count, and run again.
+
+        Raises:
+            StudyEndedError: With the causes.
+        """
+        record = ledger.record()
+        if record.best is None:
+            ledger.excuse([trial.number for trial in record.trials if trial.state == "fail" and not trial.is_resumable])
+            ledger.mirror()
+            raise self._without_result(record)
+
+    def _without_result(self, record: StudyRecord) -> StudyEndedError:
+        return StudyEndedError(
+            f"{self.plan.file}: no trial came to a result: {describe_no_result(record.trials)}; see"
+            f" {self.plan.run_folder.logs}; once that is fixed, the same command goes on"
+        )
 
     def _begin(self, held: LockedStudy, ledger: Ledger | None, slots: Sequence[Slot]) -> Ledger:
         """The writer of a study that has begun and whose base model is there."""
@@ -325,8 +360,8 @@ class _StudyRun:
         )
         return run_job(self.launcher, job, stop=self.stop)
 
-    def _tell(self, kind: EventKind, text: str, **numbers: object) -> None:
-        self.watcher.show(Event(kind, text, numbers=numbers))
+    def _tell(self, kind: EventKind, text: str, trial: int | None = None, **numbers: object) -> None:
+        self.watcher.show(Event(kind, text, trial, numbers))
 
 
 def _is_complete(model: Path) -> bool:

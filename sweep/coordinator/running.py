@@ -38,6 +38,7 @@ class RunningTrial:
         evaluation_seconds_before: Seconds of those that went into evaluations.
         interruptions: Processes of it that died.
         without_progress: How many of them, in a row, got no further than the one before.
+        suspected: Deaths of the coordinator, in a row, that may be its fault: it ran alone, and got no further.
         counted: The attempt of its last interruption, so that none is counted twice.
         attempt: Number of its last process, from 1; 0 before the first.
         was_paused: Whether an earlier run paused it.
@@ -62,6 +63,7 @@ class RunningTrial:
     evaluation_seconds_before: float = 0.0
     interruptions: int = 0
     without_progress: int = 0
+    suspected: int = 0
     counted: int = 0
     attempt: int = 0
     was_paused: bool = False
@@ -115,12 +117,24 @@ class RunningTrial:
 
     def interrupt(self, checkpoint_step: int) -> None:
         """Counts the death of its process; one that got further than the one before starts the count anew."""
+        has_progressed = self._note_interruption(checkpoint_step)
+        self.without_progress = 1 if has_progressed else self.without_progress + 1
+
+    def cut_off(self, checkpoint_step: int, *, is_suspect: bool) -> None:
+        """Notes the death of its coordinator, which counts against it only where it is suspect, and in a row."""
+        has_progressed = self._note_interruption(checkpoint_step)
+        before = 0 if has_progressed else self.suspected
+        self.suspected = before + 1 if is_suspect else 0
+
+    def _note_interruption(self, checkpoint_step: int) -> bool:
+        """Whether it got further than at the interruption before."""
         mark = (checkpoint_step, len(self.progress))
-        self.without_progress = self.without_progress + 1 if mark <= self.mark else 1
+        has_progressed = mark > self.mark
         self.mark = mark
         self.counted = self.attempt
         self.interruptions += 1
         self.slot = None
+        return has_progressed
 
 
 def begin_trial(plan: StudyPlan, ledger: Ledger, proposal: Proposal, *, baseline: NDArray[np.float32]) -> RunningTrial:
@@ -186,7 +200,7 @@ def _restore(trial: RunningTrial, record: TrialRecord) -> None:
         trial.evaluation_seconds_before = record.rows[-1].evaluation_seconds
     trial.micro_batch = record.attributes.get("micro_batch")
     trial.collapsed_at = record.attributes.get("collapsed_at")
-    for name in ("interruptions", "without_progress", "counted", "attempt"):
+    for name in ("interruptions", "without_progress", "suspected", "counted", "attempt"):
         setattr(trial, name, record.attributes.get(name, 0))
     trial.mark = tuple(record.attributes.get("mark", (-1, -1)))
     trial.was_paused = bool(record.attributes.get("paused"))

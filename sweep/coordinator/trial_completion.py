@@ -13,6 +13,7 @@ from sweep.coordinator.events import Tell
 from sweep.coordinator.failure_recovery import FailureStreak
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.proposals import Proposer, seen_value
+from sweep.coordinator.reruns import find_excused_by_success
 from sweep.coordinator.running import RunningTrial
 from sweep.errors import StudyEndedError
 from sweep.logs import last_lines
@@ -21,7 +22,7 @@ from sweep.progress import COMPLETE
 from sweep.settings.study_file import StudySpec
 from sweep.stopping.stop import Stop
 from sweep.storage.notes import quote
-from sweep.storage.records import EXCUSED, Peak, StudyRecord, describe_stop
+from sweep.storage.records import Peak, StudyRecord, describe_stop
 
 NOTE_S = 2.0
 """Seconds between two updates of the study's note: a sweep of many short trials has more to do."""
@@ -71,12 +72,12 @@ class TrialCompletion:
         self._proposer.rebuild(self.record, self._ledger.values())
         self._pruner.prune(self.record)
 
-    def settle(self, trial: RunningTrial, cause: str | None) -> bool:
+    def settle(self, trial: RunningTrial, cause: str | None, *, ends_study: bool = True) -> bool:
         """Ends an interrupted trial where only its end was missing, or where it fails for a cause; else False."""
         if trial.stop is not None or trial.is_measured_to_the_end:
             self.end(trial)
         elif cause is not None:
-            self.fail(trial, cause)
+            self.fail(trial, cause, resumable=True, ends_study=ends_study)
         else:
             return False
         return True
@@ -105,24 +106,56 @@ class TrialCompletion:
         )
         text = f"{state}, {peak}" + (f"; {trial.stop.text}" if trial.stop else "")
         self._tell("end", text, trial.number, state=state, attempt=trial.attempt)
+        if trial.peak and (trial.stop is None or trial.stop.kind not in ("diverged", "study ended")):
+            self.rerun(find_excused_by_success(self.record), "another trial has ended well since")
 
-    def fail(self, trial: RunningTrial, cause: str) -> None:
+    def fail(
+        self,
+        trial: RunningTrial,
+        cause: str,
+        *,
+        resumable: bool = False,
+        exhausted: bool = False,
+        ends_study: bool = True,
+    ) -> None:
         """Ends a trial that failed, with the cause and its last log lines.
+
+        Args:
+            trial: The trial.
+            cause: The cause.
+            resumable: Whether it failed for interruptions, so that the next run goes on with it.
+            exhausted: Whether its settings exhaust the device, so that nothing is gained by another attempt.
+            ends_study: Whether the study ends where trials keep failing.
 
         Raises:
             StudyEndedError: If trials keep failing for one cause.
         """
         log = self._plan.run_folder.log(trial.number)
         lines = last_lines(log)
-        self._ledger.end_trial(trial.number, value=None, pruned=False, error=cause, last_log_lines=lines)
+        marks = {name: True for name, holds in (("resumable", resumable), ("exhausted", exhausted)) if holds}
+        self._ledger.end_trial(trial.number, value=None, pruned=False, error=cause, last_log_lines=lines, **marks)
         self._after_end(trial)
         output = f"; output: {lines[-1]}" if lines else ""
-        text = f"failed: {cause}; see {log}{output}"
+        again = "; the next run goes on with it from its last checkpoint" if resumable else ""
+        text = f"failed: {cause}; see {log}{output}{again}"
         self._tell("end", text, trial.number, state="fail", attempt=trial.attempt, log=lines)
         self._failures.add(trial.number, cause)
         numbers = self._failures.ending([ended for ended in self.record.trials if ended.is_counted])
-        if numbers:
+        if numbers and ends_study:
             self._give_up(numbers, cause)
+
+    def rerun(self, numbers: Sequence[int], reason: str) -> None:
+        """Has trials that failed run again as new ones; they do not count any more."""
+        if not numbers:
+            return
+        self._ledger.excuse(numbers)
+        self.record = self.record.excuse(numbers)
+        self._failures.remove(numbers)
+        values = self._ledger.values()
+        for number in numbers:
+            self._proposer.add_rerun(number, values[number])
+            cause = self.record.trials[number].attributes.get("error")
+            self._tell("rerun", f"its settings run again, since {reason}; it failed: {cause}", number)
 
     def mirror(self) -> bool:
         """Updates Optuna's tables for a moment, if that is due; returns whether it was."""
@@ -150,7 +183,7 @@ class TrialCompletion:
 
     def _give_up(self, numbers: Sequence[int], cause: str) -> None:
         """Ends the study: its failed trials do not count, and run again with the next run."""
-        self._ledger.set_attribute(EXCUSED, sorted({*self.record.attributes.get(EXCUSED, ()), *numbers}))
+        self._ledger.excuse([number for number in numbers if not self.record.trials[number].is_resumable])
         raise StudyEndedError(
             f"trials {', '.join(map(str, numbers))} failed in a row, so the study was ended: {cause}; see"
             f" {self._plan.run_folder.log(numbers[-1])}; once that is fixed, the same command runs them again"

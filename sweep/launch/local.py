@@ -24,6 +24,7 @@ from sweep.errors import SweepError
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
 from sweep.messages import Done, Failure, Job
+from sweep.signals import ORDERS, WARNINGS
 from sweep.worker import ORPHANED, run_worker
 
 EXIT_S = 10.0
@@ -187,14 +188,16 @@ class LocalLauncher(OnThisMachine):
 
 
 def _start_fork_server() -> None:
-    """Starts the fork server where it is not running, with SIGINT and SIGTERM blocked in it and in all that it forks.
+    """Starts the fork server where it is not running, with what ends a run blocked in it and in all that it forks.
 
-    Both can reach every process of a run: Ctrl-C in a terminal, SIGTERM to a group of processes. The fork server must
-    outlive its processes, and one that was just forked has not had the time to prepare for either.
+    Each such signal can reach every process of a run: Ctrl-C in a terminal, SIGHUP when that is closed, SIGTERM to a
+    group of processes. The fork server must outlive its processes, and one that was just forked has not had the time to
+    prepare for any.
     """
-    resource_tracker.ensure_running()  # by itself, since it unblocks the signal again
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
     try:
+        resource_tracker.ensure_running()  # it unblocks SIGINT and SIGTERM again, and ignores them
+        signal.pthread_sigmask(signal.SIG_BLOCK, ORDERS)
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sweep.errors import SweepError
+from sweep.output_files import write_output
 from sweep.report.charts import GRID, INK, Panel, make_marks
 from sweep.report.figures import make_figure
 from sweep.stopping.replay import SHARES, Replayed
@@ -23,7 +24,7 @@ def write_replay(file: Path, replayed: Sequence[Replayed], *, title: str, metric
     """
     figure = make_figure(draw_replay(replayed, title=title, metric=metric), title=title)
     try:
-        file.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
+        write_output(file, figure.to_html(include_plotlyjs=True))
     except OSError as error:
         message = f"{file}: the figure cannot be written: {error.strerror}; name another with --figure"
         raise SweepError(message) from error

@@ -27,7 +27,9 @@ from sweep.storage.retry import retry
 from sweep.storage.study_tables import FINISHED, StudyTables, TrialRow, import_content, import_trial
 from sweep.storage.transaction import write_together
 
-OWN_ATTRIBUTES = frozenset({"params", "attempt", "paused", "counted", "without_progress", "mark"})
+OWN_ATTRIBUTES = frozenset(
+    {"params", "attempt", "paused", "counted", "without_progress", "suspected", "mark", "resumable", "exhausted"}
+)
 """Attributes of a trial that are its coordinator's own, and not shown."""
 
 UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
@@ -92,6 +94,11 @@ class Mirror:
     def mark_attribute(self, name: str, value: Any) -> None:
         """Has an attribute of the study shown."""
         self._attributes_behind[name] = value
+
+    def make_anew(self) -> None:
+        """Makes Optuna's study anew out of our tables: the only way in which a trial that has ended there goes on."""
+        self.catch_up()
+        write_together(self._storage, lambda: self._make_way(self._count), before_again=self.look)
 
     @property
     def is_behind(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.storages import RDBStorage
@@ -50,7 +50,7 @@ class TrialRecord:
         params: Its settings, or None before they were recorded.
         rows: Its measurements, ascending by progress, without the untrained point.
         attributes: The user attributes that the coordinator wrote.
-        is_excused: Whether it failed for a cause that ended the study: it does not count and runs again.
+        is_excused: Whether it came to nothing and does not count; one that failed runs again as a new trial.
     """
 
     number: int
@@ -100,6 +100,11 @@ class TrialRecord:
         """Whether it counts against the budget of trials."""
         return self.state in FINISHED and not self.is_excused
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether it failed for interruptions alone: the next run goes on with it from its last checkpoint."""
+        return self.state == "fail" and bool(self.attributes.get("resumable"))
+
     def retention(self, baseline: float | None) -> float | None:
         """Last value over the highest so far, the untrained model's included; None where it was never measured."""
         if not self.rows or not math.isfinite(self.rows[-1].value):
@@ -131,6 +136,11 @@ class StudyRecord:
     def counted(self) -> int:
         """Trials that count against the budget."""
         return sum(trial.is_counted for trial in self.trials)
+
+    def excuse(self, numbers: Collection[int]) -> StudyRecord:
+        """The study with trials that no longer count."""
+        trials = (replace(trial, is_excused=True) if trial.number in numbers else trial for trial in self.trials)
+        return replace(self, trials=tuple(trials))
 
     @functools.cached_property
     def best(self) -> TrialRecord | None:

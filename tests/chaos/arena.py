@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from processes import TESTS, end_group, living, wait_until
 RUN = """
 import sys
 import optuna
+from sweep.cli.output import open_output, unread_output
 from sweep.signals import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.errors import SweepError
@@ -35,7 +38,9 @@ class Printer:
 
 if __name__ == "__main__":
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with StopSignal() as stop:  # around the last words, which are then said whatever signal comes
+    open_output()
+    status = 0
+    with unread_output(), StopSignal() as stop:  # around the last words, which are then said whatever signal comes
         try:
             run_study(
                 plan_study(locate_study(sys.argv[1])), watcher=Printer(), stop=stop, jobs=sys.argv[2],
@@ -43,9 +48,14 @@ if __name__ == "__main__":
             )
             print("ended None", flush=True)
         except SweepError as error:
+            status = error.exit_code
             print("error", None, error, flush=True)
-            sys.exit(error.exit_code)
+    sys.exit(status)
 """
+
+OUTPUTS = ("pipe", "terminal", "detached")
+"""What starts print to, in turns: a pipe; a terminal of their own, which hangs up when it is closed; or one that is not
+their own, which does not."""
 
 LAST_WORDS = ("ended None", "error None ")
 """How the last line begins of a coordinator that came to its end; a signal may kill it after that."""
@@ -73,7 +83,7 @@ class Arena:
         history: File to which its trials append.
         server: The PostgreSQL server that its database is on, if it is.
         violations: What did not hold while it ran.
-        kills: Processes that were killed.
+        kills: Processes that were killed, hang-ups, and terminals and readers that were taken away.
         starts: How often a coordinator was started.
         said: Every line that coordinators printed, with the time.
         expected: Exit statuses of the coordinator that runs now that are no surprise.
@@ -112,16 +122,22 @@ class Arena:
         self._final_messages = ""
         self._began = time.monotonic()
         self._slowness = 1.0
+        self.output = OUTPUTS[(self.starts - 1) % len(OUTPUTS)]
+        self._deaf = threading.Event()
+        ours, theirs = os.pipe() if self.output == "pipe" else pty.openpty()
+        command = [sys.executable, "-c", RUN, str(self.file), self.jobs]
+        if self.output == "terminal":  # the first terminal that the leader of a session opens is its own
+            command = ["sh", "-c", f'exec "$@" > {os.ttyname(theirs)} 2>&1', "sh", *command]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, str(self.file), self.jobs],
+            command,
             cwd=self.file.parent,
             env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            stdout=theirs,
+            stderr=theirs,
             start_new_session=True,
         )
-        self._listener = threading.Thread(target=self._listen, args=(self.process,), daemon=True)
+        os.close(theirs)
+        self._listener = threading.Thread(target=self._listen, args=(ours, self._deaf), daemon=True)
         self._listener.start()
         if not waits:
             return
@@ -140,7 +156,8 @@ class Arena:
         self.kills += code == -signal.SIGKILL
         if code == 0:
             return False
-        if code not in self.expected or (code != -signal.SIGKILL and not self._final_messages.startswith(LAST_WORDS)):
+        is_heard = code != -signal.SIGKILL and not self._deaf.is_set()
+        if code not in self.expected or (is_heard and not self._final_messages.startswith(LAST_WORDS)):
             self.violations[f"coordinators that ended with {code} by themselves: {self._final_messages}"] += 1
         self.start(waits=waits)
         return True
@@ -148,6 +165,15 @@ class Arena:
     def close(self) -> None:
         end_group(self.process.pid)
         self.process.wait()
+
+    def take_reader_away(self) -> bool:
+        """Closes what the coordinator prints to, so that nobody reads it any more; whether anybody did till then."""
+        if self._deaf.is_set():
+            return False
+        self._deaf.set()
+        self._listener.join()
+        self.kills += 1
+        return True
 
     def workers(self) -> dict[int, int]:
         """Process ids of the trials that run now, by trial."""
@@ -159,13 +185,27 @@ class Arena:
         """Adds a line to what was said."""
         self.said.append(f"{time.time():.2f} {text}")
 
-    def _listen(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if not self._final_messages:
-                self._slowness = max(1.0, (time.monotonic() - self._began) / USUAL_START_S)
-            self._final_messages = line.rstrip()
-            self.note(self._final_messages)
+    def _listen(self, output: int, deaf: threading.Event) -> None:
+        begun = b""
+        while not deaf.is_set():
+            if not select.select([output], [], [], 0.05)[0]:
+                continue
+            try:
+                read = os.read(output, 65536)
+            except OSError:  # a terminal that nobody has open any more
+                break
+            if not read:
+                break
+            *lines, begun = (begun + read).split(b"\n")
+            for line in lines:
+                self._hear(line.decode().rstrip())
+        os.close(output)
+
+    def _hear(self, line: str) -> None:
+        if not self._final_messages:
+            self._slowness = max(1.0, (time.monotonic() - self._began) / USUAL_START_S)
+        self._final_messages = line
+        self.note(line)
 
     def _check_gone(self) -> None:
         group = self.process.pid

@@ -20,6 +20,7 @@ from nemesis import Attack, Kind
 from processes import end_group, wait_until
 
 from sweep.run_folder import RunFolder
+from sweep.signals import WARNINGS
 
 GRACE_S = 30.0
 """Seconds within which a run ends that was asked to."""
@@ -61,6 +62,8 @@ class Attacker:
             "both": self._kill_both,
             "early": self._kill_early,
             "terminate": self._terminate,
+            "hangup": self._hang_up,
+            "reader": self._take_reader_away,
             "freeze": self._freeze,
             "thaw": self._thaw,
             "lock": self._lock,
@@ -114,16 +117,35 @@ class Attacker:
     # ---- signals
 
     def _terminate(self, attack: Attack) -> bool:
+        return self._ask_to_end(signal.SIGTERM, to_all=attack.choice >= 0.5)
+
+    def _hang_up(self, attack: Attack) -> bool:
+        self._arena.kills += 1
+        return self._ask_to_end(WARNINGS[int(attack.choice * 8) % len(WARNINGS)], to_all=attack.choice >= 0.5)
+
+    def _ask_to_end(self, number: signal.Signals, *, to_all: bool) -> bool:
         group = self._arena.process.pid
-        self._arena.expected |= {128 + signal.SIGTERM, -signal.SIGTERM, -signal.SIGKILL}
+        self._arena.expected |= {128 + number, -number, -signal.SIGKILL}
         with contextlib.suppress(ProcessLookupError):
-            (os.kill if attack.choice < 0.5 else os.killpg)(group, signal.SIGTERM)
+            (os.killpg if to_all else os.kill)(group, number)
+        self._await_end()
+        return True
+
+    def _await_end(self) -> None:
         try:
             self._arena.process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
             self._arena.violations["coordinators that took more than 30 s to end"] += 1
-            end_group(group)
-        return True
+            end_group(self._arena.process.pid)
+
+    def _take_reader_away(self, _: Attack) -> bool:
+        is_hang_up = self._arena.output == "terminal"
+        if is_hang_up:
+            self._arena.expected |= {128 + signal.SIGHUP, -signal.SIGHUP}
+        was_read = self._arena.take_reader_away()
+        if was_read and is_hang_up:
+            self._await_end()
+        return was_read
 
     def _freeze(self, attack: Attack) -> bool:
         victim = self._victim(attack) if attack.choice < 0.7 else self._arena.process.pid

@@ -87,6 +87,7 @@ def check_study(
         trial.state == "fail" and not str(trial.attributes.get("error")).endswith(KILLED_TOO_OFTEN)
         for trial in record.trials
     )
+    found["interruptions"] += sum(trial.attributes.get("interruptions", 0) for trial in record.trials)
     found["trials above or below the budget"] += abs(record.counted - budget)
     found["trials left running"] += sum(trial.state in ("running", "waiting") for trial in record.trials)
     found["checkpoints that do not load"] += count_broken(folder)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "worker", "coordinator", "both", "early", "terminate", "freeze", "thaw", "lock", "server", "full", "broken"
+    *("worker", "coordinator", "both", "early", "terminate", "hangup", "reader"),
+    *("freeze", "thaw", "lock", "server", "full", "broken"),
 ]
 
 WEIGHTS: dict[Kind, float] = {
@@ -17,6 +18,8 @@ WEIGHTS: dict[Kind, float] = {
     "both": 3.0,  # kill -9 of everything at once
     "early": 1.0,  # both, and once more at some moment of the next start
     "terminate": 1.0,  # SIGTERM to the coordinator alone, or to every process
+    "hangup": 1.0,  # SIGHUP, or what batch systems send before they kill, likewise
+    "reader": 1.0,  # the terminal is closed, or the reader of the pipe is gone
     "freeze": 1.0,  # SIGSTOP to a trial's process or the coordinator for a while, then SIGCONT
     "thaw": 1.0,  # a trial's process is stopped, its coordinator killed, and it goes on under the next one
     "lock": 0.5,  # somebody else holds a lock on the database

@@ -45,12 +45,16 @@ PROMISES = (
     "trials left running",
     "trials above or below the budget",
     "trials that failed of anything but kills",
+    "interruptions where nothing was killed",
     "processes left behind",
     "database integrity errors",
     "checkpoints that do not load",
 )
 DISK_MIB = 128
 WORKERS = {"devices": "cpu:2"}
+
+GENTLE: frozenset[Kind] = frozenset({"terminate", "hangup", "reader"})
+"""Attacks that kill nothing."""
 
 
 @contextlib.contextmanager
@@ -121,6 +125,8 @@ def run_round(
             arena.close()
         found = attacker.done + arena.violations
         found += check_study(place, run_folder, history, budget=options.budget, server=server)
+        if kinds <= GENTLE:
+            found["interruptions where nothing was killed"] += found["interruptions"]
         found["kills"] += arena.kills
         found["starts"] += arena.starts
         found["answered"] += sum(line["event"] == "answered" for line in read_history(history))
@@ -136,7 +142,8 @@ def promises(found: Counter[str]) -> list[str]:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Attack running sweeps and check that nothing is lost.")
-    parser.add_argument("--kills", type=int, default=60, help="processes to kill (default: %(default)s)")
+    kills = "processes to kill, hang-ups, and readers to take away (default: %(default)s)"
+    parser.add_argument("--kills", type=int, default=60, help=kills)
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no study after so many minutes")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks (default: %(default)s)")
     parser.add_argument("--storage", choices=["sqlite", "postgresql"], default="sqlite")

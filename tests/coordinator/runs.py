@@ -29,6 +29,7 @@ plan = plan_study(locate_study(sys.argv[1]))
 try:
     with StopSignal() as stop:
         run_study(plan, watcher=Printer(), stop=stop, jobs="sweep.testing", pause_s=float(sys.argv[2]))
+    print("ended", None, flush=True)
 except SweepError as error:
     print("error", None, error, flush=True)
     sys.exit(error.exit_code)

@@ -58,9 +58,11 @@ class Recorder:
         return [event.trial for event in self.events if event.kind == kind]
 
 
-def run(file: Path, *, launcher: Launcher | None = None, jobs: str = JOBS) -> tuple[StudyRecord, Recorder]:
+def run(
+    file: Path, *, launcher: Launcher | None = None, jobs: str = JOBS, watcher: Recorder | None = None
+) -> tuple[StudyRecord, Recorder]:
     """Runs a study of scripted jobs as threads of this process, or on ``launcher``."""
-    recorder = Recorder()
+    recorder = watcher or Recorder()
     with StopSignal() as stop:
         record = run_study(
             plan_study(locate_study(file)),

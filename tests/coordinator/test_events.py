@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 
 import pytest
-from scripted import Recorder, run
+from scripted import Recorder, check_finished, run
 from trial_records import make_running, make_trial
 
-from sweep.coordinator.events import Event, EventLog, estimate_seconds_left, format_event
+from sweep.coordinator.events import Event, EventLog, SweepView, estimate_seconds_left, format_event
+from sweep.errors import StudyEndedError
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.storage.location import locate_study
@@ -86,6 +88,55 @@ def test_a_log_that_has_grown_is_put_aside_and_no_event_is_lost(tmp_path: Path) 
     assert [json.loads(line)["text"] for line in kept.splitlines()] == [f"event {number}" for number in range(5)]
     assert file.stat().st_size < 250
     assert len(recorder.events) == 5
+
+
+class Broken(Recorder):
+    """A watcher whose display is gone."""
+
+    def __init__(self, error: Exception, *, at: str) -> None:
+        super().__init__()
+        self._error, self._at = error, at
+
+    def show(self, event: Event) -> None:
+        super().show(event)
+        if event.kind == self._at:
+            raise self._error
+
+    def refresh(self, sweep: SweepView) -> None:
+        super().refresh(sweep)
+        if self._at == "view":
+            raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "at", "reason"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "study", "Broken pipe"),
+        (OSError(errno.EIO, "Input/output error"), "evaluate", "Input/output error"),
+        (ValueError("I/O operation on closed file"), "view", "ValueError: I/O operation on closed file"),
+    ],
+)
+def test_a_study_outlives_its_watcher_and_its_log_says_so(
+    tmp_path: Path, error: Exception, at: str, reason: str
+) -> None:
+    file = write_toy_study(tmp_path, script={}, budget={"trials": 2})
+    broken = Broken(error, at=at)
+    run(file, watcher=broken)
+    record = check_finished(file)
+    assert len(record.trials) == 2
+    lines = [json.loads(line) for line in RunFolder.beside(file).coordinator_log.read_text().splitlines()]
+    warnings = [line["text"] for line in lines if line["event"] == "warning"]
+    assert warnings == [f"nothing is shown any more ({reason}); the study and this log go on"]
+    assert lines[-1]["event"] == "test"
+    assert len(broken.events) < len(lines)
+
+
+def test_the_log_ends_with_the_cause_for_which_a_run_ended(tmp_path: Path) -> None:
+    file = write_toy_study(tmp_path, script={"fail": [0, 1]}, budget={"trials": 3})
+    with pytest.raises(StudyEndedError, match="scripted failure") as ended:
+        run(file)
+    last = json.loads(RunFolder.beside(file).coordinator_log.read_text().splitlines()[-1])
+    assert (last["event"], last["text"]) == ("error", str(ended.value))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -195,6 +195,32 @@ def test_a_run_in_the_background_of_a_script_obeys_a_signal_to_itself_alone(
     check_finished(file)
 
 
+def test_a_hang_up_that_was_ignored_from_the_start_stays_ignored_by_everybody(tmp_path: Path) -> None:
+    file = write_study(tmp_path, trials=1, script={"step_s": 0.05})
+    process = start_from_a_script(tmp_path, file, before="nohup")
+    try:
+        out = tmp_path / "out.txt"
+        assert wait_until(lambda: out.exists() and "\nevaluate" in out.read_text())
+        os.killpg(process.pid, signal.SIGHUP)  # the shells of the script are gone by that
+        assert wait_until(lambda: "\nended None" in out.read_text(), within_s=60), out.read_text()
+    finally:
+        end_group(process.pid)
+        process.communicate()
+    assert open_study(file)[2].trials[0].attributes["attempt"] == 1
+
+
+def test_warnings_that_come_in_numbers_end_nothing_at_once(tmp_path: Path, start: Start) -> None:
+    file = write_study(tmp_path, trials=1, script={"step_s": 0.5}, evaluation={"grid": [0.1, 1.0]})
+    process = start(file)
+    read_until(process, "start")
+    for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+        os.kill(process.pid, number)
+        time.sleep(0.02)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 138, out
+    assert "saved at step" in out
+
+
 def test_a_signal_to_everybody_before_the_trials_are_ready_loses_nothing(tmp_path: Path, start: Start) -> None:
     file = write_study(tmp_path, trials=2)
     for delay_s in (0.0, 0.05, 0.2):
@@ -232,6 +258,7 @@ def make_trials(*states: str) -> list[TrialRecord]:
         (["a", "a", "a"], ["complete", "fail", "fail", "fail"], [1, 2, 3]),
         (["a", "b", "a"], ["complete", "fail", "fail", "fail"], []),
         (["b", "a", "a", "a"], ["complete", "fail", "fail", "fail", "fail"], [2, 3, 4]),
+        (["x at 0x7f3a, 12.5 s", "x at 0x1, 3 s", "x at 0xf00, 7 s"], ["complete", "fail", "fail", "fail"], [1, 2, 3]),
         (["a", "a", None, "a"], ["complete", "fail", "fail", "complete", "fail"], []),
     ],
 )

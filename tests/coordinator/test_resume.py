@@ -24,7 +24,7 @@ from sweep.coordinator.events import Event
 from sweep.coordinator.run import run_study
 from sweep.errors import StorageError
 from sweep.launch import InlineLauncher
-from sweep.messages import Cosines, Evaluation, Report
+from sweep.messages import Cosines, Evaluation, Job, Report
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
@@ -96,7 +96,15 @@ def test_a_study_whose_workers_are_killed_again_and_again_ends_whole(tmp_path: P
 
 @pytest.mark.parametrize(
     ("number", "status", "to_all"),
-    [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False), (signal.SIGTERM, 143, True)],
+    [
+        (signal.SIGINT, 130, True),
+        (signal.SIGTERM, 143, False),
+        (signal.SIGTERM, 143, True),
+        (signal.SIGHUP, 129, True),
+        (signal.SIGUSR1, 138, True),
+        (signal.SIGUSR2, 140, False),
+        (signal.SIGXCPU, 152, True),
+    ],
 )
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on(
     tmp_path: Path, start: Start, number: int, status: int, to_all: bool
@@ -159,30 +167,12 @@ def test_a_signal_while_the_study_is_prepared_leaves_nothing(tmp_path: Path, sta
     check_finished(file)
 
 
-def test_a_trial_that_takes_its_coordinator_with_it_three_times_fails(tmp_path: Path, start: Start) -> None:
-    file = write_study(tmp_path, trials=2, step_s=0.0)
-    run(file)
-    rewrite(file, "trials = 2", "trials = 4")
-    set_script(file, step_s=600)
-    for _ in range(3):
-        process = start(file)
-        read_until(process, "start")
-        end_group(process.pid)
-        process.wait()
-    set_script(file)
-    run(file)
-    record = check_finished(file)
-    assert len(record.trials) == 4
-    assert record.trials[2].state == "fail"
-    assert record.trials[2].attributes["error"] == "interrupted, 3 times without progress"
+class FullDisk(InlineLauncher):
+    """A launcher under which the coordinator finds its disk full once a trial runs."""
 
-
-class FullOutput(Recorder):
-    """A watcher that shows where a disk is full, from the first trial's start on."""
-
-    def show(self, event: Event) -> None:
-        super().show(event)
-        if event.kind == "start":
+    def start(self, job: Job) -> None:
+        super().start(job)
+        if job.name.startswith("trial"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -191,15 +181,17 @@ class CutOffError(BaseException):
 
 
 class CutOff(Recorder):
-    """A watcher that cuts the run off at an event of a kind."""
+    """A watcher that cuts the run off at an event of a kind, the first or a later one."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, after: int = 0) -> None:
         super().__init__()
-        self._kind = kind
+        self._kind, self._left = kind, after
 
     def show(self, event: Event) -> None:
         if event.kind == self._kind:
-            raise CutOffError("cut off")
+            self._left -= 1
+            if self._left < 0:
+                raise CutOffError("cut off")
 
 
 def test_a_trial_is_not_at_fault_where_its_run_was_cut_off_before_it_had_a_process(tmp_path: Path) -> None:
@@ -213,19 +205,19 @@ def test_a_trial_is_not_at_fault_where_its_run_was_cut_off_before_it_had_a_proce
     assert check_finished(file).trials[0].attributes["interruptions"] == 1
 
 
-def test_a_trial_is_not_at_fault_where_its_coordinator_was_ended_by_a_full_disk(tmp_path: Path) -> None:
-    file = write_study(tmp_path, trials=2, step_s=0.0)
-    for _ in range(4):  # more often than a trial may be interrupted without progress
-        with pytest.raises(StorageError, match="No space left on device"), StopSignal() as stop:
-            run_study(
-                plan_study(locate_study(file)), watcher=FullOutput(), stop=stop, jobs=JOBS, launcher=InlineLauncher()
-            )
-    run(file)
-    record = check_finished(file)
-    assert [trial.attributes.get("interruptions", 0) for trial in record.trials] == [0, 0]
-
-
-# ---- what a crash between two writes leaves
+def cut_off(file: Path, *, after_s: float, running: int = 1) -> None:
+    """Runs a study whose coordinator dies once as many trials have run for so long."""
+    set_script(file, step_s=600)
+    with pytest.raises(CutOffError, match="cut off"), StopSignal() as stop:
+        run_study(
+            plan_study(locate_study(file)),
+            watcher=CutOff("start", after=running - 1),
+            stop=stop,
+            jobs=JOBS,
+            launcher=InlineLauncher(),
+        )
+    then = time.time() + after_s
+    os.utime(RunFolder.beside(file).unfinished, (then, then))
 
 
 @pytest.fixture
@@ -235,6 +227,46 @@ def begun(tmp_path: Path) -> Path:
     run(file)
     rewrite(file, "trials = 2", "trials = 4")
     return file
+
+
+def test_a_trial_that_takes_its_coordinator_with_it_five_times_fails_and_goes_on_at_the_next_start(
+    begun: Path,
+) -> None:
+    for _ in range(5):
+        cut_off(begun, after_s=60.0)
+    set_script(begun)
+    run(begun)
+    record = check_finished(begun)
+    assert [trial.state for trial in record.trials] == ["complete", "complete", "fail", "complete"]
+    assert record.trials[2].attributes["error"] == "its coordinator died while it ran alone, 5 times without progress"
+    run(begun)
+    assert [trial.state for trial in check_finished(begun).trials] == ["complete"] * 4
+
+
+@pytest.mark.parametrize(("after_s", "at_once"), [(-1.0, 1), (60.0, 2)], ids=["before its first step", "not alone"])
+def test_the_coordinators_own_deaths_are_no_fault_of_a_trial(begun: Path, after_s: float, at_once: int) -> None:
+    rewrite(begun, 'devices = "cpu"', f'devices = "cpu:{at_once}"')
+    for _ in range(6):
+        cut_off(begun, after_s=after_s, running=at_once)
+    set_script(begun)
+    run(begun)
+    record = check_finished(begun)
+    assert [trial.state for trial in record.trials] == ["complete"] * 4
+    assert all(trial.attributes.get("suspected", 0) == 0 for trial in record.trials)
+    assert record.trials[2].attributes["interruptions"] >= 3
+
+
+def test_a_trial_is_not_at_fault_where_its_coordinator_was_ended_by_a_full_disk(tmp_path: Path) -> None:
+    file = write_study(tmp_path, trials=2, step_s=0.0)
+    for _ in range(4):  # more often than a trial may be interrupted without progress
+        with pytest.raises(StorageError, match="No space left on device"):
+            run(file, launcher=FullDisk())
+    run(file)
+    record = check_finished(file)
+    assert [trial.attributes.get("interruptions", 0) for trial in record.trials] == [0, 0]
+
+
+# ---- what a crash between two writes leaves
 
 
 VALUES = {

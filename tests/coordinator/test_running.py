@@ -27,6 +27,14 @@ def test_a_measurement_is_progress_without_a_checkpoint_too() -> None:
     assert trial.without_progress == 2
 
 
+def test_deaths_of_a_coordinator_count_in_a_row_where_a_trial_is_suspect_and_gets_no_further() -> None:
+    trial = make_running(0)
+    for step, is_suspect, expected in [(0, True, 1), (0, True, 2), (0, False, 0), (0, True, 1), (3, True, 1)]:
+        trial.cut_off(step, is_suspect=is_suspect)
+        assert trial.suspected == expected
+    assert (trial.interruptions, trial.without_progress) == (5, 0)
+
+
 def test_the_peak_is_the_earliest_of_the_highest_measurements_after_the_untrained_one() -> None:
     assert make_running(0).peak is None
     trial = make_running(0, 0.25, math.nan, 0.375, 0.375, 0.125)

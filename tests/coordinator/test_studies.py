@@ -17,6 +17,7 @@ from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import locate_study
+from sweep.study import read_study
 from sweep.testing import write_toy_study
 
 
@@ -192,14 +193,122 @@ def test_a_trial_that_dies_three_times_without_progress_fails_and_counts(folder:
     assert recorder.trials("start").count(2) == 3
 
 
+def test_a_trial_that_failed_for_interruptions_goes_on_from_its_checkpoint_whenever_the_study_is_started(
+    folder: Path,
+) -> None:
+    script = {"die": {"1": "SIGKILL"}, "die_step": 20, "die_always": True}
+    space = {"batch_size": 8, "data_format": "query-document"}
+    file = write_toy_study(folder, script=script, budget={"trials": 2}, space=space)
+    for attempts in (3, 6):
+        run_local(file)
+        trial = open_study(file)[2].trials[1]
+        assert (trial.state, trial.attributes["attempt"]) == ("fail", attempts)
+        assert trial.attributes["error"] == "killed by SIGKILL, 3 times without progress"
+    set_script(file)
+    recorder = run_local(file)
+    assert recorder.texts("adopt") == ["goes on from step 16 (it was paused)"]
+    assert recorder.trials("start") == [1]
+    record = check_finished(file)
+    assert [trial.state for trial in record.trials] == ["complete", "complete"]
+    assert points(record.trials[1]) == [100, 200, 400, 600, 800, 1000]
+    assert "error" not in record.trials[1].attributes
+
+
+# ---- what comes to nothing runs again
+
+
+def test_a_failed_trial_runs_again_once_another_ends_well_and_then_counts(folder: Path) -> None:
+    file = write_toy_study(folder, script={"fail": [1, 3]}, budget={"trials": 4})
+    _, recorder = run(file)
+    record = check_finished(file)
+    assert record.counted == 4
+    [rerun] = [trial for trial in record.trials if "rerun_of" in trial.attributes]
+    assert rerun.attributes["rerun_of"] == 1
+    assert rerun.params == record.trials[1].params
+    assert [trial.number for trial in record.trials if trial.is_excused] == [1]
+    [text] = recorder.texts("rerun")
+    assert text == (
+        "its settings run again, since another trial has ended well since; it failed: RuntimeError: scripted failure"
+    )
+
+
+def test_failed_trials_of_a_finished_study_run_again_once_its_file_changes(folder: Path) -> None:
+    file = write_toy_study(folder, script={"fail": [2]}, budget={"trials": 3})
+    run(file)
+    assert check_finished(file).trials[2].state == "fail"
+    _, recorder = run(file)
+    assert recorder.trials("start") == []
+    rewrite(file, 'devices = "cpu"', 'devices = "cpu"\nstall_s = 900.0')
+    _, recorder = run(file)
+    assert recorder.trials("start") == [3]
+    record = check_finished(file)
+    assert record.trials[3].params == record.trials[2].params
+    assert [trial.number for trial in record.trials if trial.is_excused] == [2]
+
+
+def test_a_study_without_a_result_ends_with_its_causes_and_goes_on_once_they_are_mended(folder: Path) -> None:
+    file = write_toy_study(folder, script={"fail": [0], "fail_step": 10}, budget={"trials": 1})
+    with pytest.raises(
+        StudyEndedError, match=r"no trial came to a result: RuntimeError: scripted failure \(1 trial\); see"
+    ) as ended:
+        run(file)
+    assert ended.value.exit_code == 1
+    with read_study(locate_study(file)) as study:
+        assert study.state == "failed"
+    set_script(file)
+    run(file)
+    record = check_finished(file)
+    assert [trial.is_excused for trial in record.trials] == [True, False]
+    assert record.trials[1].params == record.trials[0].params
+
+
+def test_a_study_all_of_whose_trials_diverge_says_at_which_rates_and_goes_on_once_they_are_lowered(
+    folder: Path,
+) -> None:
+    space = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}
+    file = write_toy_study(folder, script={"diverge": [0, 1]}, budget={"trials": 2}, space=space)
+    said = r"no trial came to a result: all of them diverged at learning rates from \d\.\d\de-0\d to \d\.\d\de-0\d"
+    with pytest.raises(StudyEndedError, match=said):
+        run(file)
+    recorder = Recorder()
+    with pytest.raises(StudyEndedError, match=said):
+        run(file, watcher=recorder)
+    assert recorder.trials("start") == []  # nothing has changed
+    rewrite(file, "high = 0.01", "high = 0.0002")
+    _, recorder = run(file)
+    assert recorder.trials("start") == [2, 3]
+    record = check_finished(file)
+    assert [trial.is_excused for trial in record.trials] == [True, True, False, False]
+
+
+def test_trials_that_fail_on_one_device_alone_run_again_on_others_and_it_gets_no_more(folder: Path) -> None:
+    file = write_toy_study(
+        folder,
+        script={"sick": ["1"], "step_s": 0.02},
+        budget={"trials": 6},
+        workers={"devices": [0, 1, 2]},
+    )
+    _, recorder = run(file, launcher=ThreeDevices((JOBS,)))
+    record = check_finished(file)
+    failed = [trial for trial in record.trials if trial.state == "fail"]
+    assert [trial.attributes["device"] for trial in failed] == ["two, 80 GiB"] * 2
+    assert all(trial.is_excused for trial in failed)
+    reruns = {trial.attributes["rerun_of"]: trial for trial in record.trials if "rerun_of" in trial.attributes}
+    assert {number: trial.params for number, trial in reruns.items()} == {
+        trial.number: trial.params for trial in failed
+    }
+    [text] = recorder.texts("warning")
+    assert text.startswith("cuda:1 (two, 80 GiB): trials ")
+
+
 def test_a_trial_that_raises_fails_with_its_cause_and_counts(folder: Path) -> None:
-    file = write_toy_study(folder, script={"fail": [1], "fail_step": 10}, budget={"trials": 4})
+    file = write_toy_study(folder, script={"fail": [3], "fail_step": 10}, budget={"trials": 4})
     _, recorder = run(file)
     record = check_finished(file)
     assert len(record.trials) == 4
-    assert record.trials[1].state == "fail"
-    assert record.trials[1].attributes["error"] == "RuntimeError: scripted failure"
-    assert record.trials[1].rows
+    assert record.trials[3].state == "fail"
+    assert record.trials[3].attributes["error"] == "RuntimeError: scripted failure"
+    assert record.trials[3].rows
     assert any("failed: RuntimeError: scripted failure; see " in text for text in recorder.texts("end"))
 
 
@@ -250,11 +359,11 @@ def test_a_study_whose_first_two_trials_fail_unmeasured_is_ended(folder: Path) -
 
 def test_a_failed_trial_with_a_high_peak_does_not_keep_others_from_being_the_best(folder: Path) -> None:
     start = '[[space.start]]\nlearning_rate = {rate}\nwarmup_ratio = 0.0\nbatch_size = 8\ndata_format = "{name}"\n'
-    file = write_toy_study(folder, script={"fail": [0], "fail_step": 36}, budget={"trials": 2})
+    file = write_toy_study(folder, script={"fail": [0, 2], "fail_step": 36}, budget={"trials": 2})
     starts = start.format(rate="6e-4", name="query-document") + start.format(rate="6e-4", name="title-content")
     file.write_text(file.read_text() + starts)
     run(file)
-    failed, fallen = check_finished(file).trials
+    failed, fallen, _ = check_finished(file).trials
     assert failed.state == "fail"
     assert failed.peak is not None
     assert fallen.peak is not None
@@ -344,7 +453,7 @@ def test_several_slots_share_one_budget(folder: Path) -> None:
             launcher=ThreeDevices((JOBS,)),
         )
     record = check_finished(file)
-    assert len(record.trials) == 7
+    assert len(record.trials) == 8  # the one that failed ran again
     assert {trial.attributes["device"] for trial in record.trials} == {
         f"{name}, 80 GiB" for name in ("one", "two", "three")
     }
