@@ -33,7 +33,7 @@ from sweep.settings.study_file import StudySpec
 from sweep.stopping.recorded import RecordedRun
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
-from sweep.storage.location import DatabaseLocation, StudyLocation, locate_study
+from sweep.storage.location import DatabaseLocation, StudyLocation, check_name, locate_study
 from sweep.storage.lock import LockOwner
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, EXCUSED, StudyRecord, TrialRecord, load_record
 from sweep.storage.runs import RunRow, RunTable
@@ -265,6 +265,7 @@ def read_study(location: StudyLocation) -> Study:
     try:
         with reader.reading():
             record = load_record(reader.storage, reader.evaluations)
+            check_name(location.file, location.spec, record.name)
             numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default) if trial)}
             values = {number: reader.evaluations.model_values(number, "test") for number in numbers}
             owner = location.database.find_owner()

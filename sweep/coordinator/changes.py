@@ -6,11 +6,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.storages import RDBStorage
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyChangedError
@@ -19,7 +16,6 @@ from sweep.settings.dimensions import DIMENSIONS, add_older
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SPEC, SPEC_NOW
-from sweep.storage.retry import retry
 
 CHOICES = tuple(f"space.{dimension.name}" for dimension in DIMENSIONS if dimension.kind == "choice")
 """Lists of choices: Optuna cannot widen them."""
@@ -58,17 +54,6 @@ def describe_history(attributes: Mapping[str, Any], changes: list[Change], spec:
 def describe_beginning(spec: StudySpec, *, revision: str, collection_hash: str) -> dict[str, Any]:
     """The study attributes of a study's beginning; the study file's content comes last."""
     return {BASE_MODEL: revision, COLLECTION_HASH: collection_hash, SPEC: spec.model_dump(mode="json")}
-
-
-def check_name(file: Path, storage: RDBStorage, spec: StudySpec) -> None:
-    """Refuses a study file whose name is not that of the study that its database holds.
-
-    Raises:
-        StudyChangedError: If the database holds a study of another name.
-    """
-    for name in retry(lambda: optuna.get_all_study_names(storage)):
-        if name != spec.name:
-            raise StudyChangedError(file, key="name", old=name, new=spec.name)
 
 
 def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any]) -> None:

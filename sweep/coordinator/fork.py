@@ -16,7 +16,7 @@ from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS
 from sweep.errors import StorageError, StudyFileError
 from sweep.plan import StudyPlan
-from sweep.run_folder import claim_folder
+from sweep.run_folder import claim_folder, write_study_name
 from sweep.settings.space import SearchSpace, holds
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
@@ -71,6 +71,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
         try:
             with lock_study(new.location.database, waiting=Waiting()) as held:
                 ledger = Ledger(held.storage, new.spec.name)
+                write_study_name(new.run_folder, new.spec.name)
                 copy_rows(storage.engine, held.storage.engine, {UNTRAINED: UNTRAINED, **fork.taken})
                 _copy_trials(trials, ledger, fork, new.space)
                 _copy_models(old, new, fork)
