@@ -54,7 +54,13 @@ class StudyChangedError(SweepError):
     """
 
     def __init__(
-        self, file: Path | str, *, key: str, old: object, new: object, why: str = "its trials could no longer be compared"
+        self,
+        file: Path | str,
+        *,
+        key: str,
+        old: object,
+        new: object,
+        why: str = "its trials could no longer be compared",
     ) -> None:
         super().__init__(
             f"{file}: {key} was {old!r} when this study began and is {new!r} now: {why}; put the old value back, or"

@@ -213,7 +213,7 @@ class PreparedStudy:
     """The result of a study's first job.
 
     Attributes:
-        revision: Identifier of the base model: a hash of its weights, or the hub's revision.
+        revision: Identifier of the base model: a hash of its files, or the hub's revision.
         parameters: Number of parameters of the base model, after layers were cut.
         baseline: Evaluation of the untrained model on the dev split.
         collection_hash: Hash of the collection's content.

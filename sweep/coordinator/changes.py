@@ -16,6 +16,7 @@ from sweep.settings.dimensions import DIMENSIONS, add_older
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SPEC, SPEC_NOW
+from sweep.training.locate import identify_by_weights
 
 CHOICES = tuple(f"space.{dimension.name}" for dimension in DIMENSIONS if dimension.kind == "choice")
 """Lists of choices: Optuna cannot widen them."""
@@ -83,12 +84,15 @@ def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any]) -> None:
 
 def find_content_changes(plan: StudyPlan, attributes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """The base model and collection whose content is not that of a study's attributes: (key, old, new) hashes."""
-    for key, attribute, now in (
-        ("model.base (its content)", BASE_MODEL, plan.revision),
-        ("data.collection (its content)", COLLECTION_HASH, plan.collection.content_hash),
+    base, collection = attributes.get(BASE_MODEL), attributes.get(COLLECTION_HASH)
+    if base not in (plan.revision, None) and base == identify_by_weights(plan.base_model):
+        base = plan.revision  # a study of a version that knew a base model by its weights alone
+    for key, was, now in (
+        ("model.base (its content)", base, plan.revision),
+        ("data.collection (its content)", collection, plan.collection.content_hash),
     ):
-        if attributes.get(attribute) != now:
-            yield key, str(attributes.get(attribute))[:12], now[:12]
+        if was != now:
+            yield key, str(was)[:12], now[:12]
 
 
 def find_differences(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
