@@ -7,6 +7,7 @@ it reports each evaluation and obeys the answer.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -27,8 +28,10 @@ from sweep.messages import (
     EvaluationTask,
     PreparedStudy,
     Report,
+    Sign,
     StudyTask,
     TrialResult,
+    give_no_sign,
 )
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import RETRIEVAL_FORMAT, Params
@@ -108,9 +111,10 @@ class _TrialRun:
         limit_threads(task.threads)
         folder = RunFolder(task.run_folder)
         folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
-        checkpoint = self._find_checkpoint()
+        checkpoint, sign = self._find_checkpoint(), self.channel.sign
         self.resumed_from = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
         with translate_oom(task.device, task.micro_batch or params.batch_size):
+            sign(long_call=True)
             self.model = load_model(folder.base_model, device=task.device)
             chosen = task.micro_batch or choose_micro_batch(
                 self.model,
@@ -119,8 +123,9 @@ class _TrialRun:
                 memory_share=task.memory_share,
             )
         self.micro_batch = min(chosen, params.batch_size)
+        sign(long_call=True)
         collection = load_collection(task.spec.data, folder=task.folder)
-        self.evaluator = _make_evaluator(task, collection, "dev", model=self.model, params=params)
+        self.evaluator = _make_evaluator(task, collection, "dev", model=self.model, params=params, sign=sign)
         self.peak = task.peak
         self.due = {planned.step: planned.progress for planned in task.evaluations if planned.step > self.resumed_from}
         step = fit(self.model, self._plan(collection), on_step=self._on_step, resume_from=checkpoint)
@@ -134,7 +139,7 @@ class _TrialRun:
     def _find_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; the trial's log names later ones, which are broken."""
         folders = RunFolder(self.task.run_folder).checkpoint_folders(self.task.trial)
-        newest = newest_complete(folders)
+        newest = newest_complete(folders, sign=self.channel.sign)
         for broken in folders[folders.index(newest) + 1 if newest else 0 :]:
             _log.warning("%s: is incomplete, so the trial goes on from %s", broken, newest or "its beginning")
         return newest
@@ -147,6 +152,7 @@ class _TrialRun:
             micro_batch=self.micro_batch,
             work_folder=folder.trial(self.task.trial) / "work",
             checkpoint=lambda step: folder.checkpoint(self.task.trial, step),
+            sign=self.channel.sign,
         )
         self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles)
         return plan
@@ -172,7 +178,7 @@ class _TrialRun:
         self.evaluation_seconds += evaluation.seconds
         if evaluation.value > (-np.inf if self.peak is None else self.peak):  # never for NaN
             self.peak = evaluation.value
-            save_model(self.model, folder.peak_model(task.trial, progress))
+            save_model(self.model, folder.peak_model(task.trial, progress), sign=self.channel.sign)
         verdict = self.channel.report(
             Report(
                 progress=progress,
@@ -208,7 +214,9 @@ def _plan_fit(
     micro_batch: int,
     work_folder: Path,
     checkpoint: Callable[[int], Path],
+    sign: Sign,
 ) -> FitPlan:
+    sign(long_call=True)  # the order of all examples is planned at once
     data_format = choose_format(task.spec, task.params.data_format)
     columns = make_columns(collection, data_format, document=task.spec.data.document)
     return FitPlan(
@@ -221,11 +229,27 @@ def _plan_fit(
         seed=task.spec.seed,
         work_folder=work_folder,
         checkpoint=checkpoint,
+        sign=sign,
     )
+
+
+@dataclass
+class _Silence:
+    """A sign of life that measures the longest time between two of them, except for calls announced as long."""
+
+    longest_s: float = 0.0
+    _last: float = math.inf
+
+    def __call__(self, *, long_call: bool = False) -> None:
+        now = time.perf_counter()
+        self.longest_s = max(self.longest_s, now - self._last)
+        self._last = math.inf if long_call else now
 
 
 def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # noqa: ARG001 - every job has a channel
     """Pairs trained and texts encoded per second on this device, measured on a few batches of the study's own texts.
+
+    ``silence_s`` is the longest time between two signs of life: what the longest batch took.
 
     Raises:
         ValueError: If the task has fewer than two steps, the first of which only warms the device up.
@@ -235,7 +259,8 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
     model, _ = load_base_model(task.spec.model, task.folder)
     model.to(task.device)
     collection = load_collection(task.spec.data, folder=task.folder)
-    evaluator = _make_evaluator(task, collection, "dev", model=model)
+    silence = _Silence()
+    evaluator = _make_evaluator(task, collection, "dev", model=model, sign=silence)
     texts = len(evaluator.judged.document_ids) + len(evaluator.judged.query_ids)
     speed = texts / evaluator.evaluate(model).seconds
     folder = RunFolder(task.run_folder).path
@@ -243,6 +268,7 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
 
     def note_time(step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:  # noqa: ARG001 - OnStep's names
         started.append(time.perf_counter())
+        silence()
         return StepAction.GO_ON
 
     columns = len(choose_format(task.spec, task.params.data_format).roles)
@@ -252,17 +278,25 @@ def measure_speed(task: Assignment, channel: Channel) -> dict[str, float]:  # no
         micro_batch=choose_micro_batch(model, task.params.batch_size, columns=columns),
         work_folder=folder / "work",
         checkpoint=lambda step: folder / f"step-{step}",
+        sign=silence,
     )
     fit(model, plan, on_step=note_time)
     pairs = (len(started) - 1) * task.params.batch_size / (started[-1] - started[0])
-    return {"pairs_per_s": pairs, "texts_per_s": speed}
+    return {"pairs_per_s": pairs, "texts_per_s": speed, "silence_s": silence.longest_s}
 
 
 def _make_evaluator(
-    task: StudyTask, collection: Collection, split: Split, *, model: object, params: Params | None = None
+    task: StudyTask,
+    collection: Collection,
+    split: Split,
+    *,
+    model: object,
+    params: Params | None = None,
+    sign: Sign = give_no_sign,
 ) -> Evaluator:
     """The evaluator of a split; a trial's also takes its loss on held-out pairs, its own and the retrieval task's."""
     evaluation, document = task.spec.evaluation, task.spec.data.document
+    sign(long_call=True)  # sets and pairs are planned over the whole collection
     judged = plan_evaluation_set(
         collection,
         split,
@@ -286,4 +320,5 @@ def _make_evaluator(
         held_out={place: rows for place, rows in held_out.items() if rows is not None},
         loss=loss,
         measure=evaluation.measure,
+        sign=sign,
     )

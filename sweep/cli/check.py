@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import textwrap
@@ -24,6 +25,9 @@ from sweep.storage.location import StudyLocation
 
 MEASURED_STEPS = 4
 
+STALL_MARGIN = 3.0
+"""Times that a batch should fit into `workers.stall_s`: beside other trials, or with longer texts, it takes longer."""
+
 
 def check(location: StudyLocation, *, measure: bool) -> None:
     """Prints what a run would do, and an estimate of its cost by this machine's measured speed.
@@ -39,7 +43,7 @@ def check(location: StudyLocation, *, measure: bool) -> None:
             slots = find_fitting_slots(plan, launcher, stop=stop)
             print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots))
             speed = _measure(plan, launcher, slots[0], stop) if measure else None
-            print(*_describe_cost(plan, speed, len(slots)), sep="\n")
+            print(*_describe_cost(plan, speed, len(slots)), *_describe_silence(plan, speed), sep="\n")
         finally:
             launcher.close()
     print(f"{location.file} is valid.")
@@ -120,6 +124,17 @@ def _describe_cost(plan: StudyPlan, speed: dict[str, float] | None, slots: int) 
         yield (
             f"          about {format_time(seconds)} here (measured: {speed['pairs_per_s']:.0f} pairs/s trained,"
             f" {speed['texts_per_s']:.0f} texts/s encoded)"
+        )
+
+
+def _describe_silence(plan: StudyPlan, speed: dict[str, float] | None) -> Iterator[str]:
+    """A warning where a batch takes so long here that a trial at work could be taken for a stuck one."""
+    stall_s = plan.spec.workers.stall_s
+    if speed is not None and speed["silence_s"] * STALL_MARGIN > stall_s:
+        yield (
+            f"Warning:  workers.stall_s = {stall_s:g}: a batch takes {speed['silence_s']:.1f} s here, and a trial that"
+            f" says nothing for {stall_s:g} s is killed; set it to {math.ceil(2 * STALL_MARGIN * speed['silence_s'])}"
+            " or more"
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sweep.coordinator.budget import BudgetTracker, EndedBy, Pausing
 from sweep.coordinator.checkpoint_pruning import CheckpointPruner
 from sweep.coordinator.events import SweepView, Watcher, describe_params, make_view, tell_to
-from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_stalled
+from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_allowance, find_stalled
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import DeviceLimits, Placement
 from sweep.coordinator.proposals import Proposer
@@ -18,7 +18,7 @@ from sweep.coordinator.running import RunningTrial, begin_trial, make_job, reviv
 from sweep.coordinator.trial_completion import TrialCompletion
 from sweep.errors import StorageError, StudyEndedError
 from sweep.launch import Died, Launcher, Message, Slot
-from sweep.messages import Done, Failure, Report, Started, TrialResult
+from sweep.messages import LONG_CALL_S, Done, Failure, Report, Started, TrialResult
 from sweep.plan import StudyPlan
 from sweep.signals import InterruptedRunError, StopSignal
 from sweep.stopping.stop import Stop
@@ -122,6 +122,7 @@ class Coordinator:
             return False
         has_more = has_moved or bool(self._final_messages)
         heard = [message for message in self._launcher.wait(0.0 if has_more else POLL_S) if self._is_current(message)]
+        self._clock.tick(time.monotonic())  # what was said while the coordinator was busy was said in time
         self._answer([(self._running[said.job], said.payload) for said in heard if isinstance(said.payload, Report)])
         for message in heard:
             self._handle(message)
@@ -187,7 +188,7 @@ class Coordinator:
         self._placement.take(slot, self._running.values())
         trial.slot = slot
         trial.attempt += 1
-        trial.heard = self._clock.now
+        trial.heard, trial.allowance_s = self._clock.now, LONG_CALL_S  # its imports may be the first
         trial.killed_for = None
         self._plan.run_folder.trial(trial.number).mkdir(mode=0o700, parents=True, exist_ok=True)
         micro_batch = self._placement.limit_micro_batch(trial, slot)
@@ -227,7 +228,8 @@ class Coordinator:
             self._reports.follow_up(trial, report)
 
     def _handle(self, message: Message) -> None:
-        self._running[message.job].heard = self._clock.now
+        trial = self._running[message.job]
+        trial.heard, trial.allowance_s = self._clock.now, find_allowance(message.payload)
         if isinstance(message.payload, Started):
             if not message.payload.warm and not self._cold_told:
                 self._cold_told = True

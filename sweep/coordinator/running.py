@@ -42,6 +42,7 @@ class RunningTrial:
         attempt: Number of its last process, from 1; 0 before the first.
         was_paused: Whether an earlier run paused it.
         heard: Time of its process's last message, on the coordinator's own clock.
+        allowance_s: Seconds that it may be silent now, where the study's limit is shorter: it is in one long call.
         killed_for: Reason for which the coordinator killed its process, or None.
         verdict: The decision at its last measurement, in words.
         stop: Reason for which it is being stopped, or None.
@@ -66,6 +67,7 @@ class RunningTrial:
     attempt: int = 0
     was_paused: bool = False
     heard: float = 0.0
+    allowance_s: float = 0.0
     killed_for: str | None = None
     verdict: str = "starting"
     stop: Stop | None = None

@@ -22,7 +22,7 @@ from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.measures.ranking import FloatArray, rank_top_k
 from sweep.measures.score import Score
-from sweep.messages import Cosines, Evaluation
+from sweep.messages import Cosines, Evaluation, Sign, give_no_sign
 from sweep.training.devices import autocast
 from sweep.training.losses.loss import Loss
 
@@ -42,10 +42,12 @@ _NO_COSINES = Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
 class TokenizedTexts:
     """N texts as batches of like length, ready for a model's forward pass: cut by its tokenizer and length limit.
 
-    The prompt is put before each text, as the model was trained to expect.
+    The prompt is put before each text, as the model was trained to expect. A sign of life follows each batch.
     """
 
-    def __init__(self, model: SentenceTransformer, texts: Sequence[str], *, prompt: str | None) -> None:
+    def __init__(
+        self, model: SentenceTransformer, texts: Sequence[str], *, prompt: str | None, sign: Sign = give_no_sign
+    ) -> None:
         size = ENCODE_BATCH.get(model.device.type, 32)
         order = np.argsort([-len(text) for text in texts], kind="stable")
         lengths = np.empty(len(texts), dtype=np.int64)
@@ -53,23 +55,29 @@ class TokenizedTexts:
             rows = order[start : start + size]
             features = model.preprocess([texts[row] for row in rows], prompt=prompt)
             lengths[rows] = features["attention_mask"].sum(dim=1).numpy()
+            sign()
         self.order = np.argsort(-lengths, kind="stable")
-        self.batches: list[dict[str, Any]] = [
-            model.preprocess([texts[row] for row in self.order[start : start + size]], prompt=prompt)
-            for start in range(0, len(texts), size)
-        ]
+        self.batches: list[dict[str, Any]] = []
+        for start in range(0, len(texts), size):
+            self.batches.append(
+                model.preprocess([texts[row] for row in self.order[start : start + size]], prompt=prompt)
+            )
+            sign()
 
 
-def encode(model: SentenceTransformer, texts: TokenizedTexts) -> _Float32:
+def encode(model: SentenceTransformer, texts: TokenizedTexts, *, sign: Sign = give_no_sign) -> _Float32:
     """(N, H) embeddings of length 1 in the order of the texts; not finite where the model's were not.
 
-    The model is left in the mode (training or not) that it came in.
+    The model is left in the mode (training or not) that it came in. A sign of life follows each batch.
     """
     training = model.training
     model.eval()
     try:
         with torch.inference_mode(), autocast(model.device.type):
-            parts = [model(batch_to_device(dict(batch), model.device))["sentence_embedding"] for batch in texts.batches]
+            parts = []
+            for batch in texts.batches:
+                parts.append(model(batch_to_device(dict(batch), model.device))["sentence_embedding"])
+                sign()
             embeddings = torch.nn.functional.normalize(torch.cat(parts).float(), dim=1).cpu().numpy()
     finally:
         model.train(training)
@@ -90,6 +98,7 @@ class Evaluator:
             encoded anyway are encoded besides.
         loss: The loss that is taken over them; without one there is none.
         measure: The study's measure; by default NDCG@10.
+        sign: Given between the batches of texts that are tokenized and encoded, and of queries that are ranked.
     """
 
     def __init__(
@@ -102,8 +111,10 @@ class Evaluator:
         held_out: Mapping[str, HeldOutRows] | None = None,
         loss: Loss | None = None,
         measure: Measure | None = None,
+        sign: Sign = give_no_sign,
     ) -> None:
         self.judged = judged
+        self._sign = sign
         self._held_out = held_out or {}
         self._loss = loss
         self._measure = measure or find_measure(DEFAULT_METRIC)
@@ -116,16 +127,16 @@ class Evaluator:
         self._query_rows = _rows_of(queries, (text for rows in held for text in rows.texts_with("query")))
         documents += [text for text, row in self._document_rows.items() if row >= len(documents)]
         queries += [text for text, row in self._query_rows.items() if row >= len(queries)]
-        self._documents = TokenizedTexts(model, documents, prompt=prompts.get("document"))
-        self._queries = TokenizedTexts(model, queries, prompt=prompts.get("query"))
+        self._documents = TokenizedTexts(model, documents, prompt=prompts.get("document"), sign=sign)
+        self._queries = TokenizedTexts(model, queries, prompt=prompts.get("query"), sign=sign)
         self._grades = _grade_rows(judged)
         self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
 
     def evaluate(self, model: SentenceTransformer) -> Evaluation:
         """The measure of each query, and further figures of the same embeddings."""
         start = time.perf_counter()
-        all_documents = encode(model, self._documents)
-        all_queries = encode(model, self._queries)
+        all_documents = encode(model, self._documents, sign=self._sign)
+        all_queries = encode(model, self._queries, sign=self._sign)
         documents = all_documents[: len(self.judged.document_ids)]  # (D, H)
         queries = all_queries[: len(self.judged.query_ids)]  # (Q, H)
         if not (np.isfinite(all_documents).all() and np.isfinite(all_queries).all()):
@@ -151,6 +162,7 @@ class Evaluator:
         rows = {"query": self._query_rows, "document": self._document_rows}
         losses = {}
         for name, held in self._held_out.items():
+            self._sign()
             prompts = [PROMPTS[held.roles[column]] for column in held.texts]
             columns = zip(prompts, held.texts.values(), strict=True)
             losses[name] = self._loss.validation_loss(
@@ -160,6 +172,7 @@ class Evaluator:
 
     def _evaluate(self, measure: Measure, ranked: FloatArray) -> _Float32:
         """(Q,) values of a measure, in the precision in which they are recorded."""
+        self._sign()
         return measure.evaluate(ranked, self._judged).astype(np.float32)
 
     def _rank(self, queries: _Float32, documents: _Float32) -> tuple[NDArray[np.float64], _Float32, _Float32]:
@@ -178,6 +191,7 @@ class Evaluator:
                 relevant[place, [column for column, grade in row.items() if grade > 0]] = True
             positives.append(scores[relevant])
             negatives.append(scores[~relevant][::stride])
+            self._sign()
         return np.concatenate(grades).astype(np.float64), np.concatenate(positives), np.concatenate(negatives)
 
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from sweep.errors import ModelError
+from sweep.messages import Sign, give_no_sign
 from sweep.settings.study_file import ModelSpec
 from sweep.training.checkpoint import PARTIAL_SUFFIX, publish
 from sweep.training.locate import first_line, list_weights, locate_base_model
@@ -55,12 +56,13 @@ def load_model(folder: Path, *, device: str) -> SentenceTransformer:
         raise ModelError(f"{folder}: cannot be loaded as a Sentence Transformers model: {first_line(error)}") from error
 
 
-def save_model(model: SentenceTransformer, folder: Path) -> None:
+def save_model(model: SentenceTransformer, folder: Path, *, sign: Sign = give_no_sign) -> None:
     """Writes a model as a Sentence Transformers folder, atomically."""
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     shutil.rmtree(partial, ignore_errors=True)
+    sign(long_call=True)
     model.save_pretrained(str(partial), create_model_card=False, safe_serialization=True)
-    publish(partial, folder)
+    publish(partial, folder, sign=sign)
 
 
 def _limit_length(model: SentenceTransformer, max_seq_length: int) -> None:
