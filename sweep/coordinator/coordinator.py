@@ -69,7 +69,13 @@ class Coordinator:
         self._final_messages: dict[str, Message] = {}  # of jobs that are gone, until they are reaped, by name
         self._waiting: list[RunningTrial] = []  # begun trials without a slot; they come before new ones
         self._limits = DeviceLimits(ledger)
-        self._proposer = Proposer(plan.space, seed=plan.spec.seed, trials=plan.spec.budget.trials)
+        self._proposer = Proposer(
+            plan.space,
+            seed=plan.spec.seed,
+            trials=plan.spec.budget.trials,
+            trained_as=plan.trained_as,
+            tell=lambda text: self._tell("study", text),
+        )
         pruner = CheckpointPruner(plan.run_folder, plan.spec.checkpoints, slots=len(slots), tell=self._tell)
         self._reports = Reports(plan, ledger, limits=self._limits, pruner=pruner, tell=self._tell)
         self._completion = TrialCompletion(plan, ledger, proposer=self._proposer, pruner=pruner, tell=self._tell)
@@ -160,28 +166,57 @@ class Coordinator:
 
     def _has_work(self) -> bool:
         """Whether trials are to be placed, though perhaps not at once."""
-        counted = self._completion.record.counted + len(self._running) + len(self._waiting)
-        return not self._pausing.is_on and (bool(self._waiting) or counted < self._plan.spec.budget.trials)
+        return not self._pausing.is_on and (bool(self._waiting) or self._is_another_due())
+
+    def _is_another_due(self) -> bool:
+        """Whether the budget has room for a trial besides those that have begun."""
+        begun = self._completion.record.counted + len(self._running) + len(self._waiting)
+        return begun < self._plan.spec.budget.trials
 
     def _place(self) -> bool:
         """Starts one trial, if there is a slot for one; those that wait come first."""
         if not self._has_work():
             return False
+        if self._end_equal():
+            return True
         running = self._running.values()
         for slot in self._placement.find_free(running):
-            admitted = (trial for trial in self._waiting if self._placement.admits(trial, slot, running))
+            ready = [trial for trial in self._waiting if not self._awaits_equal(trial)]
+            admitted = (trial for trial in ready if self._placement.admits(trial, slot, running))
             trial = next(admitted, None)
-            if trial is None and not self._waiting:
+            if trial is None and not ready and self._is_another_due():
                 largest = self._limits.largest_batch(slot.label)
                 proposal = self._proposer.propose(self._ledger.next_number(), largest_batch=largest)
                 trial = begin_trial(self._plan, self._ledger, proposal, baseline=self._baseline)
                 self._waiting.append(trial)
+                if self._proposer.equals(trial.number):
+                    return True
                 trial = trial if self._placement.admits(trial, slot, running) else None
             if trial is not None:
                 self._waiting.remove(trial)
                 self._launch(trial, slot)
                 return True
         return False
+
+    def _end_equal(self) -> bool:
+        """Ends a trial that has not begun and is equal to one that has ended with a curve, if there is one."""
+        trials = self._completion.record.trials
+        for trial in self._waiting:
+            for number in self._proposer.equals(trial.number) if trial.is_untouched else ():
+                known = trials[number] if number < len(trials) else None
+                if known is not None and known.is_counted and known.rows:
+                    self._waiting.remove(trial)
+                    self._completion.end_equal(trial, known)
+                    return True
+        return False
+
+    def _awaits_equal(self, trial: RunningTrial) -> bool:
+        """Whether a trial has not begun and is equal to one that has, or will before it, and whose curve it may get."""
+        equals = self._proposer.equals(trial.number) if trial.is_untouched else ()
+        begun = {other.number for other in self._running.values()} | {
+            other.number for other in self._waiting if not other.is_untouched or other.number < trial.number
+        }
+        return not begun.isdisjoint(equals)
 
     def _launch(self, trial: RunningTrial, slot: Slot) -> None:
         self._end_older_attempt(trial.number)

@@ -21,7 +21,7 @@ from sweep.settings.space import SearchSpace, holds
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import Waiting, lock_study
-from sweep.storage.records import StudyRecord
+from sweep.storage.records import EQUAL_TO, StudyRecord
 from sweep.storage.study_tables import TrialRow, read_content
 from sweep.study import read_study
 from sweep.training.checkpoint import verify
@@ -91,7 +91,7 @@ def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpac
     for trial in record.trials:
         if trial.state not in ("complete", "pruned") or trial.is_excused:
             unfinished.append(trial.number)
-        elif _fits(trials[trial.number].values, space):
+        elif all(_fits(trials[number].values, space) for number in {trial.number, trial.equal_to} - {None}):
             taken[trial.number] = len(taken)
         else:
             left.append(trial.number)
@@ -126,6 +126,8 @@ def _copy_trials(trials: Sequence[TrialRow], ledger: Ledger, fork: Fork, space: 
         attributes = {name: value for name, value in trial.attributes.items() if name not in ("start", "rerun_of")}
         if attributes.get("start_values") in starts:
             attributes["start"] = starts.index(attributes["start_values"])
+        if EQUAL_TO in attributes:
+            attributes[EQUAL_TO] = fork.taken[attributes[EQUAL_TO]]
         values = space.complete(trial.values)
         copies.append(
             dataclasses.replace(

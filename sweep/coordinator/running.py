@@ -91,6 +91,11 @@ class RunningTrial:
         return warmup_end(self.params.warmup_ratio, self.steps)
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether no process of it has begun."""
+        return self.attempt == 0 and len(self.progress) == 1
+
+    @property
     def is_measured_to_the_end(self) -> bool:
         """Whether its last planned measurement is committed."""
         return self.progress[-1] >= self.evaluations[-1].progress
