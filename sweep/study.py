@@ -188,8 +188,9 @@ class Study:
 
         ``peak``, ``last`` and ``retention`` (last over the highest, the untrained model's included) are values on the
         dev split, by which trials were chosen. ``warmup_end`` is a share of the trial, ``progress`` counts thousandths
-        of it. ``ended_by`` is ``budget`` where it ran to its end, ``error``, or the rule that stopped it;
-        ``stop_numbers`` is a dict with the numbers behind that. Absent values are missing (NaN or NA).
+        of it. ``ended_by`` is ``budget`` where it ran to its end, ``error``, ``equal``, or the rule that stopped it;
+        ``stop_numbers`` is a dict with the numbers behind that. A trial that was not trained because it is equal to
+        another has that one's number in ``equal_to``, its peak, and no example. Absent values are missing (NaN or NA).
         """
         return self._trial_frame.copy()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from sweep.coordinator.budget import BudgetTracker, EndedBy, Pausing
 from sweep.coordinator.checkpoint_pruning import CheckpointPruner
+from sweep.coordinator.equal_trials import find_known, list_ready
 from sweep.coordinator.events import SweepView, Watcher, describe_params, make_view, tell_to
 from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_allowance, find_stalled
 from sweep.coordinator.ledger import Ledger
@@ -177,11 +178,13 @@ class Coordinator:
         """Starts one trial, if there is a slot for one; those that wait come first."""
         if not self._has_work():
             return False
-        if self._end_equal():
+        if pair := find_known(self._waiting, self._completion.record.trials, self._proposer):
+            self._waiting.remove(pair[0])
+            self._completion.end_equal(*pair)
             return True
-        running = self._running.values()
+        running = list(self._running.values())
         for slot in self._placement.find_free(running):
-            ready = [trial for trial in self._waiting if not self._awaits_equal(trial)]
+            ready = list_ready(self._waiting, running, self._proposer)
             admitted = (trial for trial in ready if self._placement.admits(trial, slot, running))
             trial = next(admitted, None)
             if trial is None and not ready and self._is_another_due():
@@ -197,26 +200,6 @@ class Coordinator:
                 self._launch(trial, slot)
                 return True
         return False
-
-    def _end_equal(self) -> bool:
-        """Ends a trial that has not begun and is equal to one that has ended with a curve, if there is one."""
-        trials = self._completion.record.trials
-        for trial in self._waiting:
-            for number in self._proposer.equals(trial.number) if trial.is_untouched else ():
-                known = trials[number] if number < len(trials) else None
-                if known is not None and known.is_counted and known.rows:
-                    self._waiting.remove(trial)
-                    self._completion.end_equal(trial, known)
-                    return True
-        return False
-
-    def _awaits_equal(self, trial: RunningTrial) -> bool:
-        """Whether a trial has not begun and is equal to one that has, or will before it, and whose curve it may get."""
-        equals = self._proposer.equals(trial.number) if trial.is_untouched else ()
-        begun = {other.number for other in self._running.values()} | {
-            other.number for other in self._waiting if not other.is_untouched or other.number < trial.number
-        }
-        return not begun.isdisjoint(equals)
 
     def _launch(self, trial: RunningTrial, slot: Slot) -> None:
         self._end_older_attempt(trial.number)
