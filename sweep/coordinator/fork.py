@@ -91,7 +91,9 @@ def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpac
     for trial in record.trials:
         if trial.state not in ("complete", "pruned") or trial.is_excused:
             unfinished.append(trial.number)
-        elif all(_fits(trials[number].values, space) for number in {trial.number, trial.equal_to} - {None}):
+        elif all(
+            _fits(trials[number].values, space) for number in (trial.number, trial.equal_to) if number is not None
+        ):
             taken[trial.number] = len(taken)
         else:
             left.append(trial.number)
