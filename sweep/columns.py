@@ -82,6 +82,10 @@ def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
     """The reason why a trial ended, in short a rule's name or the beginning of an error; None while it goes on."""
     if error := trial.attributes.get("error"):
         return _shorten(f"failed: {error}") if is_short else f"failed: {error}"
+    if trial.equal_to is not None:
+        return f"equal to trial {trial.equal_to}" + (
+            "" if is_short else ", whose curve it has: it was not trained again"
+        )
     collapsed = trial.attributes.get("collapsed_at")
     ending = "" if collapsed is None else f"; its embeddings collapsed at {write_progress(collapsed)}"
     if trial.stop is None:
@@ -104,7 +108,7 @@ COLUMNS: tuple[Column, ...] = (
     _column(
         "peak_progress", "Int64", lambda trial: trial.peak and trial.peak.progress, heading="at", write=write_progress
     ),
-    _last("last", "float64", lambda row: row.value),
+    _column("last", "float64", lambda trial: trial.curve[-1].value if trial.curve else None),
     Column(
         key="retention",
         dtype="float64",
@@ -132,6 +136,7 @@ COLUMNS: tuple[Column, ...] = (
     _last("evaluation_seconds", "float64", lambda row: row.evaluation_seconds),
     Column(key="is_best", dtype="bool", value=lambda trial, record: trial is record.best),
     _column("is_excused", "bool", lambda trial: trial.is_excused),
+    _column("equal_to", "Int64", lambda trial: trial.equal_to),
     _column("ending", "", lambda trial: say_end(trial, is_short=True), heading="why it ended", is_foreign=True),
     _column("why", "", say_end, heading="why it ended", is_foreign=True),
 )

@@ -44,13 +44,28 @@ class StudyFileError(SweepError):
 
 
 class StudyChangedError(SweepError):
-    """A study file whose key (a dotted path) has another value than the one with which its study began."""
+    """A study file whose key (a dotted path) has another value than the one with which its study began.
 
-    def __init__(self, file: Path | str, *, key: str, old: object, new: object) -> None:
+    Args:
+        file: The study file.
+        key: The key.
+        old: Its value at the study's beginning.
+        new: Its value now.
+        why: The reason for which it may not change.
+    """
+
+    def __init__(
+        self,
+        file: Path | str,
+        *,
+        key: str,
+        old: object,
+        new: object,
+        why: str = "its trials could no longer be compared",
+    ) -> None:
         super().__init__(
-            f"{file}: {key} was {old!r} when this study began and is {new!r} now: its trials could no longer be"
-            f" compared; put the old value back, or give the file another name to begin a new study (`sweep fork` takes"
-            " over the trials that still fit)"
+            f"{file}: {key} was {old!r} when this study began and is {new!r} now: {why}; put the old value back, or"
+            " give the file another name to begin a new study (`sweep fork` takes over the trials that still fit)"
         )
         self.key = key
         self.old = old

@@ -146,12 +146,14 @@ class Rehearsal:
         evaluation: Evaluation of the untrained model on the dev split.
         texts_per_s: Texts encoded a second.
         pairs_per_s: Pairs trained a second; None where that was not timed.
+        silence_s: Longest time between two signs of life.
     """
 
     model: ModelDescription
     evaluation: Evaluation
     texts_per_s: float
     pairs_per_s: float | None
+    silence_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +281,7 @@ class PreparedStudy:
     """The result of a study's first job.
 
     Attributes:
-        revision: Identifier of the base model: a hash of its weights, or the hub's revision.
+        revision: Identifier of the base model: a hash of its files, or the hub's revision.
         parameters: Number of parameters of the base model, after layers were cut.
         baseline: Evaluation of the untrained model on the dev split.
         collection_hash: Hash of the collection's content.
@@ -349,15 +351,44 @@ class Done:
 
 @dataclass(frozen=True)
 class Alive:
-    """A job goes on: it has come to a step."""
+    """A job goes on: its work has got further. Its next message may take ``allowance_s`` seconds at least."""
+
+    allowance_s: float = 0.0
 
 
 JobMessage = Started | Alive | Report | Done | Failure
 """Messages from a job to its coordinator."""
 
 
+LONG_CALL_S = 600.0
+"""Seconds that a job may be silent in one call of a library, which can give no sign before it returns.
+
+Such a call loads or saves a model, reads a collection or flushes a file; nobody can tell one that is slow from one that
+hangs, so it has a limit of its own, where that of the study is shorter. In ten minutes a slow disk of 100 MB/s hands
+over 60 GB: more than the weights of any model that one device trains.
+"""
+
+
+class Sign(Protocol):
+    """A sign of life, given by the work itself each time that it has got further: after a batch, a file, a chunk.
+
+    No thread beside the work gives it, so a job that hangs gives none. It may be given as often as is convenient, for
+    few are sent.
+    """
+
+    def __call__(self, *, long_call: bool = False) -> None:
+        """Gives the sign; ``long_call`` announces one call of a library that gives none until it returns."""
+
+
+def give_no_sign(*, long_call: bool = False) -> None:
+    """The sign of work that nobody waits for."""
+
+
 class Channel(Protocol):
     """A job's connection to the coordinator."""
+
+    def sign(self, *, long_call: bool = False) -> None:
+        """Gives a sign of life; see `Sign`."""
 
     def report(self, report: Report) -> Verdict:
         """Sends a report and waits until it is committed and answered."""

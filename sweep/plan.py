@@ -21,9 +21,9 @@ from sweep.data import (
     plan_order,
 )
 from sweep.errors import StudyFileError, SweepError
-from sweep.progress import PlannedEvaluation, count_steps, plan_evaluations
+from sweep.progress import PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations
 from sweep.run_folder import RunFolder
-from sweep.settings.dimensions import DIMENSIONS
+from sweep.settings.dimensions import DIMENSIONS, Params
 from sweep.settings.entries import check_entry
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
@@ -94,6 +94,18 @@ class StudyPlan:
     def steps(self, batch_size: int) -> int:
         """Optimizer steps of a trial."""
         return count_steps(self.spec.budget.examples, batch_size)
+
+    def trained_as(self, params: Params) -> tuple[object, ...]:
+        """What training makes of a trial's settings: two trials for which it is equal are one run, for the seed is too.
+
+        The rate is the effective one, without the last digits, which are the rounding of a sampler; a warm-up is a
+        whole number of steps.
+        """
+        settings = params.as_dict() | {
+            "learning_rate": None,
+            "warmup_ratio": count_warmup_steps(params.warmup_ratio, self.steps(params.batch_size)),
+        }
+        return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in settings.values())
 
     def evaluations(self, batch_size: int) -> tuple[PlannedEvaluation, ...]:
         """Evaluations of a trial."""

@@ -38,6 +38,11 @@ class RunFolder:
         return self.path / "study.lock"
 
     @property
+    def study_name(self) -> Path:
+        """The file that holds the name of the study whose folder this is."""
+        return self.path / "study.name"
+
+    @property
     def unfinished(self) -> Path:
         """The file that exists while trials run, and afterwards where a run was cut off."""
         return self.path / "unfinished"
@@ -129,6 +134,28 @@ def claim_folder(path: Path) -> None:
             f"{strange}: is a symlink or special file, and nothing is written through it; remove it; to have the study"
             f" on another disk make {path} itself a link"
         )
+
+
+def write_study_name(folder: RunFolder, name: str) -> None:
+    """Writes down whose folder this is, completely or not at all; one that is written down stands."""
+    if not folder.study_name.exists():
+        partial = folder.study_name.with_name(f"{folder.study_name.name}.partial")
+        partial.write_text(f"{name}\n", encoding="utf-8")
+        partial.replace(folder.study_name)
+
+
+def read_study_name(folder: RunFolder) -> str | None:
+    """The name of the study whose folder this is; None where no version of this program has written it down.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    try:
+        return folder.study_name.read_text(encoding="utf-8").removesuffix("\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"{folder.study_name}: the study's name cannot be read: {error}") from error
 
 
 def _find_strange(folder: Path) -> Iterator[Path]:

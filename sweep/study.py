@@ -34,7 +34,7 @@ from sweep.settings.study_file import StudySpec
 from sweep.stopping.recorded import RecordedRun
 from sweep.storage.evaluations import AS_SAVED, UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
-from sweep.storage.location import DatabaseLocation, StudyLocation, locate_study
+from sweep.storage.location import DatabaseLocation, StudyLocation, check_name, locate_study
 from sweep.storage.lock import LockOwner
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord, TrialRecord, load_record
 from sweep.storage.runs import RunRow, RunTable
@@ -192,8 +192,9 @@ class Study:
 
         ``peak``, ``last`` and ``retention`` (last over the highest, the untrained model's included) are values on the
         dev split, by which trials were chosen. ``warmup_end`` is a share of the trial, ``progress`` counts thousandths
-        of it. ``ended_by`` is ``budget`` where it ran to its end, ``error``, or the rule that stopped it;
-        ``stop_numbers`` is a dict with the numbers behind that. Absent values are missing (NaN or NA).
+        of it. ``ended_by`` is ``budget`` where it ran to its end, ``error``, ``equal``, or the rule that stopped it;
+        ``stop_numbers`` is a dict with the numbers behind that. A trial that was not trained because it is equal to
+        another has that one's number in ``equal_to``, its peak, and no example. Absent values are missing (NaN or NA).
         """
         return self._trial_frame.copy()
 
@@ -269,6 +270,7 @@ def read_study(location: StudyLocation) -> Study:
     try:
         with reader.reading():
             record = load_record(reader.storage, reader.evaluations)
+            check_name(location.file, location.spec, record.name)
             numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default) if trial)}
             values = {number: reader.evaluations.model_values(number, "test") for number in numbers}
             saved = reader.evaluations.model_values(record.best.number, AS_SAVED) if record.best else None

@@ -7,6 +7,7 @@ it reports each evaluation and obeys the answer.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,8 +31,10 @@ from sweep.messages import (
     Rehearsal,
     RehearsalTask,
     Report,
+    Sign,
     StudyTask,
     TrialResult,
+    give_no_sign,
 )
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import RETRIEVAL_FORMAT, Params
@@ -81,14 +84,14 @@ def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluat
 
 
 def _evaluate_saved(
-    task: StudyTask, collection: Collection, split: Split, models: Mapping[str, Path]
+    task: StudyTask, collection: Collection, split: Split, models: Mapping[str, Path], *, sign: Sign = give_no_sign
 ) -> dict[str, Evaluation]:
     """Evaluations of saved models, in the precision that each was saved in and nothing else: as it will be used."""
     evaluator: Evaluator | None = None
     evaluations = {}
     for name, folder in models.items():
         model = load_model(folder, device=task.device, precision=None)
-        evaluator = evaluator or _make_evaluator(task, collection, split, model=model)
+        evaluator = evaluator or _make_evaluator(task, collection, split, model=model, sign=sign)
         evaluations[name] = evaluator.evaluate(model, as_trained=False)
     return evaluations
 
@@ -118,9 +121,10 @@ class _TrialRun:
         limit_threads(task.threads)
         folder = RunFolder(task.run_folder)
         folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
-        checkpoint = self._find_checkpoint()
+        checkpoint, sign = self._find_checkpoint(), self.channel.sign
         self.resumed_from = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
         with translate_oom(task.device, task.micro_batch or params.batch_size):
+            sign(long_call=True)
             self.model = load_model(folder.base_model, device=task.device)
             self.micro_batch = choose_micro_batch(
                 self.model,
@@ -131,8 +135,9 @@ class _TrialRun:
             )
         is_cast = task.spec.checkpoints.precision == "base"
         self.precision = stored_precision(folder.base_model) if is_cast else None
+        sign(long_call=True)
         collection = load_collection(task.spec.data, folder=task.folder)
-        self.evaluator = _make_evaluator(task, collection, "dev", model=self.model, params=params)
+        self.evaluator = _make_evaluator(task, collection, "dev", model=self.model, params=params, sign=sign)
         self.peak = task.peak
         self.due = {planned.step: planned.progress for planned in task.evaluations if planned.step > self.resumed_from}
         step = fit(self.model, self._plan(collection), on_step=self._on_step, resume_from=checkpoint)
@@ -146,7 +151,7 @@ class _TrialRun:
     def _find_checkpoint(self) -> Path | None:
         """The newest complete checkpoint; the trial's log names later ones, which are broken."""
         folders = RunFolder(self.task.run_folder).checkpoint_folders(self.task.trial)
-        newest = newest_complete(folders)
+        newest = newest_complete(folders, sign=self.channel.sign)
         for broken in folders[folders.index(newest) + 1 if newest else 0 :]:
             _log.warning("%s: is incomplete, so the trial goes on from %s", broken, newest or "its beginning")
         return newest
@@ -161,6 +166,7 @@ class _TrialRun:
             micro_batch=self.micro_batch,
             work_folder=folder.trial(self.task.trial) / "work",
             checkpoint=lambda step: folder.checkpoint(self.task.trial, step),
+            sign=self.channel.sign,
         )
         self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles)
         return plan
@@ -186,7 +192,8 @@ class _TrialRun:
         self.evaluation_seconds += evaluation.seconds
         if evaluation.value > (-np.inf if self.peak is None else self.peak):  # never for NaN
             self.peak = evaluation.value
-            save_model(self.model, folder.peak_model(task.trial, progress), precision=self.precision)
+            model = folder.peak_model(task.trial, progress)
+            save_model(self.model, model, precision=self.precision, sign=self.channel.sign)
         verdict = self.channel.report(
             Report(
                 progress=progress,
@@ -224,7 +231,9 @@ def _plan_fit(
     micro_batch: int,
     work_folder: Path,
     checkpoint: Callable[[int], Path],
+    sign: Sign,
 ) -> FitPlan:
+    sign(long_call=True)  # the order of all examples is planned at once
     data_format = choose_format(task.spec, params.data_format)
     columns = make_columns(collection, data_format, document=task.spec.data.document)
     return FitPlan(
@@ -237,6 +246,7 @@ def _plan_fit(
         seed=task.spec.seed,
         work_folder=work_folder,
         checkpoint=checkpoint,
+        sign=sign,
     )
 
 
@@ -245,10 +255,25 @@ TIMED_STEPS = 4
 """Optimizer steps that are timed, the first of which only warms the device up."""
 
 
+@dataclass
+class _Silence:
+    """A sign of life that measures the longest time between two of them, except for calls announced as long."""
+
+    longest_s: float = 0.0
+    _last: float = math.inf
+
+    def __call__(self, *, long_call: bool = False) -> None:
+        now = time.perf_counter()
+        self.longest_s = max(self.longest_s, now - self._last)
+        self._last = math.inf if long_call else now
+
+
 def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa: ARG001 - every job has a channel
     """Goes the way of a run in its run folder: the base model is saved, loaded, evaluated and trained in each format.
 
     What it gets through does not fail in a trial for a reason that could have been known.
+
+    ``silence_s`` is the longest time between two signs of life: what the longest batch took.
 
     Raises:
         SweepError: If it does not get through.
@@ -256,24 +281,28 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
     folder = RunFolder(task.run_folder)
     base = prepare_base_model(task.spec.model, task.folder, into=folder.base_model)
     collection = load_collection(task.spec.data, folder=task.folder)
-    evaluation = _evaluate_saved(task, collection, "dev", {"": folder.base_model})[""]
+    silence = _Silence()
+    evaluation = _evaluate_saved(task, collection, "dev", {"": folder.base_model}, sign=silence)[""]
     judged = _plan_judged(task, collection, "dev")
     model = load_model(folder.base_model, device=task.device)
     for params in task.points:
-        _time_steps(task, params, collection, model=model, steps=REHEARSED_STEPS)
+        _time_steps(task, params, collection, model=model, steps=REHEARSED_STEPS, sign=silence)
     save_model(model, folder.peak_model(0, 0))
     check_saved(model, folder.peak_model(0, 0))
-    seconds = _time_steps(task, task.timed, collection, model=model, steps=TIMED_STEPS) if task.timed else None
+    seconds = None
+    if task.timed:
+        seconds = _time_steps(task, task.timed, collection, model=model, steps=TIMED_STEPS, sign=silence)
     return Rehearsal(
         model=describe_model(base, folder.base_model),
         evaluation=evaluation,
         texts_per_s=(len(judged.document_ids) + len(judged.query_ids)) / evaluation.seconds,
         pairs_per_s=task.timed.batch_size / seconds if task.timed and seconds else None,
+        silence_s=silence.longest_s,
     )
 
 
 def _time_steps(
-    task: RehearsalTask, params: Params, collection: Collection, *, model: SentenceTransformer, steps: int
+    task: RehearsalTask, params: Params, collection: Collection, *, model: SentenceTransformer, steps: int, sign: Sign
 ) -> float:
     """Makes some optimizer steps, and returns the seconds that one took after the first.
 
@@ -297,15 +326,23 @@ def _time_steps(
         micro_batch=min(chosen, half) if chosen < largest else params.batch_size,
         work_folder=folder.path / "work",
         checkpoint=lambda step: folder.checkpoint(0, step),
+        sign=sign,
     )
     fit(model, plan, on_step=note_time)
     return (ended[-1] - ended[0]) / (len(ended) - 1)
 
 
 def _make_evaluator(
-    task: StudyTask, collection: Collection, split: Split, *, model: SentenceTransformer, params: Params | None = None
+    task: StudyTask,
+    collection: Collection,
+    split: Split,
+    *,
+    model: SentenceTransformer,
+    params: Params | None = None,
+    sign: Sign = give_no_sign,
 ) -> Evaluator:
     """The evaluator of a split; a trial's also takes its loss on held-out pairs, its own and the retrieval task's."""
+    sign(long_call=True)  # sets and pairs are planned over the whole collection
     document, judged = task.spec.data.document, _plan_judged(task, collection, split)
     loss = choose_loss(task.spec.loss, params) if params else None
     names = {"own": params.data_format, "retrieval": RETRIEVAL_FORMAT} if params else {}
@@ -323,6 +360,7 @@ def _make_evaluator(
         held_out={place: rows for place, rows in held_out.items() if rows is not None},
         loss=loss,
         measure=task.spec.evaluation.measure,
+        sign=sign,
     )
 
 

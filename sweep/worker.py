@@ -29,14 +29,14 @@ from pathlib import Path
 from sweep.attempts import hold_attempt
 from sweep.errors import DeviceMemoryError, SweepError, reason_of
 from sweep.logs import open_log, rotate
-from sweep.messages import Alive, Done, Failure, Job, JobMessage, Report, Started, Verdict
+from sweep.messages import LONG_CALL_S, Alive, Done, Failure, Job, JobMessage, Report, Started, Verdict
 from sweep.signals import ORDERS, WARNINGS, find_heeded
 
 ORPHANED = 70
 """Exit status of a process whose coordinator is gone."""
 
-BEAT_S = 2.0
-"""Seconds after which a job sends a sign of life; one that sends nothing is stuck."""
+BEAT_S = 0.5
+"""Seconds after which a job sends its next sign of life: well below the shortest sensible limit on silence."""
 
 LOG_CHECK_S = 10.0
 """Seconds between two looks at the size of a process's log."""
@@ -68,6 +68,7 @@ class PipeChannel:
         self._attempt = attempt
         self._on_idle = on_idle
         self._sent = time.monotonic()
+        self._in_long_call = False  # as the coordinator has been told
         self._verdicts: queue.SimpleQueue[Verdict] = queue.SimpleQueue()
         self._pausing = threading.Event()
         threading.Thread(target=self._listen, daemon=True, name="verdicts").start()
@@ -79,9 +80,13 @@ class PipeChannel:
 
     def is_pausing(self) -> bool:
         """Whether the job has been asked to stop at the next step, to go on later; asked at each step."""
-        if time.monotonic() - self._sent > BEAT_S:
-            self.send(Alive())
+        self.sign()
         return self._pausing.is_set()
+
+    def sign(self, *, long_call: bool = False) -> None:
+        """Gives a sign of life: sends it where the last message is a while ago, or a long call begins or is over."""
+        if long_call != self._in_long_call or time.monotonic() - self._sent > BEAT_S:
+            self.send(Alive(LONG_CALL_S if long_call else 0.0))
 
     def pause(self) -> None:
         """Asks the job to stop at the next step, to go on later."""
@@ -91,6 +96,7 @@ class PipeChannel:
         """Sends a message to the coordinator."""
         self._connection.send((self._attempt, message))
         self._sent = time.monotonic()
+        self._in_long_call = isinstance(message, Alive) and message.allowance_s > 0
 
     def _listen(self) -> None:
         try:

@@ -46,6 +46,7 @@ TRIAL = {
     "seconds",
     "evaluation_seconds",
     "interruptions",
+    "equal_to",
 }
 PARAMS = {dimension.name for dimension in DIMENSIONS}
 BEST = {"number", "value", "test", "params", "checkpoint"}

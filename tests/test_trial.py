@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import shutil
@@ -45,6 +46,7 @@ class ScriptedChannel:
         kill_at: Step of the report that is never answered.
         pause_after: How often it is asked whether to pause before it says yes.
         look: Called with each report before it is answered.
+        signs: The signs of life: whether each announces a long call.
     """
 
     stop_at: int | None = None
@@ -53,6 +55,7 @@ class ScriptedChannel:
     look: Callable[[Report], None] = lambda _: None
     reports: list[Report] = field(default_factory=list)
     asked: int = 0
+    signs: list[bool] = field(default_factory=list)
 
     def report(self, report: Report) -> Verdict:
         self.reports.append(report)
@@ -60,6 +63,9 @@ class ScriptedChannel:
         if report.step == self.kill_at:
             raise Killed("killed")
         return Verdict(stop=report.step == self.stop_at, reason="drop-off")
+
+    def sign(self, *, long_call: bool = False) -> None:
+        self.signs.append(long_call)
 
     def is_pausing(self) -> bool:
         self.asked += 1
@@ -163,6 +169,18 @@ class TestReports:
         assert {report.step: report.progress for report in channel.reports} == DUE
         assert [report.examples for report in channel.reports] == [step * BATCH for step in DUE]
         assert (result.status, result.step, result.resumed_from) == ("finished", STEPS, 0)
+
+    def test_signs_of_life_are_given_with_every_pass_and_long_calls_announced(self, assignment):
+        task, channel = assignment(steps=4, micro_batch=4), ScriptedChannel()
+        signs_before: list[int] = []
+        channel.look = lambda _: signs_before.append(len(channel.signs))
+        run_trial(task, channel)
+        before = channel.signs[: signs_before[0]]
+        assert before[0]  # the model is loaded
+        passes = 2 * BATCH // 4  # through the model in the one step before, with and without a gradient
+        assert before.count(False) > 2 * passes
+        assert before.count(True) >= 4  # model, collection, evaluator, plan, trainer, the peak's files
+        assert all(later > earlier + passes for earlier, later in itertools.pairwise(signs_before))
 
     def test_they_carry_what_was_measured(self, uninterrupted):
         task, channel, result = uninterrupted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -13,8 +14,8 @@ import pytest
 from processes import TESTS, wait_until
 
 from sweep.launch import Died, LocalLauncher
-from sweep.messages import Done, Failure, Job, Pause, Started, Verdict
-from sweep.worker import PipeChannel, run_job
+from sweep.messages import LONG_CALL_S, Alive, Done, Failure, Job, Pause, Started, Verdict
+from sweep.worker import BEAT_S, PipeChannel, run_job
 
 
 class Line:
@@ -62,6 +63,25 @@ def test_a_channel_is_pausing_once_it_was_asked_to(line: Line) -> None:
     line.end.send(Pause())
     assert wait_until(line.channel.is_pausing)
     assert report(line, 100, Verdict(reason="still answered")).reason == "still answered"
+
+
+def test_of_many_signs_of_life_few_are_sent_and_a_long_call_is_announced_at_once(line: Line) -> None:
+    for _ in range(3):
+        for _ in range(1000):
+            line.channel.sign()
+        line.channel.sign(long_call=True)
+    began = time.monotonic()
+    line.channel.sign()  # the call is over
+    sent: list[Alive] = []
+    while len(sent) < 6 or sent[-1].allowance_s:
+        sent.append(line.end.recv()[1])
+    announced = [message for message in sent if message.allowance_s]
+    assert announced == [Alive(LONG_CALL_S)] * 3
+    assert len(sent) <= 6 + 2 * (1 + (time.monotonic() - began) / BEAT_S)
+    while not line.end.poll():
+        line.channel.sign()
+    assert time.monotonic() - began > BEAT_S
+    assert line.end.recv()[1] == Alive()
 
 
 def test_a_channel_pauses_by_itself_too(line: Line) -> None:

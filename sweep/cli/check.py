@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from sweep.storage.location import StudyLocation
 
 TASKS = ("query", "document")
 
+STALL_MARGIN = 3.0
+"""Times that a batch should fit into `workers.stall_s`: beside other trials, or with longer texts, it takes longer."""
+
 
 def check(location: StudyLocation, *, measure: bool) -> None:
     """Prints what a run would do, goes its way in small, and estimates its cost by this machine's measured speed.
@@ -40,7 +44,7 @@ def check(location: StudyLocation, *, measure: bool) -> None:
             print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots), flush=True)
             rehearsal = _rehearse(plan, launcher, slots[0], stop, timed=measure)
             print(*_describe_model(plan, rehearsal.model), *_describe_untrained(plan, rehearsal), sep="\n")
-            print(*_describe_cost(plan, rehearsal, len(slots)), sep="\n")
+            print(*_describe_cost(plan, rehearsal, len(slots)), *_describe_silence(plan, rehearsal), sep="\n")
         finally:
             launcher.close()
     print(f"{location.file} is valid.")
@@ -154,6 +158,16 @@ def _describe_cost(plan: StudyPlan, rehearsal: Rehearsal, slots: int) -> Iterato
         yield (
             f"          about {format_time(seconds)} here (measured: {rehearsal.pairs_per_s:.0f} pairs/s trained,"
             f" {rehearsal.texts_per_s:.0f} texts/s encoded)"
+        )
+
+
+def _describe_silence(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:
+    """A warning where a batch takes so long here that a trial at work could be taken for a stuck one."""
+    stall_s, silence_s = plan.spec.workers.stall_s, rehearsal.silence_s
+    if silence_s * STALL_MARGIN > stall_s:
+        yield (
+            f"Warning:  workers.stall_s = {stall_s:g}: a batch takes {silence_s:.1f} s here, and a trial that"
+            f" says nothing for {stall_s:g} s is killed; set it to {math.ceil(2 * STALL_MARGIN * silence_s)} or more"
         )
 
 

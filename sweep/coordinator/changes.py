@@ -6,11 +6,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.storages import RDBStorage
 from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyChangedError
@@ -19,7 +16,7 @@ from sweep.settings.dimensions import DIMENSIONS, add_older
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SIMILARITY, SPEC, SPEC_NOW
-from sweep.storage.retry import retry
+from sweep.training.locate import identify_by_weights
 
 CHOICES = tuple(f"space.{dimension.name}" for dimension in DIMENSIONS if dimension.kind == "choice")
 """Lists of choices: Optuna cannot widen them."""
@@ -61,17 +58,6 @@ def describe_beginning(plan: StudyPlan, *, revision: str, collection_hash: str) 
     return {**content, SPEC: plan.spec.model_dump(mode="json")}
 
 
-def check_name(file: Path, storage: RDBStorage, spec: StudySpec) -> None:
-    """Refuses a study file whose name is not that of the study that its database holds.
-
-    Raises:
-        StudyChangedError: If the database holds a study of another name.
-    """
-    for name in retry(lambda: optuna.get_all_study_names(storage)):
-        if name != spec.name:
-            raise StudyChangedError(file, key="name", old=name, new=spec.name)
-
-
 def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any]) -> None:
     """Compares a study file with the attributes of its study's beginning.
 
@@ -99,12 +85,14 @@ def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any]) -> None:
 
 def find_content_changes(plan: StudyPlan, attributes: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """The base model and collection whose content is not that of a study's attributes: (key, old, new) hashes."""
-    for key, attribute, now in (
-        ("model.base (its content)", BASE_MODEL, plan.revision),
-        ("model.base (its similarity)", SIMILARITY, plan.similarity),
-        ("data.collection (its content)", COLLECTION_HASH, plan.collection.content_hash),
+    base, collection = attributes.get(BASE_MODEL), attributes.get(COLLECTION_HASH)
+    if base not in (plan.revision, None) and base == identify_by_weights(plan.base_model):
+        base = plan.revision  # a study of a version that knew a base model by its weights alone
+    for key, was, now in (
+        ("model.base (its content)", base, plan.revision),
+        ("model.base (its similarity)", attributes.get(SIMILARITY, "cosine"), plan.similarity),  # the only one before
+        ("data.collection (its content)", collection, plan.collection.content_hash),
     ):
-        was = attributes.get(attribute, "cosine" if attribute == SIMILARITY else None)  # the only one before
         if was != now:
             yield key, str(was)[:12], now[:12]
 

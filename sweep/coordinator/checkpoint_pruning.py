@@ -43,6 +43,7 @@ def rank_models(trials: Iterable[TrialRecord], best: TrialRecord | None) -> list
         for trial in trials
         if trial.state in ("complete", "pruned")
         and trial.peak is not None
+        and trial.equal_to is None
         and (best is None or trial.number != best.number)
         and not (trial.stop and trial.stop.kind == "diverged")
     ]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from sweep.coordinator.budget import BudgetTracker, EndedBy, Pausing
 from sweep.coordinator.checkpoint_pruning import CheckpointPruner
+from sweep.coordinator.equal_trials import find_known, list_ready
 from sweep.coordinator.events import SweepView, Watcher, describe_params, make_view, tell_to
-from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_stalled
+from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_allowance, find_stalled
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import DeviceLimits, Placement
 from sweep.coordinator.proposals import Proposer
@@ -18,7 +19,7 @@ from sweep.coordinator.running import RunningTrial, begin_trial, make_job, reviv
 from sweep.coordinator.trial_completion import TrialCompletion
 from sweep.errors import StorageError, StudyEndedError
 from sweep.launch import Died, Launcher, Message, Slot
-from sweep.messages import Done, Failure, Report, Started, TrialResult
+from sweep.messages import LONG_CALL_S, Done, Failure, Report, Started, TrialResult
 from sweep.plan import StudyPlan
 from sweep.signals import InterruptedRunError, StopSignal
 from sweep.stopping.stop import Stop
@@ -69,7 +70,13 @@ class Coordinator:
         self._final_messages: dict[str, Message] = {}  # of jobs that are gone, until they are reaped, by name
         self._waiting: list[RunningTrial] = []  # begun trials without a slot; they come before new ones
         self._limits = DeviceLimits(ledger)
-        self._proposer = Proposer(plan.space, seed=plan.spec.seed, trials=plan.spec.budget.trials)
+        self._proposer = Proposer(
+            plan.space,
+            seed=plan.spec.seed,
+            trials=plan.spec.budget.trials,
+            trained_as=plan.trained_as,
+            tell=lambda text: self._tell("study", text),
+        )
         pruner = CheckpointPruner(plan.run_folder, plan.spec.checkpoints, slots=len(slots), tell=self._tell)
         self._reports = Reports(plan, ledger, limits=self._limits, pruner=pruner, tell=self._tell)
         self._completion = TrialCompletion(plan, ledger, proposer=self._proposer, pruner=pruner, tell=self._tell)
@@ -122,6 +129,7 @@ class Coordinator:
             return False
         has_more = has_moved or bool(self._final_messages)
         heard = [message for message in self._launcher.wait(0.0 if has_more else POLL_S) if self._is_current(message)]
+        self._clock.tick(time.monotonic())  # what was said while the coordinator was busy was said in time
         self._answer([(self._running[said.job], said.payload) for said in heard if isinstance(said.payload, Report)])
         for message in heard:
             self._handle(message)
@@ -160,22 +168,33 @@ class Coordinator:
 
     def _has_work(self) -> bool:
         """Whether trials are to be placed, though perhaps not at once."""
-        counted = self._completion.record.counted + len(self._running) + len(self._waiting)
-        return not self._pausing.is_on and (bool(self._waiting) or counted < self._plan.spec.budget.trials)
+        return not self._pausing.is_on and (bool(self._waiting) or self._is_another_due())
+
+    def _is_another_due(self) -> bool:
+        """Whether the budget has room for a trial besides those that have begun."""
+        begun = self._completion.record.counted + len(self._running) + len(self._waiting)
+        return begun < self._plan.spec.budget.trials
 
     def _place(self) -> bool:
         """Starts one trial, if there is a slot for one; those that wait come first."""
         if not self._has_work():
             return False
-        running = self._running.values()
+        if pair := find_known(self._waiting, self._completion.record.trials, self._proposer):
+            self._waiting.remove(pair[0])
+            self._completion.end_equal(*pair)
+            return True
+        running = list(self._running.values())
         for slot in self._placement.find_free(running):
-            admitted = (trial for trial in self._waiting if self._placement.admits(trial, slot, running))
+            ready = list_ready(self._waiting, running, self._proposer)
+            admitted = (trial for trial in ready if self._placement.admits(trial, slot, running))
             trial = next(admitted, None)
-            if trial is None and not self._waiting:
+            if trial is None and not ready and self._is_another_due():
                 largest = self._limits.largest_batch(slot.label)
                 proposal = self._proposer.propose(self._ledger.next_number(), largest_batch=largest)
                 trial = begin_trial(self._plan, self._ledger, proposal, baseline=self._baseline)
                 self._waiting.append(trial)
+                if self._proposer.equals(trial.number):
+                    return True
                 trial = trial if self._placement.admits(trial, slot, running) else None
             if trial is not None:
                 self._waiting.remove(trial)
@@ -188,7 +207,7 @@ class Coordinator:
         self._placement.take(slot, self._running.values())
         trial.slot = slot
         trial.attempt += 1
-        trial.heard = self._clock.now
+        trial.heard, trial.allowance_s = self._clock.now, LONG_CALL_S  # its imports may be the first
         trial.killed_for = None
         self._plan.run_folder.trial(trial.number).mkdir(mode=0o700, parents=True, exist_ok=True)
         micro_batch = self._placement.limit_micro_batch(trial, slot)
@@ -229,7 +248,8 @@ class Coordinator:
             self._reports.follow_up(trial, report)
 
     def _handle(self, message: Message) -> None:
-        self._running[message.job].heard = self._clock.now
+        trial = self._running[message.job]
+        trial.heard, trial.allowance_s = self._clock.now, find_allowance(message.payload)
         if isinstance(message.payload, Started):
             if not message.payload.warm and not self._cold_told:
                 self._cold_told = True

@@ -15,7 +15,7 @@ from sweep.coordinator.placement import DeviceLimits
 from sweep.coordinator.reruns import generalize
 from sweep.coordinator.running import RunningTrial
 from sweep.errors import StorageError, SweepError
-from sweep.messages import Failure
+from sweep.messages import LONG_CALL_S, Alive, Failure, Started
 from sweep.plan import StudyPlan
 from sweep.storage.failures import DATABASE_ERRORS
 from sweep.storage.records import StudyRecord, TrialRecord
@@ -176,11 +176,23 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
+def find_allowance(message: object) -> float:
+    """Seconds that a trial's process may be silent after a message, where the study's limit is shorter."""
+    match message:
+        case Alive():
+            return message.allowance_s
+        case Started(warm=False):  # it imports what the fork server was to have imported
+            return LONG_CALL_S
+        case _:
+            return 0.0
+
+
 def find_stalled(trial: RunningTrial, *, now: float, stall_s: float) -> str | None:
     """The reason to kill a trial's process that has sent nothing for too long, or None."""
-    if now - trial.heard < stall_s or trial.killed_for is not None:
+    limit_s = max(stall_s, trial.allowance_s)
+    if now - trial.heard < limit_s or trial.killed_for is not None:
         return None
-    return f"reported nothing for {stall_s:g} s"
+    return f"reported nothing for {limit_s:g} s"
 
 
 MAX_FAILURES = 3

@@ -16,12 +16,12 @@ from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMORY_PEAKS
 from sweep.errors import StorageError, StudyFileError
 from sweep.plan import StudyPlan
-from sweep.run_folder import claim_folder
+from sweep.run_folder import claim_folder, write_study_name
 from sweep.settings.space import SearchSpace, holds
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import Waiting, lock_study
-from sweep.storage.records import StudyRecord
+from sweep.storage.records import EQUAL_TO, StudyRecord
 from sweep.storage.study_tables import TrialRow, read_content
 from sweep.study import read_study
 from sweep.training.checkpoint import verify
@@ -71,6 +71,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
         try:
             with lock_study(new.location.database, waiting=Waiting()) as held:
                 ledger = Ledger(held.storage, new.spec.name)
+                write_study_name(new.run_folder, new.spec.name)
                 copy_rows(storage.engine, held.storage.engine, {UNTRAINED: UNTRAINED, **fork.taken})
                 _copy_trials(trials, ledger, fork, new.space)
                 _copy_models(old, new, fork)
@@ -90,7 +91,9 @@ def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpac
     for trial in record.trials:
         if trial.state not in ("complete", "pruned") or trial.is_excused:
             unfinished.append(trial.number)
-        elif _fits(trials[trial.number].values, space):
+        elif all(
+            _fits(trials[number].values, space) for number in (trial.number, trial.equal_to) if number is not None
+        ):
             taken[trial.number] = len(taken)
         else:
             left.append(trial.number)
@@ -125,6 +128,8 @@ def _copy_trials(trials: Sequence[TrialRow], ledger: Ledger, fork: Fork, space: 
         attributes = {name: value for name, value in trial.attributes.items() if name not in ("start", "rerun_of")}
         if attributes.get("start_values") in starts:
             attributes["start"] = starts.index(attributes["start_values"])
+        if EQUAL_TO in attributes:
+            attributes[EQUAL_TO] = fork.taken[attributes[EQUAL_TO]]
         values = space.complete(trial.values)
         copies.append(
             dataclasses.replace(

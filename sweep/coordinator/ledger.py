@@ -23,7 +23,7 @@ from sweep.settings.space import SearchSpace
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, as_row
 from sweep.storage.mirror import Mirror
 from sweep.storage.notes import export_to_dashboard, save_study_note
-from sweep.storage.records import EXCUSED, SPEC, StudyRecord, TrialRecord, make_record, make_trial_record
+from sweep.storage.records import EQUAL_TO, EXCUSED, SPEC, StudyRecord, TrialRecord, make_record, make_trial_record
 from sweep.storage.retry import retry
 from sweep.storage.runs import RunTable
 from sweep.storage.study_tables import StudyContent, StudyTables, TrialRow, import_trial
@@ -280,6 +280,21 @@ class Ledger:
         )
         self._tables.put([trial.row])
         self._ended[number] = self._open.pop(number).record
+        self._mirror.mark(number)
+
+    def end_equal(self, number: int, known: TrialRecord) -> None:
+        """Writes down that a trial was not trained: it ends as the one that has its settings did, with its curve."""
+        trial = self._open.pop(number)
+        ending = {"peak": known.peak.value, "peak_progress": known.peak.progress} if known.peak else {}
+        row = dataclasses.replace(
+            trial.row,
+            state=known.state,
+            value=known.value,
+            attributes=dict(trial.row.attributes) | {EQUAL_TO: known.number, **ending},
+            ended=time.time(),
+        )
+        self._tables.put([row])
+        self._ended[number] = make_trial_record(row, (), known=known.rows)
         self._mirror.mark(number)
 
     @property

@@ -7,15 +7,17 @@ every finished trial is complete with its peak; what it proposes then enters the
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -26,6 +28,15 @@ from sweep.settings.space import LOG2_BATCH_SIZE, SearchSpace, holds
 from sweep.storage.records import StudyRecord, TrialRecord
 
 MAX_REJECTED = 1000
+
+MAX_EQUAL = 8
+"""Proposals in a row that were tried before, after which the points of a small space are counted."""
+
+MAX_DRAWN = 64
+"""Such proposals after which a space is taken for exhausted that has too many points to be counted."""
+
+MAX_COUNTED = 4096
+"""Points of a space that are counted."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +63,23 @@ class Proposer:
         seed: The study's seed; each proposal's own follows from it and the trial's number, so that a study that is
             resumed does not draw the same points again.
         trials: The budget, by which the number of random trials at the beginning is set.
+        trained_as: What training makes of settings: points for which it is equal are one, and proposed once.
+        tell: Told of a start point that was tried before.
     """
 
-    def __init__(self, space: SearchSpace, *, seed: int, trials: int) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int,
+        trials: int,
+        trained_as: Callable[[Params], Hashable] = lambda params: tuple(params.as_dict().values()),
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._space = space
+        self._trained_as = trained_as
+        self._tell = tell
+        self._tried: dict[int, Hashable] = {}  # by the number in the real study
         self._seed = seed
         self._startup_trials = max(4, trials // 5)
         self._study = optuna.create_study(direction="maximize")
@@ -69,10 +93,12 @@ class Proposer:
         for trial in record.trials:
             self._strike_start(trial.attributes.get("start_values"))
             complete = self._space.complete(values[trial.number])
+            if complete and _is_tried(trial):
+                self._tried[trial.number] = self._trained_as(self._space.params(complete))
             if trial.is_excused and trial.state == "fail":
                 if trial.number not in rerun:
                     self._reruns.append((trial.number, complete))
-            elif complete and trial.state != "fail":
+            elif complete and trial.state != "fail" and trial.equal_to is None:
                 self._show(trial, complete, seen_value(trial, record.baseline))
 
     def add_rerun(self, number: int, values: Mapping[str, Any]) -> None:
@@ -89,14 +115,24 @@ class Proposer:
         Raises:
             SweepError: If no point of the space is allowed.
         """
-        if self._starts:
+        while self._starts:
             index, values = self._starts.popleft()
-            return self._ask(number, values, {"start": index, "start_values": values}, largest_batch)
+            proposal = self._ask(number, values, {"start": index, "start_values": values}, largest_batch)
+            equal = self.equals(number)
+            if not equal:
+                return proposal
+            self._tell(f"space.start[{index}] is equal to trial {equal[0]}, and is not trained again")
+            self.conclude(number, None)
         if self._reruns:
             failed, values = self._reruns.popleft()
             fixed = values if self._space.accepts(self._space.params(values)) else {}  # it may be narrower by now
             return self._ask(number, fixed, {"rerun_of": failed}, largest_batch)
         return self._ask(number, {}, {}, largest_batch)
+
+    def equals(self, number: int) -> list[int]:
+        """The other trials that train as a trial does, run now or ended well, by number."""
+        own = self._tried.get(number)
+        return sorted(other for other, tried in self._tried.items() if tried == own and other != number)
 
     @property
     def seen(self) -> list[FrozenTrial]:
@@ -105,6 +141,8 @@ class Proposer:
 
     def conclude(self, number: int, value: float | None) -> None:
         """Shows the sampler the value of a trial that has ended; None for one it must not learn from."""
+        if value is None:
+            self._tried.pop(number, None)
         place = self._numbers.pop(number, None)
         if place is None:
             return
@@ -119,20 +157,48 @@ class Proposer:
         distributions = _limited(self._space.distributions, largest_batch)
         everywhere = {name: known for name, known in distributions.items() if name in self._space.unconditional}
         fixed = {name: value for name, value in fixed.items() if holds(distributions[name], value)}
+        equal = 0
         for attempt in range(MAX_REJECTED):
             self._study.sampler = self._make_sampler(number, attempt)
-            if fixed:
-                self._study.enqueue_trial(fixed)
+            untried = self._draw_untried(distributions, fixed, attempt) if equal == MAX_EQUAL else None
+            if untried or fixed:
+                self._study.enqueue_trial(untried or fixed)
             trial = self._study.ask(everywhere)
             self._space.suggest(trial, distributions)
             params = self._space.params(trial.params)
             if self._space.accepts(params):
-                self._numbers[number] = trial.number
-                return Proposal(dict(trial.params), params, origin)
+                trained_as = self._trained_as(params)
+                is_equal = trained_as in self._tried.values()
+                if not is_equal or equal >= (MAX_EQUAL if untried == {} else MAX_DRAWN):
+                    self._numbers[number], self._tried[number] = trial.number, trained_as
+                    return Proposal(dict(trial.params), params, origin)
+                equal += 1
             self._study.tell(trial, state=TrialState.FAIL)
         raise SweepError(
             f"space.max_learning_rate rejected {MAX_REJECTED} proposals in a row: widen it or lower space.learning_rate"
         )
+
+    def _draw_untried(
+        self, distributions: Mapping[str, BaseDistribution], fixed: Mapping[str, Any], attempt: int
+    ) -> dict[str, Any] | None:
+        """An untried point of a space whose points can be counted; {} where none is left, None in other spaces."""
+        values = [_list_values(known) for known in distributions.values()]
+        if math.prod(map(len, values)) not in range(1, MAX_COUNTED + 1):
+            return None
+        tried, untried = set(self._tried.values()), {}
+        for chosen in itertools.product(*values):
+            point = dict(zip(distributions, chosen, strict=True)) | dict(fixed)
+            settings = self._space.settings(point)
+            point = {
+                each.parameter: point[each.parameter]
+                for each in self._space.dimensions
+                if settings[each.name] is not None
+            }
+            params = self._space.params(point)
+            if self._space.accepts(params) and self._trained_as(params) not in tried:
+                untried[self._trained_as(params)] = point
+        drawn = np.random.default_rng([self._seed, len(self._tried), attempt])
+        return list(untried.values())[drawn.integers(len(untried))] if untried else {}
 
     def _strike_start(self, values: Mapping[str, Any] | None) -> None:
         """Removes the start point with the values of one that was tried; its index may have changed."""
@@ -161,6 +227,21 @@ class Proposer:
         )
         if not finished:
             self._numbers[trial.number] = len(self._study.get_trials(deepcopy=False)) - 1
+
+
+def _is_tried(trial: TrialRecord) -> bool:
+    """Whether a point need not be tried again: it runs, or has a curve that was not cut short by the study's end."""
+    is_cut = trial.stop is not None and trial.stop.kind == "study ended"
+    return trial.state == "running" or (trial.state != "fail" and trial.curve != () and not is_cut)
+
+
+def _list_values(distribution: BaseDistribution) -> Sequence[Any]:
+    """The values that a distribution can give; none where they cannot be counted."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1)
+    return [distribution.low] if isinstance(distribution, FloatDistribution) and distribution.single() else []
 
 
 def seen_value(trial: TrialRecord, baseline: float | None) -> float | None:

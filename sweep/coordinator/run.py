@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from sweep.coordinator.budget import PAUSE_S, BudgetTracker, EndedBy
-from sweep.coordinator.changes import check_name, check_unchanged, describe_beginning, describe_history, find_changes
+from sweep.coordinator.changes import check_unchanged, describe_beginning, describe_history, find_changes
 from sweep.coordinator.checkpoint_pruning import check_disk, folder_bytes
 from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.events import Event, EventKind, EventLog, Watcher
@@ -25,12 +27,13 @@ from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
 from sweep.messages import EvaluationTask, Job, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
-from sweep.run_folder import claim_folder
+from sweep.run_folder import claim_folder, read_study_name, write_study_name
 from sweep.signals import InterruptedRunError, StopSignal
 from sweep.storage.evaluations import AS_SAVED, UNTRAINED
 from sweep.storage.failures import explain_failures
-from sweep.storage.location import LockedStudy, Waiting, lock_study
+from sweep.storage.location import LockedStudy, Waiting, check_name, lock_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
+from sweep.storage.retry import retry
 from sweep.training.checkpoint import verify
 
 JOBS = "sweep.trial"
@@ -207,10 +210,19 @@ class _StudyRun:
 
     def _find_ledger(self, held: LockedStudy) -> Ledger | None:
         """The writer of a study whose database is there."""
-        if not self.plan.location.database.exists():
+        plan, folder = self.plan, self.plan.run_folder
+        if not plan.location.database.exists():
+            if folder.trials() and read_study_name(folder) is None:
+                raise StorageError(
+                    f"{folder.path}: holds trials of a study that {plan.location.database} does not have under the name"
+                    f" {plan.spec.name!r}: put its old name back, or give the file another name to begin a new study"
+                )
             return None
-        check_name(self.plan.file, held.storage, self.plan.spec)
-        return Ledger(held.storage, self.plan.spec.name)
+        for name in retry(lambda: optuna.get_all_study_names(held.storage)):
+            check_name(plan.file, plan.spec, name)
+        ledger = Ledger(held.storage, plan.spec.name)
+        write_study_name(folder, plan.spec.name)
+        return ledger
 
     def _find_finished(self, ledger: Ledger) -> StudyRecord | None:
         """The study, if its budget is spent and its best model evaluated; refuses a file that no longer fits it."""
@@ -279,6 +291,7 @@ class _StudyRun:
         ledger = ledger or Ledger(held.storage, self.plan.spec.name)
         if not ledger.has_begun():
             prepared = prepared or self._prepare(slots[0])
+            write_study_name(folder, self.plan.spec.name)
             revision, collection_hash = prepared.revision, prepared.collection_hash
             began = describe_beginning(self.plan, revision=revision, collection_hash=collection_hash)
             metric = self.plan.spec.evaluation.measure.label
@@ -319,7 +332,9 @@ class _StudyRun:
             if default is not None and default.peak is not None:
                 model = folder.peak_model(default.number, default.peak.progress)
                 wanted["test"] |= {default.number: model} if _is_complete(model) else {}
-        if self.plan.spec.checkpoints.precision == "base" or not str(best.attributes.get("device", "")).startswith("CPU"):
+        if self.plan.spec.checkpoints.precision == "base" or not str(best.attributes.get("device", "")).startswith(
+            "CPU"
+        ):
             wanted["dev"] = chosen
         left = {
             split: {

@@ -43,6 +43,7 @@ class RunningTrial:
         attempt: Number of its last process, from 1; 0 before the first.
         was_paused: Whether an earlier run paused it.
         heard: Time of its process's last message, on the coordinator's own clock.
+        allowance_s: Seconds that it may be silent now, where the study's limit is shorter: it is in one long call.
         killed_for: Reason for which the coordinator killed its process, or None.
         verdict: The decision at its last measurement, in words.
         stop: Reason for which it is being stopped, or None.
@@ -68,6 +69,7 @@ class RunningTrial:
     attempt: int = 0
     was_paused: bool = False
     heard: float = 0.0
+    allowance_s: float = 0.0
     killed_for: str | None = None
     verdict: str = "starting"
     stop: Stop | None = None
@@ -90,6 +92,11 @@ class RunningTrial:
     def warmup_end(self) -> float:
         """Progress in [0, 1] at which its warm-up ends."""
         return warmup_end(self.params.warmup_ratio, self.steps)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no process of it has begun."""
+        return self.attempt == 0 and len(self.progress) == 1
 
     @property
     def is_measured_to_the_end(self) -> bool:

@@ -22,7 +22,7 @@ from sweep.progress import COMPLETE
 from sweep.settings.study_file import StudySpec
 from sweep.stopping.stop import Stop
 from sweep.storage.notes import quote
-from sweep.storage.records import Peak, StudyRecord, describe_stop
+from sweep.storage.records import Peak, StudyRecord, TrialRecord, describe_stop
 
 NOTE_S = 2.0
 """Seconds between two updates of the study's note: a sweep of many short trials has more to do."""
@@ -109,6 +109,14 @@ class TrialCompletion:
         if trial.peak and (trial.stop is None or trial.stop.kind not in ("diverged", "study ended")):
             self.rerun(find_excused_by_success(self.record), "another trial has ended well since")
 
+    def end_equal(self, trial: RunningTrial, known: TrialRecord) -> None:
+        """Ends a trial that is equal to one that has ended: it is not trained again, and has that one's curve."""
+        self._ledger.end_equal(trial.number, known)
+        self._after_end(trial)
+        peak = f", peak {known.peak.value:.4f} at {known.peak.progress / COMPLETE:.1%}" if known.peak else ""
+        text = f"{known.state}{peak}; equal to trial {known.number}, whose curve it has: it is not trained again"
+        self._tell("end", text, trial.number, state=known.state, equal_to=known.number)
+
     def fail(
         self,
         trial: RunningTrial,
@@ -193,7 +201,8 @@ class TrialCompletion:
         """Updates the record and the sampler, and deletes the files that are no longer needed."""
         self.record = self._ledger.update_record(self.record, trial.number)
         ended = self.record.trials[trial.number]
-        value = None if ended.state == "fail" else seen_value(ended, self.record.baseline)
+        is_shown = ended.state != "fail" and ended.equal_to is None
+        value = seen_value(ended, self.record.baseline) if is_shown else None
         self._proposer.conclude(trial.number, value)
         self._pruner.prune(self.record)
 

@@ -68,8 +68,8 @@ class Launcher(Protocol):
     everything else about the machine.
 
     A job sends Started, then any number of Reports, each of which waits for its answer, then one of Done, Failure and
-    Died, after which its name is free again and its process, if it had one, is gone. One that asks at each step whether
-    to pause also sends Alive now and then.
+    Died, after which its name is free again and its process, if it had one, is gone. One that gives signs of life, or
+    asks at each step whether to pause, also sends Alive now and then.
     """
 
     def find_slots(self, workers: WorkersSpec, *, stop: StopSignal) -> list[Slot]:

@@ -112,7 +112,8 @@ def tabulate_importances(study: Study) -> pd.DataFrame:
     are left out; so is everything where fewer than ``MIN_IMPORTANCE_TRIALS`` trials were measured.
     """
     frame = study.trials()
-    frame = frame[frame["state"].isin(["complete", "pruned"]) & frame["peak"].notna() & frame["retention"].notna()]
+    is_measured = frame["peak"].notna() & frame["retention"].notna() & frame["equal_to"].isna()
+    frame = frame[frame["state"].isin(["complete", "pruned"]) & is_measured]
     differing = [each for each in DIMENSIONS if frame[each.name].nunique() > 1 and frame[each.name].notna().all()]
     if len(frame) < MIN_IMPORTANCE_TRIALS or not differing:
         return pd.DataFrame({"setting": [], "peak": [], "retention": []})

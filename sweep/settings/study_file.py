@@ -185,7 +185,11 @@ class WorkersSpec(Table):
     micro_batch: int | None = Field(
         default=None, ge=1, description="Pairs at once in the model; else as memory allows."
     )
-    stall_s: float = Field(default=1800.0, gt=0.0, description="Seconds of silence before a trial's process is killed.")
+    stall_s: float = Field(
+        default=1800.0,
+        gt=0.0,
+        description="Seconds of silence before a trial's process is killed: longer than any batch takes.",
+    )
 
     @field_validator("devices")
     @classmethod

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from optuna.storages import RDBStorage
 
-from sweep.errors import StorageError, StudyFileError, SweepError
-from sweep.run_folder import RunFolder
+from sweep.errors import StorageError, StudyChangedError, StudyFileError, SweepError
+from sweep.run_folder import RunFolder, read_study_name
 from sweep.settings.study_file import StudySpec, load_study
 from sweep.storage.database import open_storage, open_storage_read_only
+from sweep.storage.failures import explain_failures
 from sweep.storage.journal import Journal
 from sweep.storage.lock import LockOwner, StudyLock, find_owner
 
@@ -221,13 +222,40 @@ def locate_study(
     """The location of a study; the address of its database is the command's, else the environment's, else the file's.
 
     Raises:
-        SweepError: If the file is not valid, or an address is no PostgreSQL address, or stands with its password where
-            others can read it.
+        SweepError: If the file is not valid, or has another name than the study in its folder, or an address is no
+            PostgreSQL address, or stands with its password where others can read it.
     """
     spec, folder = load_study(file), RunFolder.beside(file)
+    began = read_study_name(folder) or _read_name(folder)  # whatever database it is in
+    check_name(file, spec, began or spec.name)
     address = _find_address(file, spec, storage, environment)
     database = SqliteLocation(folder) if address is None else PostgresLocation(address, spec.name, folder)
     return StudyLocation(file=Path(file), spec=spec, run_folder=folder, database=database, option=storage)
+
+
+def check_name(file: Path | str, spec: StudySpec, began: str) -> None:
+    """Refuses a study file with another name than the study that it began: one file is one study.
+
+    Raises:
+        StudyChangedError: If it has.
+    """
+    if began != spec.name:
+        raise StudyChangedError(file, key="name", old=began, new=spec.name, why="its folder holds that study")
+
+
+def _read_name(folder: RunFolder) -> str | None:
+    """The name in a study's SQLite file, for a folder of a version that wrote it down nowhere else."""
+    if not folder.database.is_file():
+        return None
+    with contextlib.suppress(StorageError):  # a damaged file is described by the command that needs it
+        storage = open_storage_read_only(folder.database)
+        try:
+            with explain_failures(folder.database):
+                names = [study.study_name for study in storage.get_all_studies()]
+        finally:
+            storage.engine.dispose()
+        return names[0] if len(names) == 1 else None
+    return None
 
 
 def _find_address(

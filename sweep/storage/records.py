@@ -27,6 +27,9 @@ HISTORY = "history"
 SPEC_NOW = "spec_now"
 """Names of the study's user attributes."""
 
+EQUAL_TO = "equal_to"
+"""Trial attribute: the number of the trial with equal settings whose curve it has, since it was not trained again."""
+
 TO_ITS_END = "budget"
 """`TrialRecord.ended_by` of a trial that was neither stopped nor failed."""
 
@@ -51,6 +54,7 @@ class TrialRecord:
         rows: Its measurements, ascending by progress, without the untrained point.
         attributes: The user attributes that the coordinator wrote.
         is_excused: Whether it came to nothing and does not count; one that failed runs again as a new trial.
+        known: The measurements of the trial that it is equal to, where it was not trained itself.
     """
 
     number: int
@@ -60,11 +64,22 @@ class TrialRecord:
     rows: tuple[EvaluationRow, ...]
     attributes: Mapping[str, Any]
     is_excused: bool = False
+    known: tuple[EvaluationRow, ...] = ()
+
+    @property
+    def equal_to(self) -> int | None:
+        """The trial that it is equal to, where it was not trained itself; it has no measurement of its own then."""
+        return self.attributes.get(EQUAL_TO)
+
+    @property
+    def curve(self) -> tuple[EvaluationRow, ...]:
+        """Its measurements, or those of the trial that it is equal to."""
+        return self.rows or self.known
 
     @functools.cached_property
     def peak(self) -> Peak | None:
         """Its best finite evaluation after at least one optimizer step."""
-        return find_peak(self.rows)
+        return find_peak(self.curve)
 
     @property
     def progress(self) -> int:
@@ -78,7 +93,9 @@ class TrialRecord:
 
     @property
     def planned_examples(self) -> int:
-        """Training pairs of the complete trial, in full batches."""
+        """Training pairs of the complete trial, in full batches; none where it is not trained."""
+        if self.equal_to is not None:
+            return 0
         return int(self.attributes.get("steps", 0)) * (self.params.batch_size if self.params else 0)
 
     @functools.cached_property
@@ -88,9 +105,11 @@ class TrialRecord:
 
     @property
     def ended_by(self) -> str | None:
-        """The rule that stopped it, ``error``, or ``budget``; None while it goes on."""
+        """The rule that stopped it, ``error``, ``equal``, or ``budget``; None while it goes on."""
         if self.state not in FINISHED:
             return None
+        if self.equal_to is not None:
+            return "equal"
         if self.state == "fail":
             return "error"
         return self.stop.kind if self.stop else TO_ITS_END
@@ -107,11 +126,11 @@ class TrialRecord:
 
     def retention(self, baseline: float | None) -> float | None:
         """Last value over the highest so far, the untrained model's included; None where it was never measured."""
-        if not self.rows or not math.isfinite(self.rows[-1].value):
+        if not self.curve or not math.isfinite(self.curve[-1].value):
             return None
-        highest = max(row.value for row in self.rows if math.isfinite(row.value))
+        highest = max(row.value for row in self.curve if math.isfinite(row.value))
         highest = max(highest, baseline if baseline is not None else highest)
-        return self.rows[-1].value / highest if highest > 0 else None
+        return self.curve[-1].value / highest if highest > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +164,18 @@ class StudyRecord:
     @functools.cached_property
     def best(self) -> TrialRecord | None:
         """The finished trial with the highest peak among those whose value stands."""
-        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        complete = [
+            trial
+            for trial in self.trials
+            if trial.state == "complete" and trial.value is not None and trial.equal_to is None
+        ]
         return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
     @property
     def default(self) -> TrialRecord | None:
         """The trial of the study file's first start point: the configuration that the best one is compared with."""
-        first = (trial for trial in self.trials if trial.attributes.get("start") == 0)
+        started = (trial for trial in self.trials if trial.attributes.get("start") == 0)
+        first = (trial if trial.equal_to is None else self.trials[trial.equal_to] for trial in started)
         return next((trial for trial in first if trial.state in ("complete", "pruned") and trial.peak), None)
 
     def leaderboard(self) -> list[TrialRecord]:
@@ -195,7 +219,12 @@ def make_record(content: StudyContent, table: EvaluationTable) -> StudyRecord:
         name=content.name,
         attributes=content.attributes,
         trials=tuple(
-            make_trial_record(trial, rows.get(trial.number, ()), is_excused=trial.number in excused)
+            make_trial_record(
+                trial,
+                rows.get(trial.number, ()),
+                is_excused=trial.number in excused,
+                known=rows.get(trial.attributes.get(EQUAL_TO, UNTRAINED - 1), ()),
+            )
             for trial in content.trials
         ),
         baseline=untrained[0].value if untrained else None,
@@ -221,8 +250,14 @@ def read_stop(attributes: Mapping[str, Any]) -> Stop | None:
     return Stop(kind, text, numbers)
 
 
-def make_trial_record(row: TrialRow, rows: Sequence[EvaluationRow], *, is_excused: bool = False) -> TrialRecord:
-    """The record of a trial, with its measurements."""
+def make_trial_record(
+    row: TrialRow,
+    rows: Sequence[EvaluationRow],
+    *,
+    is_excused: bool = False,
+    known: Sequence[EvaluationRow] = (),
+) -> TrialRecord:
+    """The record of a trial, with its measurements or those of the trial that it is equal to."""
     params = row.attributes.get("params")
     return TrialRecord(
         number=row.number,
@@ -232,4 +267,5 @@ def make_trial_record(row: TrialRow, rows: Sequence[EvaluationRow], *, is_excuse
         rows=tuple(rows),
         attributes=row.attributes,
         is_excused=is_excused,
+        known=tuple(known),
     )

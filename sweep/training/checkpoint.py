@@ -9,7 +9,6 @@ who can write to the folder; so only formats are loaded that are safe whoever wr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,21 +18,25 @@ from pathlib import Path
 import xxhash
 
 from sweep.errors import CheckpointError
+from sweep.messages import Sign, give_no_sign
 
 MANIFEST = "manifest.json"
 PARTIAL_SUFFIX = ".partial"
 
+_CHUNK = 1 << 20
+"""Bytes that are hashed between two signs of life."""
 
-def publish(partial: Path, final: Path) -> None:
+
+def publish(partial: Path, final: Path, *, sign: Sign = give_no_sign) -> None:
     """Seals a filled folder and gives it its final name, on the same file system, replacing what stood there."""
-    _seal(partial)
+    _seal(partial, sign)
     remove(final)
     partial.rename(final)
     _fsync(final.parent)
 
 
-def verify(folder: Path) -> None:
-    """Checks every file of a sealed folder against its manifest.
+def verify(folder: Path, *, sign: Sign = give_no_sign) -> None:
+    """Checks every file of a sealed folder against its manifest; gives a sign of life between files and their chunks.
 
     Raises:
         CheckpointError: If the manifest is missing or unreadable or names a file outside of the folder, or a file is
@@ -44,7 +47,7 @@ def verify(folder: Path) -> None:
         for name, expected in files.items():
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise CheckpointError(f"{folder / MANIFEST}: names {name!r} outside of its folder; delete the folder")
-            if _describe(folder / name) != expected:
+            if _describe(folder / name, sign) != expected:
                 raise CheckpointError(f"{folder / name}: is not what its manifest says; delete the folder")
     except FileNotFoundError as error:
         raise CheckpointError(f"{error.filename}: is missing, so this checkpoint does not count") from error
@@ -54,11 +57,11 @@ def verify(folder: Path) -> None:
         raise CheckpointError(f"{folder / MANIFEST}: is not a manifest; delete the folder") from error
 
 
-def newest_complete(folders: Iterable[Path]) -> Path | None:
+def newest_complete(folders: Iterable[Path], *, sign: Sign = give_no_sign) -> Path | None:
     """The last of ``folders`` (ascending) that is complete; a broken one falls back to the one before it."""
     for folder in reversed(list(folders)):
         try:
-            verify(folder)
+            verify(folder, sign=sign)
         except CheckpointError:
             continue
         return folder
@@ -71,20 +74,26 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _seal(folder: Path) -> None:
+def _seal(folder: Path, sign: Sign) -> None:
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST]
-    files = {path.relative_to(folder).as_posix(): _describe(path) for path in paths}
+    files = {path.relative_to(folder).as_posix(): _describe(path, sign) for path in paths}
     for path in paths:
+        sign(long_call=True)  # the kernel writes the whole file, and says nothing meanwhile
         _fsync(path)
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
     _fsync(manifest)
     _fsync(folder)
+    sign()
 
 
-def _describe(path: Path) -> dict[str, int | str]:
+def _describe(path: Path, sign: Sign) -> dict[str, int | str]:
+    digest = xxhash.xxh3_128()
     with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "xxh3_128": hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()}
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            sign()
+    return {"bytes": path.stat().st_size, "xxh3_128": digest.hexdigest()}
 
 
 def _fsync(path: Path) -> None:

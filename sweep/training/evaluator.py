@@ -23,7 +23,7 @@ from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.measures.ranking import FloatArray, rank_top_k
 from sweep.measures.score import Score
-from sweep.messages import Cosines, Evaluation
+from sweep.messages import Cosines, Evaluation, Sign, give_no_sign
 from sweep.training.devices import autocast
 from sweep.training.losses.loss import Loss
 from sweep.training.similarity import Similarity
@@ -45,10 +45,12 @@ class TokenizedTexts:
     """N texts of a task as batches of like length, ready for a model's forward pass: cut by its tokenizer and limit.
 
     The task's prompt is put before each text, and the model's routes are those of the task, as in the library's
-    ``encode_query`` and ``encode_document``.
+    ``encode_query`` and ``encode_document``. A sign of life follows each batch.
     """
 
-    def __init__(self, model: SentenceTransformer, texts: Sequence[str], *, task: Prompt) -> None:
+    def __init__(
+        self, model: SentenceTransformer, texts: Sequence[str], *, task: Prompt, sign: Sign = give_no_sign
+    ) -> None:
         size = ENCODE_BATCH.get(model.device.type, 32)
         self.task = task
         prompt = role_prompts(model).get(task)
@@ -59,34 +61,37 @@ class TokenizedTexts:
             features = model.preprocess([texts[row] for row in rows], prompt=prompt, task=task)
             if "attention_mask" in features:  # an average of static embeddings has none
                 lengths[rows] = features["attention_mask"].sum(dim=1).numpy()
+            sign()
         self.order = np.argsort(-lengths, kind="stable")
-        self.batches: list[dict[str, Any]] = [
-            model.preprocess([texts[row] for row in self.order[start : start + size]], prompt=prompt, task=task)
-            for start in range(0, len(texts), size)
-        ]
+        self.batches: list[dict[str, Any]] = []
+        for start in range(0, len(texts), size):
+            rows = self.order[start : start + size]
+            self.batches.append(model.preprocess([texts[row] for row in rows], prompt=prompt, task=task))
+            sign()
 
 
-def encode(model: SentenceTransformer, texts: TokenizedTexts, *, as_trained: bool = True) -> _Float32:
+def encode(
+    model: SentenceTransformer, texts: TokenizedTexts, *, as_trained: bool = True, sign: Sign = give_no_sign
+) -> _Float32:
     """(N, H) embeddings in the order of the texts, on the dimensions that the model is used with.
 
     They have length 1 where the model compares cosines, and are not finite where the model's were not. With
     ``as_trained`` the precision is that of training, else that of whoever loads the model. The model is left in the
-    mode (training or not) that it came in.
+    mode (training or not) that it came in. A sign of life follows each batch.
     """
     training = model.training
     model.eval()
     try:
         with torch.inference_mode(), autocast(model.device.type) if as_trained else contextlib.nullcontext():
-            parts = [
-                model(batch_to_device(dict(batch), model.device), task=texts.task)["sentence_embedding"]
-                for batch in texts.batches
-            ]
+            parts = []
+            for batch in texts.batches:
+                parts.append(model(batch_to_device(dict(batch), model.device), task=texts.task)["sentence_embedding"])
+                sign()
             found = torch.cat(parts).float()
             if model.truncate_dim is not None:
                 found = truncate_embeddings(found, model.truncate_dim)
-            embeddings = (
-                (_unit(found) if Similarity(model.similarity_fn_name).needs_unit_length else found).cpu().numpy()
-            )
+            is_unit = Similarity(model.similarity_fn_name).needs_unit_length
+            embeddings = (_unit(found) if is_unit else found).cpu().numpy()
     finally:
         model.train(training)
     restored: _Float32 = np.empty_like(embeddings)
@@ -106,6 +111,7 @@ class Evaluator:
             encoded anyway are encoded besides.
         loss: The loss that is taken over them; without one there is none.
         measure: The study's measure; by default NDCG@10.
+        sign: Given between the batches of texts that are tokenized and encoded, and of queries that are ranked.
     """
 
     def __init__(
@@ -118,8 +124,10 @@ class Evaluator:
         held_out: Mapping[str, HeldOutRows] | None = None,
         loss: Loss | None = None,
         measure: Measure | None = None,
+        sign: Sign = give_no_sign,
     ) -> None:
         self.judged = judged
+        self._sign = sign
         self._held_out = held_out or {}
         self._loss = loss
         self._measure = measure or find_measure(DEFAULT_METRIC)
@@ -131,8 +139,8 @@ class Evaluator:
         self._query_rows = _rows_of(queries, (text for rows in held for text in rows.texts_with("query")))
         self._columns = np.array([self._document_rows[text] for text in documents])  # (D,) rows of the distinct texts
         self._rows = np.array([self._query_rows[text] for text in queries])  # (Q,)
-        self._documents = TokenizedTexts(model, list(self._document_rows), task="document")
-        self._queries = TokenizedTexts(model, list(self._query_rows), task="query")
+        self._documents = TokenizedTexts(model, list(self._document_rows), task="document", sign=sign)
+        self._queries = TokenizedTexts(model, list(self._query_rows), task="query", sign=sign)
         self._grades = _grade_rows(judged)
         self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
 
@@ -143,8 +151,8 @@ class Evaluator:
         """
         start = time.perf_counter()
         similarity = Similarity(model.similarity_fn_name)
-        all_documents = encode(model, self._documents, as_trained=as_trained)
-        all_queries = encode(model, self._queries, as_trained=as_trained)
+        all_documents = encode(model, self._documents, as_trained=as_trained, sign=self._sign)
+        all_queries = encode(model, self._queries, as_trained=as_trained, sign=self._sign)
         if not (np.isfinite(all_documents).all() and np.isfinite(all_queries).all()):
             per_query = np.full(len(self._rows), np.nan, dtype=np.float32)
             seconds = time.perf_counter() - start
@@ -169,6 +177,7 @@ class Evaluator:
         rows = {"query": self._query_rows, "document": self._document_rows}
         losses = {}
         for name, held in self._held_out.items():
+            self._sign()
             prompts = [PROMPTS[held.roles[column]] for column in held.texts]
             columns = zip(prompts, held.texts.values(), strict=True)
             losses[name] = self._loss.validation_loss(
@@ -178,6 +187,7 @@ class Evaluator:
 
     def _evaluate(self, measure: Measure, ranked: FloatArray) -> _Float32:
         """(Q,) values of a measure, in the precision in which they are recorded."""
+        self._sign()
         return measure.evaluate(ranked, self._judged).astype(np.float32)
 
     def _rank(
@@ -207,6 +217,7 @@ class Evaluator:
                 relevant[place, [column for column, grade in row.items() if grade > 0]] = True
             positives.append(cosines[relevant])
             negatives.append(cosines[~relevant][::stride])
+            self._sign()
         return np.concatenate(grades).astype(np.float64), np.concatenate(positives), np.concatenate(negatives)
 
     def _spread(self, distinct: _Float32) -> _Float32:

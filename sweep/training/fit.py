@@ -22,6 +22,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from sweep.data import Columns, IntArray
 from sweep.data.formats.format import PROMPTS, Roles, columns_of
+from sweep.messages import Sign, give_no_sign
 from sweep.progress import count_warmup_steps
 from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import publish
@@ -60,6 +61,7 @@ class FitPlan:
         seed: Seed of dropout.
         work_folder: Folder in which checkpoints are written before they are complete.
         checkpoint: Final path of the checkpoint after a step.
+        sign: Given with every pass through the model: a step of a large batch is many of them.
     """
 
     params: Params
@@ -71,6 +73,7 @@ class FitPlan:
     seed: int
     work_folder: Path
     checkpoint: Callable[[int], Path]
+    sign: Sign = give_no_sign
 
     @property
     def is_cut(self) -> bool:
@@ -109,6 +112,7 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
         DeviceMemoryError: If the device's memory is exhausted.
     """
     shutil.rmtree(plan.work_folder, ignore_errors=True)
+    plan.sign(long_call=True)  # the trainer is made, and a checkpoint loaded, before the first pass
     trainer = _PlannedTrainer(
         model=model,
         args=_training_arguments(model, plan),
@@ -118,10 +122,12 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
     )
     trainer.add_callback(_StepCallback(trainer, plan, on_step))
     trainer.remove_callback(PrinterCallback)
+    passes = model.register_forward_hook(lambda *_: plan.sign())
     try:
         with translate_oom(str(model.device), plan.micro_batch):
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     finally:
+        passes.remove()
         shutil.rmtree(plan.work_folder, ignore_errors=True)
     return int(trainer.state.global_step)
 
@@ -218,6 +224,7 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         """Saves the weights alone; the library would pickle its arguments and write the tokenizer beside them."""
         folder = Path(output_dir or self._plan.work_folder)
         folder.mkdir(parents=True, exist_ok=True)
+        self._plan.sign(long_call=True)  # the library saves the optimizer's state after this
         save_weights(self.model, str(folder / _WEIGHTS))
         loss_sum = None if self._loss_sum is None else float(self._loss_sum)
         (folder / _STATS).write_text(json.dumps({"loss_sum": loss_sum, "loss_steps": self._loss_steps}))
@@ -251,4 +258,4 @@ class _StepCallback(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's names
         written = self._plan.work_folder / f"checkpoint-{state.global_step}"
-        publish(written, self._plan.checkpoint(state.global_step))
+        publish(written, self._plan.checkpoint(state.global_step), sign=self._plan.sign)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from sentence_transformers import SentenceTransformer
 
 from sweep.errors import ModelError, reason_of
+from sweep.messages import Sign, give_no_sign
 from sweep.settings.study_file import ModelSpec
 from sweep.training.adaptation import PROBE, adapt, deviation, embed
 from sweep.training.checkpoint import PARTIAL_SUFFIX, publish
@@ -105,14 +106,17 @@ def load_model(folder: Path, *, device: str, precision: torch.dtype | None = tor
     return model.to(precision) if precision else model
 
 
-def save_model(model: SentenceTransformer, folder: Path, *, precision: torch.dtype | None = None) -> None:
+def save_model(
+    model: SentenceTransformer, folder: Path, *, precision: torch.dtype | None = None, sign: Sign = give_no_sign
+) -> None:
     """Writes a model as a Sentence Transformers folder, atomically, in its precision or in another one."""
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     shutil.rmtree(partial, ignore_errors=True)
+    sign(long_call=True)
     if precision is not None and precision != model.dtype:
         model = copy.deepcopy(model).to(precision)
     model.save_pretrained(str(partial), create_model_card=False, safe_serialization=True)
-    publish(partial, folder)
+    publish(partial, folder, sign=sign)
 
 
 def stored_precision(folder: Path) -> torch.dtype:

@@ -28,6 +28,9 @@ class RecordingChannel:
         note(self._task, "answered", progress=report.progress, ndcg=report.evaluation.value)
         return verdict
 
+    def sign(self, *, long_call: bool = False) -> None:
+        self._channel.sign(long_call=long_call)
+
     def is_pausing(self) -> bool:
         return self._channel.is_pausing()
 

@@ -9,6 +9,7 @@ import json
 import os
 import pstats
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,64 @@ def test_every_command_is_tried_on_both_databases(capsys: pytest.CaptureFixture[
         main(["--help"])
     listed = re.findall(r"^    (\w+)\s", capsys.readouterr().out, re.MULTILINE)
     assert set(listed) == {command[0] for command in SAYS} | {"dashboard"}
+
+
+RENAMED = [*SAYS, ("dashboard", "STUDY")]
+
+
+def rename(study: Path, folder: Path) -> tuple[Path, str, str]:
+    """A copy of a study whose file was given another name in place: the file, and both names."""
+    shutil.copytree(study.parent, folder)
+    file = folder / study.name
+    old = open_name(file)
+    file.write_text(file.read_text().replace(f'name = "{old}"', 'name = "renamed"'))
+    return file, old, "renamed"
+
+
+def open_name(file: Path) -> str:
+    found = re.search('^name = "(.*)"', file.read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize("command", RENAMED, ids=" ".join)
+def test_a_file_with_another_name_than_the_study_in_its_folder_is_refused(
+    command: tuple[str, ...], study: Path, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, old, new = rename(study, tmp_path / "copy")
+    before = {path: path.stat().st_mtime_ns for path in file.parent.rglob("*")}
+    named = [{"STUDY": str(file), "NEW": str(file.with_name("forked.toml"))}.get(word, word) for word in command]
+    assert main([*named, *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"sweep: {file}: name was {old!r} when this study began and is {new!r} now: ")
+    assert "put the old value back, or give the file another name" in said.err
+    assert len(said.err.splitlines()) == 1
+    assert {path: path.stat().st_mtime_ns for path in file.parent.rglob("*")} == before
+
+
+def test_nor_does_another_database_take_it(
+    study: Path, words: list[str], postgres: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, old, _ = rename(study, tmp_path / "copy")
+    for elsewhere in ([] if words else ["--storage", postgres.url], words):
+        assert main(["check", str(file), "--no-measure", *elsewhere]) == 2
+        assert f"name was {old!r}" in capsys.readouterr().err
+
+
+def test_nor_does_a_folder_of_a_version_that_wrote_no_name_into_it(
+    study: Path, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, old, new = rename(study, tmp_path / "copy")
+    folder = RunFolder.beside(file)
+    folder.study_name.unlink()
+    assert main(["run", str(file), *words]) == 2
+    known = f"holds trials of a study that .* does not have under the name '{new}'" if words else f"name was {old!r}"
+    assert re.search(known, capsys.readouterr().err)
+    assert not folder.study_name.exists()
+    file.write_text(study.read_text())
+    assert main(["run", str(file), *words]) == 0
+    assert folder.study_name.read_text() == f"{old}\n"
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def check_trial(plan: StudyPlan, trial: TrialRecord) -> None:
     """Every point of its curve that the plan asks for, once, with the value that the script gives it."""
     assert trial.params is not None
     planned = [(point.progress, point.step) for point in plan.evaluations(trial.params.batch_size)]
-    measured = [(row.progress, row.step) for row in trial.rows]
+    measured = [(row.progress, row.step) for row in trial.curve]
     is_complete = trial.state != "fail" and trial.stop is None
     assert measured == (planned if is_complete else planned[: len(measured)])
     if trial.stop is None or trial.stop.kind != "diverged":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from scripted import check_finished, open_study, rewrite, run
 
 from sweep.data import FORMATS
 from sweep.errors import StudyChangedError
+from sweep.run_folder import RunFolder
 from sweep.testing import write_toy_collection, write_toy_study
 
 
@@ -107,6 +112,25 @@ def test_the_base_model_may_not_be_another(file: Path) -> None:
 def test_the_content_of_the_base_model_may_not_change(file: Path) -> None:
     (file.parent / "model" / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(StudyChangedError, match=r"model\.base \(its content\) was '[0-9a-f]{12}' .* is '[0-9a-f]{12}'"):
+        run(file)
+
+
+def test_nor_may_settings_beside_its_weights(file: Path) -> None:
+    (file.parent / "model" / "config_sentence_transformers.json").write_text('{"similarity_fn_name": "dot"}')
+    with pytest.raises(StudyChangedError, match=r"model\.base \(its content\) was"):
+        run(file)
+
+
+def test_a_study_of_a_version_that_knew_the_base_model_by_its_weights_goes_on(file: Path) -> None:
+    weights = hashlib.sha256((file.parent / "model" / "model.safetensors").read_bytes()).hexdigest()
+    with contextlib.closing(sqlite3.connect(RunFolder.beside(file).database)) as connection, connection:
+        changed = "UPDATE study_attributes SET value = ? WHERE name = 'base_model'"
+        assert connection.execute(changed, (json.dumps(weights),)).rowcount == 1
+    rewrite(file, "trials = 2", "trials = 3")
+    run(file)
+    check_finished(file)
+    (file.parent / "model" / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(StudyChangedError, match=rf"model\.base \(its content\) was '{weights[:12]}'"):
         run(file)
 
 

@@ -18,8 +18,9 @@ from processes import end_group, living, start_script, wait_until
 from runs import RUN, Start, check_gone, read_until, workers
 from scripted import JOBS, check_finished, open_study, points, run, set_script
 
-from sweep.coordinator.failure_recovery import Clock, FailureStreak, find_stalled
+from sweep.coordinator.failure_recovery import Clock, FailureStreak, find_allowance, find_stalled
 from sweep.launch import LocalLauncher
+from sweep.messages import LONG_CALL_S, Alive, Started
 from sweep.storage.records import TrialRecord
 from sweep.testing import write_toy_study
 
@@ -71,8 +72,22 @@ def test_time_in_which_the_coordinator_itself_was_stopped_is_no_silence_of_its_t
     assert clock.tick(3000.0) == 10.0  # a clock that was set back
 
 
+def test_a_long_call_has_a_limit_of_its_own_where_the_studys_is_shorter() -> None:
+    for message, limit_s in {
+        Alive(): 30.0,
+        Alive(600.0): 600.0,
+        Alive(20.0): 30.0,
+        Started(warm=True): 30.0,
+        Started(warm=False): LONG_CALL_S,  # it imports everything anew
+    }.items():
+        trial = SimpleNamespace(heard=10.0, killed_for=None, allowance_s=find_allowance(message))
+        assert find_stalled(trial, now=9.9 + limit_s, stall_s=30.0) is None  # type: ignore[arg-type]
+        reason = find_stalled(trial, now=10.0 + limit_s, stall_s=30.0)  # type: ignore[arg-type]
+        assert reason == f"reported nothing for {limit_s:g} s"
+
+
 def test_a_trial_is_stalled_once_it_has_been_silent_so_long_and_is_killed_once() -> None:
-    trial = SimpleNamespace(heard=10.0, killed_for=None)
+    trial = SimpleNamespace(heard=10.0, killed_for=None, allowance_s=0.0)
     assert find_stalled(trial, now=39.9, stall_s=30.0) is None  # type: ignore[arg-type]
     assert find_stalled(trial, now=40.0, stall_s=30.0) == "reported nothing for 30 s"  # type: ignore[arg-type]
     trial.killed_for = "reported nothing for 30 s"

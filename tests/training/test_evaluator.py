@@ -76,6 +76,27 @@ def test_embeddings_come_in_the_order_of_the_texts_and_are_those_of_the_library(
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1.0, atol=1e-5)
 
 
+def test_a_sign_of_life_follows_each_batch_that_is_tokenized_or_encoded(model):
+    signs = []
+    texts = TokenizedTexts(model, TEXTS, prompt=None, sign=lambda: signs.append("tokenized"))
+    assert len(texts.batches) > 1
+    assert signs == ["tokenized"] * (2 * len(texts.batches))  # once for their lengths
+    signs.clear()
+    encode(model, texts, sign=lambda: signs.append("encoded"))
+    assert signs == ["encoded"] * len(texts.batches)
+
+
+def test_a_judging_gives_signs_from_its_beginning_to_its_end(model, binary):
+    signs = []
+    judged = judged_set(binary, max_documents=60, max_queries=20)
+    evaluator = Evaluator(model, binary, judged=judged, sign=lambda: signs.append("made"))
+    evaluator._sign = lambda: signs.append("judged")
+    evaluator.evaluate(model)
+    batches = len(evaluator._documents.batches) + len(evaluator._queries.batches)
+    assert signs[: 2 * batches] == ["made"] * (2 * batches)
+    assert signs[2 * batches :] == ["judged"] * (batches + 1 + 5)  # a chunk of queries is ranked, five measures taken
+
+
 def test_batches_hold_texts_of_like_length_so_that_little_is_padded(model):
     batches = TokenizedTexts(model, TEXTS, task="document").batches
     lengths = [batch["attention_mask"].sum(dim=1) for batch in batches]
