@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 from tqdm import tqdm
 
 from sweep.data import choose_format, load_collection, make_columns, plan_evaluation_set, plan_held_out, plan_order
@@ -50,7 +49,14 @@ from sweep.training.devices import (
 from sweep.training.evaluator import Evaluator
 from sweep.training.fit import FitPlan, StepAction, TrainingStats, fit
 from sweep.training.losses import choose_loss
-from sweep.training.models import check_saved, load_model, prepare_base_model, save_model, stored_precision
+from sweep.training.models import (
+    Model,
+    check_saved,
+    load_model,
+    prepare_base_model,
+    save_model,
+    stored_precision,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -302,7 +308,7 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
 
 
 def _time_steps(
-    task: RehearsalTask, params: Params, collection: Collection, *, model: SentenceTransformer, steps: int, sign: Sign
+    task: RehearsalTask, params: Params, collection: Collection, *, model: Model, steps: int, sign: Sign
 ) -> float:
     """Makes some optimizer steps, and returns the seconds that one took after the first.
 
@@ -337,7 +343,7 @@ def _make_evaluator(
     collection: Collection,
     split: Split,
     *,
-    model: SentenceTransformer,
+    model: Model,
     params: Params | None = None,
     sign: Sign = give_no_sign,
 ) -> Evaluator:

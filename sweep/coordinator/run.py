@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 
@@ -21,7 +21,6 @@ from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import check_room, count_weight_bytes
 from sweep.coordinator.reruns import describe_no_result, find_reruns
-from sweep.data import Split
 from sweep.errors import CheckpointError, StorageError, StudyEndedError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
@@ -314,7 +313,9 @@ class _StudyRun:
         )
         return prepared
 
-    def _find_unevaluated(self, ledger: Ledger, record: StudyRecord) -> Mapping[Split, Mapping[int, Path]]:
+    def _find_unevaluated(
+        self, ledger: Ledger, record: StudyRecord
+    ) -> dict[Literal["dev", "test"], Mapping[int, Path]]:
         """The models that still have to be evaluated as they were saved, by the split.
 
         On the test split these are the untrained, the best and the default's, unless that is gone (of a study from
@@ -326,7 +327,7 @@ class _StudyRun:
             return {}
         folder = self.plan.run_folder
         chosen = {best.number: folder.peak_model(best.number, best.peak.progress)}
-        wanted: dict[Split, dict[int, Path]] = {}
+        wanted: dict[Literal["dev", "test"], dict[int, Path]] = {}
         if self.plan.has_test_split:
             wanted["test"] = {UNTRAINED: folder.base_model, **chosen}
             if default is not None and default.peak is not None:

@@ -133,7 +133,7 @@ def _check_routes(model: SentenceTransformer) -> None:
     for router in (module for module in model.modules() if isinstance(module, Router)):
         for task in TASKS:
             try:
-                router._resolve_route(task=task, modality="text")
+                router.preprocess([PROBE[0]], task=task)
             except ValueError as error:
                 routes = ", ".join(router.sub_modules)
                 raise ModelError(

@@ -42,8 +42,8 @@ def _describe(modules: Iterable[torch.nn.Module]) -> Iterator[str]:
     for module in modules:
         name = type(module).__name__
         if isinstance(module, Router):
-            routes = (f"{route}: {', '.join(_describe(inner))}" for route, inner in module.sub_modules.items())
-            yield f"{name} ({'; '.join(routes)})"
+            inner = {route: ", ".join(_describe(each.children())) for route, each in module.sub_modules.items()}
+            yield f"{name} ({'; '.join(f'{route}: {modules}' for route, modules in inner.items())})"
         elif isinstance(module, Transformer):
             layers = getattr(module.model.config, "num_hidden_layers", None)
             yield f"{name} ({type(module.model).__name__}" + (f", {layers} layers)" if layers else ")")

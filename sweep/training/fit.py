@@ -148,7 +148,7 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
         lr_scheduler_type=scheduler,
         lr_scheduler_kwargs=scheduler_settings,
         prompts=prompts or None,
-        router_mapping={column: PROMPTS[role] for column, role in plan.roles.items()},
+        router_mapping={column: str(PROMPTS[role]) for column, role in plan.roles.items()},
         bf16=computes_bf16(model.device.type),
         use_cpu=model.device.type == "cpu",
         seed=plan.seed,

@@ -21,7 +21,7 @@ def cut_layers(model: SentenceTransformer, keep: tuple[int, ...]) -> None:
     """
     encoder = model.transformers_model
     config: Any = getattr(encoder, "config", None)
-    depth = getattr(config, "num_hidden_layers", None)
+    depth: int = getattr(config, "num_hidden_layers", -1)
     stacks = [
         (parent, name, child)
         for parent in (encoder.modules() if encoder is not None else ())

@@ -56,8 +56,8 @@ def read_model_config(folder: Path) -> ModelConfig:
     """
     config = _read(folder / "config_sentence_transformers.json", dict)
     modules = _read(folder / "modules.json", list)
-    types = [module.get("type") for module in modules if isinstance(module, dict)]
-    if len(types) < len(modules) or not all(isinstance(each, str) for each in types):
+    types = [each["type"] for each in modules if isinstance(each, dict) and isinstance(each.get("type"), str)]
+    if len(types) < len(modules):
         raise ModelError(f"{folder / 'modules.json'}: is not a list of modules, each with its type")
     _refuse_other_kinds(folder, config, types)
     _refuse_adapters(folder, modules)

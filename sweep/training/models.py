@@ -21,6 +21,9 @@ from sweep.training.checkpoint import PARTIAL_SUFFIX, publish
 from sweep.training.locate import list_weights, locate_base_model
 from sweep.training.model_config import read_model_config
 
+Model = SentenceTransformer
+"""A model, for those who pass it on."""
+
 LOADING_ERRORS = (
     *(OSError, ValueError, LookupError, ImportError, RuntimeError, SafetensorError),
     *(TypeError, AttributeError),  # JSON of another shape than the library expects

@@ -78,7 +78,7 @@ def test_embeddings_come_in_the_order_of_the_texts_and_are_those_of_the_library(
 
 def test_a_sign_of_life_follows_each_batch_that_is_tokenized_or_encoded(model):
     signs = []
-    texts = TokenizedTexts(model, TEXTS, prompt=None, sign=lambda: signs.append("tokenized"))
+    texts = TokenizedTexts(model, TEXTS, task="document", sign=lambda: signs.append("tokenized"))
     assert len(texts.batches) > 1
     assert signs == ["tokenized"] * (2 * len(texts.batches))  # once for their lengths
     signs.clear()
