@@ -146,14 +146,18 @@ class Evaluator:
         ranked, positives, negatives = self._rank(queries, documents)
         return Evaluation(
             per_query=self._evaluate(self._measure, ranked),
-            positives=_summarize(positives),
-            negatives=_summarize(negatives),
+            positives=self._summarize(positives),
+            negatives=self._summarize(negatives),
             **{name: Score(self._evaluate(measure, ranked)).mean for name, measure in SIDE_FIGURES.items()},
             alignment=alignment(positives),
             uniformity=uniformity(documents[:: -(-len(documents) // MAX_UNIFORM)]),
             validation_losses=self._validation_losses(query=all_queries, document=all_documents),
             seconds=time.perf_counter() - start,
         )
+
+    def _summarize(self, cosines: _Float32) -> Cosines:
+        self._sign()
+        return _summarize(cosines)
 
     def _validation_losses(self, **encoded: _Float32) -> dict[str, float]:
         """The loss on each of the held-out sets, from all embeddings by the prompt that their texts have."""
