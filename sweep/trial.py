@@ -271,7 +271,7 @@ class _Silence:
     def __call__(self, *, long_call: bool = False) -> None:
         now = time.perf_counter()
         self.longest_s = max(self.longest_s, now - self._last)
-        self._last = math.inf if long_call else now
+        self._last = math.inf if long_call else now  # infinite: what follows is no silence
 
 
 def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa: ARG001 - every job has a channel

@@ -161,14 +161,18 @@ class Evaluator:
         spread = self._columns[:: -(-len(self._columns) // MAX_UNIFORM)]
         return Evaluation(
             per_query=self._evaluate(self._measure, ranked),
-            positives=_summarize(positives),
-            negatives=_summarize(negatives),
+            positives=self._summarize(positives),
+            negatives=self._summarize(negatives),
             **{name: Score(self._evaluate(measure, ranked)).mean for name, measure in SIDE_FIGURES.items()},
             alignment=alignment(positives),
             uniformity=uniformity(_unit_rows(similarity, all_documents[spread])),
             validation_losses=self._validation_losses(similarity, query=all_queries, document=all_documents),
             seconds=time.perf_counter() - start,
         )
+
+    def _summarize(self, cosines: _Float32) -> Cosines:
+        self._sign()
+        return _summarize(cosines)
 
     def _validation_losses(self, similarity: Similarity, **encoded: _Float32) -> dict[str, float]:
         """The loss on each of the held-out sets, from all embeddings by the prompt that their texts have."""

@@ -122,7 +122,7 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
     )
     trainer.add_callback(_StepCallback(trainer, plan, on_step))
     trainer.remove_callback(PrinterCallback)
-    passes = model.register_forward_hook(lambda *_: plan.sign())
+    passes = model.register_forward_hook(lambda *_: plan.sign(long_call=not trainer.has_stepped))
     try:
         with translate_oom(str(model.device), plan.micro_batch):
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -193,6 +193,9 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         self._loss_steps = 0
         self._gradient_norm: float | torch.Tensor | None = None
         self._learning_rate: float | None = None
+        self.has_stepped = (
+            False  # the first step of a process imports and compiles, which can take longer than the rest
+        )
         super().__init__(**trainer_settings)
 
     def get_batch_sampler(self, dataset: Dataset, *_: Any, **__: Any) -> _PlannedBatches:
@@ -251,6 +254,7 @@ class _StepCallback(TrainerCallback):
         self._on_step = on_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002 - the library's names
+        self._trainer.has_stepped = True
         decision = self._on_step(state.global_step, self._trainer.take_stats)
         control.should_save = StepAction.SAVE in decision
         control.should_training_stop = StepAction.STOP in decision or state.global_step >= state.max_steps

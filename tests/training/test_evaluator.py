@@ -94,7 +94,9 @@ def test_a_judging_gives_signs_from_its_beginning_to_its_end(model, binary):
     evaluator.evaluate(model)
     batches = len(evaluator._documents.batches) + len(evaluator._queries.batches)
     assert signs[: 2 * batches] == ["made"] * (2 * batches)
-    assert signs[2 * batches :] == ["judged"] * (batches + 1 + 5)  # a chunk of queries is ranked, five measures taken
+    assert signs[2 * batches :] == ["judged"] * (
+        batches + 1 + 5 + 2
+    )  # a chunk is ranked, five measures taken, two summaries
 
 
 def test_batches_hold_texts_of_like_length_so_that_little_is_padded(model):
