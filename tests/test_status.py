@@ -56,7 +56,7 @@ HOT = {"learning_rate": 6e-4, "data_format": "title-content"}
 """Settings under which a scripted trial falls from its peak."""
 
 
-class PowerCutError(Exception):
+class PowerCutError(BaseException):
     """Ends a coordinator without a chance to tidy up."""
 
 

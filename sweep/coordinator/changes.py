@@ -58,8 +58,13 @@ def describe_beginning(plan: StudyPlan, *, revision: str, collection_hash: str) 
     return {**content, SPEC: plan.spec.model_dump(mode="json")}
 
 
-def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any]) -> None:
+def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any], *, has_measured: bool = True) -> None:
     """Compares a study file with the attributes of its study's beginning.
+
+    Args:
+        plan: The study.
+        attributes: The study's attributes.
+        has_measured: Whether a trial was measured or goes on, so that the content of model and collection must stay.
 
     Raises:
         StudyChangedError: If something changed that every trial of a study must share.
@@ -79,7 +84,7 @@ def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any]) -> None:
         was, now = (getattr(space[dimension.parameter], "log", None) for space in (before, after))
         if was != now:
             raise StudyChangedError(file, key=f"space.{dimension.name}.log", old=was, new=now)
-    for key, was, now in find_content_changes(plan, attributes):
+    for key, was, now in find_content_changes(plan, attributes) if has_measured else ():
         raise StudyChangedError(file, key=key, old=was, new=now)
 
 

@@ -182,9 +182,7 @@ class EventLog:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a display, trials must not die of it
             self._watcher = SilentWatcher()
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            self.show(
-                Event("warning", f"nothing is shown any more ({reason}); the study goes on, and this log as well")
-            )
+            self.show(Event("warning", f"nothing is shown any more ({reason}); what happens stands in this log"))
 
     def _append(self, line: str) -> None:
         """Appends a line in one write, so that a crash leaves at most the last one incomplete."""

@@ -104,12 +104,12 @@ class Ledger:
         return {row.number: dict(row.values) for row in self._tables.rows()}
 
     def begin_study(self, attributes: Mapping[str, Any], baseline: Evaluation, *, metric: str) -> None:
-        """Writes down a study's beginning."""
+        """Writes down a study's beginning, or that it begins anew before anything was measured."""
         self.name_metric(metric)
 
         def begin() -> None:
-            if self.table.model_values(UNTRAINED, "dev") is None:
-                self.table.add_model(UNTRAINED, "dev", baseline)
+            self.table.remove_model(UNTRAINED, "dev")
+            self.table.add_model(UNTRAINED, "dev", baseline)
             for name, value in attributes.items():
                 self.set_attribute(name, value)
 

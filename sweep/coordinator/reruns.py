@@ -1,11 +1,16 @@
-"""Which trials that came to nothing run again, and how a study without any result says why."""
+"""Trials that came to nothing run again, and a study without any result says why."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from sweep.coordinator.changes import find_changes, find_content_changes
+from sweep.coordinator.events import Tell
+from sweep.coordinator.ledger import Ledger
+from sweep.errors import StudyEndedError
+from sweep.plan import StudyPlan
 from sweep.storage.records import StudyRecord, TrialRecord
 
 _VARYING = re.compile(r"0x[0-9a-fA-F]+|\d[\d.,]*")
@@ -14,6 +19,44 @@ _VARYING = re.compile(r"0x[0-9a-fA-F]+|\d[\d.,]*")
 def generalize(cause: str) -> str:
     """A cause of failure with ``#`` for each number and address, in which failures of one cause may differ."""
     return _VARYING.sub("#", cause)
+
+
+class NoResultError(StudyEndedError):
+    """No trial of a study came to a result, for the causes that its record names."""
+
+    def __init__(self, plan: StudyPlan, record: StudyRecord) -> None:
+        causes = describe_no_result(record.trials)
+        where = f"see {plan.run_folder.logs}; once that is fixed, the same command goes on"
+        super().__init__(f"{plan.file}: no trial came to a result: {causes}; {where}")
+
+
+def check_result(plan: StudyPlan, ledger: Ledger) -> None:
+    """Has the failed trials of a study without any result run again with the next run.
+
+    Raises:
+        NoResultError: If there is none.
+    """
+    record = ledger.record()
+    if record.best is None:
+        ledger.excuse([trial.number for trial in record.trials if trial.state == "fail" and not trial.is_resumable])
+        ledger.mirror()
+        raise NoResultError(plan, record)
+
+
+def begin_reruns(plan: StudyPlan, ledger: Ledger, record: StudyRecord, *, tell: Tell) -> StudyRecord:
+    """Has trials that came to nothing run again, at a start; returns the study then."""
+    changes = find_changes(record.attributes, plan.spec)
+    has_changed = any(not change.key.startswith("budget.") for change in changes)
+    resumable = [trial.number for trial in record.trials if trial.is_resumable]
+    if any(find_content_changes(plan, record.attributes)):  # their checkpoints are of another model or collection
+        ledger.excuse(resumable)
+        record, resumable, has_changed = record.excuse(resumable), [], True
+    rerun = find_reruns(record, has_changed=has_changed)
+    for number in rerun:
+        tell("rerun", "it does not count any more, since the study has changed", number)
+    ledger.excuse(rerun)
+    ledger.reopen(resumable)
+    return ledger.record()
 
 
 def find_reruns(record: StudyRecord, *, has_changed: bool) -> list[int]:
@@ -46,8 +89,9 @@ def describe_no_result(trials: Sequence[TrialRecord]) -> str:
     ended = [trial for trial in trials if trial.is_counted]
     diverged = [trial for trial in ended if trial.ended_by == "diverged"]
     causes = [_describe_diverged(diverged, of=len(ended))] if diverged else []
-    causes += _describe_failures(trial for trial in ended if trial.state == "fail")
-    return "; ".join(causes) or "none was measured before the study ended"
+    others = [trial for trial in ended if trial.ended_by != "diverged"]
+    causes += _describe_failures([trial.stop.text if trial.stop else trial.attributes.get("error") for trial in others])
+    return "; ".join(causes) or "none has ended"
 
 
 def _describe_diverged(diverged: Sequence[TrialRecord], *, of: int) -> str:
@@ -57,10 +101,11 @@ def _describe_diverged(diverged: Sequence[TrialRecord], *, of: int) -> str:
     return f"{who} diverged{span}: lower space.learning_rate"
 
 
-def _describe_failures(failed: Iterable[TrialRecord]) -> list[str]:
-    causes = [str(trial.attributes.get("error")) for trial in failed]
-    examples = {generalize(cause): cause for cause in reversed(causes)}
-    counted = Counter(map(generalize, causes)).most_common()
+def _describe_failures(causes: Sequence[str | None]) -> list[str]:
+    """Each cause once, by an example, and how many trials had it."""
+    known = [cause or "no cause is known" for cause in causes]
+    examples = {generalize(cause): cause for cause in reversed(known)}
+    counted = Counter(map(generalize, known)).most_common()
     return [f"{examples[general]} ({_count(number)})" for general, number in counted]
 
 

@@ -13,15 +13,21 @@ from typing import Any, Literal
 import optuna
 
 from sweep.coordinator.budget import PAUSE_S, BudgetTracker, EndedBy
-from sweep.coordinator.changes import check_unchanged, describe_beginning, describe_history, find_changes
+from sweep.coordinator.changes import (
+    check_unchanged,
+    describe_beginning,
+    describe_history,
+    find_changes,
+    find_content_changes,
+)
 from sweep.coordinator.checkpoint_pruning import check_disk, folder_bytes
 from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.events import Event, EventKind, EventLog, Watcher
 from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import check_room, count_weight_bytes
-from sweep.coordinator.reruns import describe_no_result, find_reruns
-from sweep.errors import CheckpointError, StorageError, StudyEndedError, StudyFileError, SweepError
+from sweep.coordinator.reruns import NoResultError, begin_reruns, check_result
+from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
 from sweep.messages import EvaluationTask, Job, PreparedStudy, StudyTask
@@ -169,7 +175,7 @@ class _StudyRun:
         ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
         ledger.set_attribute(ENDED_BY, None)
         ended_by = self._run_trials(ledger, slots)
-        self._check_result(ledger)
+        check_result(self.plan, ledger)
         self._evaluate_once(ledger, slots[0])
         ledger.set_attribute(ENDED_BY, ended_by)
         if self.exhibit is not None:
@@ -232,7 +238,8 @@ class _StudyRun:
                     f"{plan.location.database}: a fork into this study was cut off; delete it, and fork again"
                 )
             return None
-        check_unchanged(plan, record.attributes)
+        has_measured = any(trial.rows or trial.state == "running" for trial in record.trials)
+        check_unchanged(plan, record.attributes, has_measured=has_measured)
         if plan.spec.budget.trials < record.counted:
             raise StudyFileError(
                 plan.file,
@@ -241,43 +248,13 @@ class _StudyRun:
                 key="budget.trials",
             )
         is_early = BudgetTracker(ledger, plan.spec.budget, now=0.0).ends_early(record, ())
-        record = record if is_early else self._rerun(ledger, record)
+        record = record if is_early else begin_reruns(plan, ledger, record, tell=self._tell)
         is_spent = is_early or record.counted == plan.spec.budget.trials
         if not is_spent or any(trial.state in ("running", "waiting") for trial in record.trials):
             return None
         if record.best is None:
-            raise self._without_result(record)
+            raise NoResultError(plan, record)
         return None if self._find_unevaluated(ledger, record) else record
-
-    def _rerun(self, ledger: Ledger, record: StudyRecord) -> StudyRecord:
-        """The study with the trials that came to nothing and run again."""
-        changes = find_changes(record.attributes, self.plan.spec)
-        has_changed = any(not change.key.startswith("budget.") for change in changes)
-        rerun = find_reruns(record, has_changed=has_changed)
-        resumable = [trial.number for trial in record.trials if trial.is_resumable]
-        for number in rerun:
-            self._tell("rerun", "it does not count any more, since the study file has changed", trial=number)
-        ledger.excuse(rerun)
-        ledger.reopen(resumable)
-        return ledger.record() if rerun or resumable else record
-
-    def _check_result(self, ledger: Ledger) -> None:
-        """Ends a study that no trial has a result for; those that failed do not count, and run again.
-
-        Raises:
-            StudyEndedError: With the causes.
-        """
-        record = ledger.record()
-        if record.best is None:
-            ledger.excuse([trial.number for trial in record.trials if trial.state == "fail" and not trial.is_resumable])
-            ledger.mirror()
-            raise self._without_result(record)
-
-    def _without_result(self, record: StudyRecord) -> StudyEndedError:
-        return StudyEndedError(
-            f"{self.plan.file}: no trial came to a result: {describe_no_result(record.trials)}; see"
-            f" {self.plan.run_folder.logs}; once that is fixed, the same command goes on"
-        )
 
     def _begin(self, held: LockedStudy, ledger: Ledger | None, slots: Sequence[Slot]) -> Ledger:
         """The writer of a study that has begun and whose base model is there."""
@@ -288,7 +265,7 @@ class _StudyRun:
         if ledger is None or not _is_complete(folder.base_model):
             prepared = self._prepare(slots[0])
         ledger = ledger or Ledger(held.storage, self.plan.spec.name)
-        if not ledger.has_begun():
+        if not ledger.has_begun() or any(find_content_changes(self.plan, ledger.attributes)):
             prepared = prepared or self._prepare(slots[0])
             write_study_name(folder, self.plan.spec.name)
             revision, collection_hash = prepared.revision, prepared.collection_hash

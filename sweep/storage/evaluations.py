@@ -91,6 +91,11 @@ class EvaluationTable:
         self._insert([{**row, "seconds": evaluation.seconds, "evaluation_seconds": evaluation.seconds}])
 
     @retried
+    def remove_model(self, trial: int, split: str) -> None:
+        """Removes the evaluation of a trial's best model, or of the untrained one, on a split."""
+        with writing(self._engine) as connection:
+            connection.execute(EVALUATIONS.delete().where(EVALUATIONS.c.trial == trial, EVALUATIONS.c.split == split))
+
     def rows(self, trial: int | None = None) -> list[EvaluationRow]:
         """The dev measurements of one trial or of all, ordered by trial and progress."""
         names = ("trial", "progress", "step", "value", "seconds", "evaluation_seconds", "examples")

@@ -122,7 +122,7 @@ class TrialRecord:
     @property
     def is_resumable(self) -> bool:
         """Whether it failed for interruptions alone: the next run goes on with it from its last checkpoint."""
-        return self.state == "fail" and bool(self.attributes.get("resumable"))
+        return self.state == "fail" and bool(self.attributes.get("resumable")) and not self.is_excused
 
     def retention(self, baseline: float | None) -> float | None:
         """Last value over the highest so far, the untrained model's included; None where it was never measured."""

@@ -134,7 +134,7 @@ def test_a_target_that_is_reached_ends_the_study_with_what_every_trial_has(tmp_p
 
 @pytest.mark.parametrize("part", ["wall_clock_h", "device_hours"])
 def test_time_that_is_spent_ends_the_study_over_all_of_its_runs(tmp_path: Path, part: str) -> None:
-    file = write_toy_study(tmp_path, script={"step_s": 0.01}, budget={"trials": 50, part: 1.0 / 3600})
+    file = write_toy_study(tmp_path, script={"step_s": 0.01}, budget={"trials": 50, part: 2.0 / 3600})
     record, recorder = run(file)
     assert record.attributes["ended_by"] == part
     assert 0 < record.counted < 50
@@ -145,7 +145,7 @@ def test_time_that_is_spent_ends_the_study_over_all_of_its_runs(tmp_path: Path, 
     assert run(file)[1].trials("start") == []
     # on a busy machine the last evaluation alone may have taken it far beyond its second
     more = (spent[{"wall_clock_h": "wall_clock_s", "device_hours": "device_s"}[part]] + 1.0) / 3600
-    rewrite(file, f"{part} = {1.0 / 3600}", f"{part} = {more}")
+    rewrite(file, f"{part} = {2.0 / 3600}", f"{part} = {more}")
     after, recorder = run(file)
     assert after.attributes["ended_by"] == part
     assert after.counted > record.counted

@@ -126,7 +126,7 @@ def test_a_study_outlives_its_watcher_and_its_log_says_so(
     assert len(record.trials) == 2
     lines = [json.loads(line) for line in RunFolder.beside(file).coordinator_log.read_text().splitlines()]
     warnings = [line["text"] for line in lines if line["event"] == "warning"]
-    assert warnings == [f"nothing is shown any more ({reason}); the study and this log go on"]
+    assert warnings == [f"nothing is shown any more ({reason}); what happens stands in this log"]
     assert lines[-1]["event"] == "test"
     assert len(broken.events) < len(lines)
 

@@ -30,7 +30,7 @@ CUT_OFF = 3
 """The trial in whose middle the coordinator was cut off."""
 
 
-class CutOffError(Exception):
+class CutOffError(BaseException):
     """Ends a coordinator without a chance to tidy up."""
 
 

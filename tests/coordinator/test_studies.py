@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -10,15 +11,16 @@ from scripted import JOBS, Recorder, ThreeDevices, check_finished, open_study, p
 
 from sweep.coordinator.placement import LARGEST_BATCH, LARGEST_MICRO_BATCH
 from sweep.coordinator.run import run_study
-from sweep.errors import StudyEndedError, StudyFileError
+from sweep.errors import StudyChangedError, StudyEndedError, StudyFileError
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import locate_study
+from sweep.storage.records import BASE_MODEL, COLLECTION_HASH
 from sweep.study import read_study
-from sweep.testing import write_toy_study
+from sweep.testing import write_toy_collection, write_toy_study
 
 
 @pytest.fixture
@@ -260,6 +262,32 @@ def test_a_study_without_a_result_ends_with_its_causes_and_goes_on_once_they_are
     record = check_finished(file)
     assert [trial.is_excused for trial in record.trials] == [True, False]
     assert record.trials[1].params == record.trials[0].params
+
+
+def rewrite_collection(folder: Path, *, seed: int) -> None:
+    shutil.rmtree(folder / "collection")
+    write_toy_collection(folder / "collection", seed=seed)
+
+
+@pytest.mark.parametrize("part", ["model", "collection"])
+def test_a_study_without_a_measurement_goes_on_with_a_mended_model_or_collection(folder: Path, part: str) -> None:
+    file = write_toy_study(folder, script={"fail": [0]}, budget={"trials": 1})
+    with pytest.raises(StudyEndedError, match="no trial came to a result"):
+        run(file)
+    begun = open_study(file)[2]
+    set_script(file)
+    if part == "model":
+        (folder / "model" / "model.safetensors").write_bytes(b"mended")
+    else:
+        rewrite_collection(folder, seed=1)
+    _, recorder = run(file)
+    record = check_finished(file)
+    assert len(recorder.texts("prepare")) == 2
+    changed = {name for name in (BASE_MODEL, COLLECTION_HASH) if record.attributes[name] != begun.attributes[name]}
+    assert changed == {BASE_MODEL if part == "model" else COLLECTION_HASH}
+    rewrite_collection(folder, seed=2)
+    with pytest.raises(StudyChangedError, match="its content"):
+        run(file)
 
 
 def test_a_study_all_of_whose_trials_diverge_says_at_which_rates_and_goes_on_once_they_are_lowered(

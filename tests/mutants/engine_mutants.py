@@ -98,9 +98,15 @@ COORDINATOR = [
         "tests/coordinator/test_running.py",
         (
             "a death at the same step is progress",
-            "if mark <= self.mark else 1",
-            "if mark < self.mark else 1",
+            "has_progressed = mark > self.mark",
+            "has_progressed = mark >= self.mark",
             "a_process_that_gets_no_further_than_the_one_before_made_no_progress",
+        ),
+        (
+            "deaths of a coordinator that a trial is not suspected of break no row",
+            "before + 1 if is_suspect else 0",
+            "before + is_suspect",
+            "deaths_of_a_coordinator_count_in_a_row_where_a_trial_is_suspect_and_gets_no_further",
         ),
         (
             "the peak of a running trial is the last of equals",
