@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -144,3 +145,14 @@ def test_a_relative_study_file_is_resolved(tmp_path: Path, monkeypatch: pytest.M
     write_toy_study(tmp_path, script={})
     monkeypatch.chdir(tmp_path)
     assert plan_study(locate_study("toy.toml")).file == (tmp_path / "toy.toml").resolve()
+
+
+@pytest.mark.parametrize(("similarity", "scale"), [("cosine", 20.0), ("dot", 1.0)])
+def test_the_scale_suits_the_models_similarity_where_the_file_names_none(tmp_path, similarity, scale):
+    file = write_toy_study(tmp_path, script={})
+    (tmp_path / "model" / "config_sentence_transformers.json").write_text(
+        json.dumps({"similarity_fn_name": similarity})
+    )
+    assert plan_study(locate_study(file)).spec.space.scale == scale
+    file.write_text(file.read_text().replace("[space]", "[space]\nscale = 5.0"))
+    assert plan_study(locate_study(file)).spec.space.scale == 5.0

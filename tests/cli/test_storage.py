@@ -73,10 +73,12 @@ def words(request: pytest.FixtureRequest) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def study(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a finished scripted study of two whole trials, one of which falls."""
+def study(words: list[str], tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a finished scripted study of two whole trials, one of which falls; its base model is a real one."""
     tables = {"budget": {"trials": 2}, "space": {"start": START}, "stopping": {"drop_off": False}}
-    file = write_study(tmp_path_factory.mktemp("study"), f"toy-{next(NUMBERS)}", script={"noise": 0.05}, **tables)
+    folder = tmp_path_factory.mktemp("study")
+    file = write_study(folder, f"toy-{next(NUMBERS)}", script={"noise": 0.05}, **tables)
+    shutil.copytree(tiny_model, folder / "model", dirs_exist_ok=True)
     plan = plan_study(locate_study(file, storage=words[1] if words else None))
     with StopSignal() as stop:
         run_study(plan, watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())

@@ -16,7 +16,7 @@ from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
-from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.evaluations import AS_SAVED, UNTRAINED
 from sweep.storage.location import locate_study
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH
 from sweep.study import read_study
@@ -486,3 +486,13 @@ def test_several_slots_share_one_budget(folder: Path) -> None:
         f"{name}, 80 GiB" for name in ("one", "two", "three")
     }
     assert max(len(view.running) for view in recorder.views) == 3
+
+
+def test_the_best_model_is_evaluated_on_dev_as_it_was_saved_where_its_precision_is_the_bases(folder: Path) -> None:
+    file = write_toy_study(folder, script={}, budget={"trials": 3}, checkpoints={"precision": "base"})
+    run(file)
+    record = check_finished(file)
+    assert record.best is not None
+    table = open_study(file)[1]
+    assert table.model_values(record.best.number, AS_SAVED) is not None
+    assert [table.model_values(trial.number, AS_SAVED) is not None for trial in record.trials].count(True) == 1
