@@ -159,15 +159,20 @@ class EventLog:
         file: The log.
         watcher: Is told of everything as well.
         max_bytes: Size at which the log is rotated.
+
+    Attributes:
+        is_empty: Whether it was told of nothing yet.
     """
 
     def __init__(self, file: Path, watcher: Watcher, *, max_bytes: int = MAX_BYTES) -> None:
         self._file = file
         self._watcher = watcher
         self._max_bytes = max_bytes
+        self.is_empty = True
 
     def show(self, event: Event) -> None:
         """Writes an event down and hands it on."""
+        self.is_empty = False
         with contextlib.suppress(OSError):
             self._append(format_event(event) + "\n")
         self._hand_on(lambda: self._watcher.show(event))

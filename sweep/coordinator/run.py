@@ -95,7 +95,8 @@ def run_study(
         with rare_collections():
             return _StudyRun(plan, own, log, stop, jobs, pause_s, exhibit).run()
     except SweepError as error:
-        log.show(Event("error", str(error)))
+        if not log.is_empty:  # a start that is refused changes nothing
+            log.show(Event("error", str(error)))
         raise
     finally:
         own.close()
