@@ -2,6 +2,12 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, which processes of the tests would inherit
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes that share the cores have a thread each,
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for threads that wait for each other make each test ten times slower
+
 from collections.abc import Iterator
 from pathlib import Path
 
