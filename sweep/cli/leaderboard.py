@@ -40,7 +40,7 @@ def print_leaderboard(study: Study) -> None:
     if study.run_folder.report.is_file():
         print(f"Report:     {seen_from_here(study.run_folder.report)}")
     if study.best_model is not None:
-        is_other = recommend(study).number != record.best.number
+        is_other = record.best is not None and recommend(study).number != record.best.number
         print(f"{'Best on dev:' if is_other else 'Best model:'} {seen_from_here(study.best_model)}")
     print(*_suggest_commands(study), sep="\n")
 

@@ -176,7 +176,7 @@ DATA = [
         ),
     ),
     *of(
-        "sweep/data/negatives.py",
+        "sweep/data/near_texts.py",
         "tests/data/test_negatives.py",
         (
             "texts of seven words in ten are nearly equal",
@@ -186,8 +186,8 @@ DATA = [
         ),
         (
             "texts of just the share are not nearly equal",
-            "common >= NEAR *",
-            "common > NEAR *",
+            "common >= share *",
+            "common > share *",
             "four_words_of_five_are_near_and_three_of_four_are_not",
         ),
     ),
