@@ -16,13 +16,13 @@ from sweep.stopping.power import smallest_fall
 WIDTH = 110
 
 LEAKS = {
-    "judged": "{} documents judged there",
-    "copy": "{} copies of one judged there",
-    "group": "{} documents of the group of one judged there",
-    "near": "{} documents nearly equal to one judged there",
-    "overlap": "{} chunks that overlap with one judged there",
+    "judged": "documents judged there",
+    "copy": "copies of one judged there",
+    "group": "documents of the group of one judged there",
+    "near": "documents nearly equal to one judged there",
+    "overlap": "chunks that overlap with one judged there",
 }
-QUERY_LEAKS = {"equal": "{} queries equal to one there", "near": "{} queries nearly equal to one there"}
+QUERY_LEAKS = {"equal": "queries equal to one there", "near": "queries nearly equal to one there"}
 
 UNKNOWN = 0.02
 """Share of unknown tokens from which a tokenizer is said to be of another language."""
@@ -110,12 +110,12 @@ def _describe_training(plan: StudyPlan) -> Iterator[str]:
         lost = f" ({leaks.pairs[name]:,} of which leak)" if is_kept else f" ({leaks.pairs[name]:,} left out)"
         seen = f"each seen {plan.spec.budget.examples / pairs:.2f} times a trial"
         yield f"{name}: {pairs:,} pairs{lost if leaks.pairs[name] else ''}, {seen}"
-    said = [LEAKS[reason].format(f"{count:,}") for reason, count in leaks.documents.items() if count]
-    said += [QUERY_LEAKS[reason].format(f"{count:,}") for reason, count in leaks.queries.items() if count]
+    said = [f"{LEAKS[reason]}: {count:,}" for reason, count in leaks.documents.items() if count]
+    said += [f"{QUERY_LEAKS[reason]}: {count:,}" for reason, count in leaks.queries.items() if count]
     if said and is_kept:
-        yield f'trained on, though they give dev or test away (data.split.leaks = "keep"): {", ".join(said)}'
+        yield f'trained on, though they give dev or test away (data.split.leaks = "keep"): {"; ".join(said)}'
     elif said:
-        yield f"left out of training, for they give dev or test away: {', '.join(said)}"
+        yield f"left out of training, for they give dev or test away: {'; '.join(said)}"
     elif plan.spec.data.rules > 1:
         yield "training has no copy, near copy or overlapping chunk of a text that is judged for dev or test"
     if plan.spec.data.rules == 1:

@@ -48,7 +48,10 @@ def test_documents_without_a_text_are_no_copies_of_each_other() -> None:
 
 
 def test_nearly_equal_texts_under_other_titles_are_not_nearly_equal() -> None:
-    texts = {"d1": "It is done in week ten, with care and much water.", "d2": "It is done in week two, with care and much water."}
+    texts = {
+        "d1": "It is done in week ten, with care and much water.",
+        "d2": "It is done in week two, with care and much water.",
+    }
     assert "near" in find(texts, judged={"d1"}, titles={"d1": "", "d2": ""})
     assert "near" not in find(texts, judged={"d1"}, titles={"d1": "Planting ash", "d2": "Cutting willow"})
 
