@@ -11,7 +11,6 @@ from sweep.data.collection import (
     EvaluationSet,
     RawCollection,
     Split,
-    count_shared_documents,
     open_for_pairs,
     plan_evaluation_set,
 )
@@ -40,7 +39,6 @@ __all__ = [
     "cache_folder",
     "choose_format",
     "count_distinct",
-    "count_shared_documents",
     "load_collection",
     "make_columns",
     "open_for_pairs",

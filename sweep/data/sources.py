@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sweep.data.collection import SPLITS, Collection, Qrels, RawCollection, Split
+from sweep.data.preparation import fill_in, group_documents, guard
 from sweep.data.readers.reader import Reader
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
@@ -28,17 +29,19 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
         CollectionError: If the collection is unknown, cannot be read, or cannot be split.
     """
     contents = _read(data.collection, folder=folder)
+    prepared = contents if data.rules == 1 else fill_in(contents)
     try:
-        qrels, held_out = _split(contents, data.split)
+        qrels, held_out = _split(prepared, data.split)
     except CollectionError as error:
         raise CollectionError(f"{data.collection}: {error}") from error
-    return Collection(
+    collection = Collection(
         name=data.collection,
-        documents=contents.documents,
-        queries=contents.queries,
+        documents=prepared.documents,
+        queries=prepared.queries,
         qrels={split: qrels.get(split, {}) for split in SPLITS},
         held_out=held_out,
     )
+    return collection if data.rules == 1 else guard(collection, data.split, source=contents)
 
 
 def _read(name: str, *, folder: Path) -> RawCollection:
@@ -52,9 +55,12 @@ def _read(name: str, *, folder: Path) -> RawCollection:
 def _split(contents: RawCollection, split: SplitSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
     """The judgements by split, and the documents that are held out."""
     documents, queries, qrels = contents.documents, contents.queries, contents.qrels
+    groups = group_documents(contents.documents, split)
     if len(qrels) == 1:
         (only,) = qrels.values()
-        return split_by_document(documents, queries, only, dev=split.dev, test=split.test, seed=split.seed)
+        return split_by_document(
+            documents, queries, only, dev=split.dev, test=split.test, seed=split.seed, groups=groups
+        )
     if unknown := sorted(set(qrels) - set(SPLITS)):
         raise CollectionError(
             f"qrels/{unknown[0]}.tsv is the file of no known split; several qrels files must be named"
@@ -63,5 +69,7 @@ def _split(contents: RawCollection, split: SplitSpec) -> tuple[Mapping[Split, Qr
     theirs: dict[Split, Qrels] = {name: qrels[name] for name in SPLITS if name in qrels}
     if "dev" in theirs:
         return theirs, frozenset()
-    carved, held_out = split_by_document(documents, queries, theirs["train"], dev=split.dev, test=0.0, seed=split.seed)
+    carved, held_out = split_by_document(
+        documents, queries, theirs["train"], dev=split.dev, test=0.0, seed=split.seed, groups=groups
+    )
     return {**carved, "test": theirs["test"]}, held_out

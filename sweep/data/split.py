@@ -11,7 +11,14 @@ from sweep.errors import CollectionError
 
 
 def split_by_document(
-    documents: Mapping[str, Document], queries: Mapping[str, str], qrels: Qrels, *, dev: float, test: float, seed: int
+    documents: Mapping[str, Document],
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    *,
+    dev: float,
+    test: float,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
 ) -> tuple[dict[Split, Qrels], frozenset[str]]:
     """Splits judgements so that no document of a dev or test query is in a judgement of a train query.
 
@@ -26,6 +33,7 @@ def split_by_document(
         dev: Share of the judged documents for dev, in (0, 1).
         test: Share for test, in [0, 1); dev + test is below 1.
         seed: Seed of the split, not negative.
+        groups: Groups of documents that stay together, too, by document id.
 
     Returns:
         Judgements by split, all three present, and the ids of all documents, judged or not, that are judged for a dev
@@ -39,17 +47,17 @@ def split_by_document(
         for query in sorted(qrels)
         if query in queries
     }
-    groups = _tied_queries(documents, queries, known)
-    sizes = [len({document for query in group for document in known[query]}) for group in groups]
+    tied = _tied_queries(documents, queries, known, groups or {})
+    sizes = [len({document for query in group for document in known[query]}) for group in tied]
     split_of = _assign(sizes, {"dev": dev, "test": test}, seed=seed)
     parts: dict[Split, dict[str, dict[str, int]]] = {split: {} for split in SPLITS}
-    for group, split in zip(groups, split_of, strict=True):
+    for group, split in zip(tied, split_of, strict=True):
         parts[split].update({query: known[query] for query in group})
     for split in SPLITS:
         parts[split] = dict(sorted(parts[split].items()))
         if not parts[split] and (split != "test" or test > 0):
             raise CollectionError(
-                f"cannot be split by document: {sum(sizes)} judged documents hang together in {len(groups)} groups,"
+                f"cannot be split by document: {sum(sizes)} judged documents hang together in {len(tied)} groups,"
                 f" the largest of {max(sizes, default=0)}, which leaves nothing for {split}"
             )
     judged = {document for split in ("dev", "test") for grades in parts[split].values() for document in grades}
@@ -59,9 +67,12 @@ def split_by_document(
 
 
 def _tied_queries(
-    documents: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+    documents: Mapping[str, Document],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    groups: Mapping[str, str],
 ) -> list[list[str]]:
-    """Queries in groups: two are in one group where judgements, equal contents or equal texts tie them."""
+    """Queries in groups: two are in one where judgements, equal contents or texts, or groups of documents tie them."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
 
     def find(node: tuple[str, str]) -> tuple[str, str]:
@@ -76,13 +87,15 @@ def _tied_queries(
             ties.append(("document", document))
             if documents[document].text.strip():
                 ties.append(("document text", documents[document].text))
+            if document in groups:
+                ties.append(("group", groups[document]))
         for tie in ties:
             parent[find(tie)] = find(("query", query))
-    groups: dict[tuple[str, str], list[str]] = {}
+    tied: dict[tuple[str, str], list[str]] = {}
     for query in qrels:
         if qrels[query]:
-            groups.setdefault(find(("query", query)), []).append(query)
-    return list(groups.values())
+            tied.setdefault(find(("query", query)), []).append(query)
+    return list(tied.values())
 
 
 def _assign(sizes: list[int], shares: Mapping[Split, float], *, seed: int) -> list[Split]:

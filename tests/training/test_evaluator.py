@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from dataclasses import replace
@@ -200,6 +201,19 @@ def test_the_view_of_documents_decides_what_is_embedded(model, binary):
     same = Collection("joined", joined, binary.queries, binary.qrels, binary.held_out)
     assert both.positives == Evaluator(model, same, judged=judged).evaluate(model).positives
     assert both.positives != Evaluator(model, binary, judged=judged).evaluate(model).positives
+
+
+def test_a_query_that_is_a_document_does_not_find_itself(model, binary):
+    queries = {f"q{n:04}": binary.documents[f"d{n:04}"].text for n in range(20)}
+    documents = {**binary.documents, **{name: Document("", text) for name, text in queries.items()}}
+    judged = {name: {name.replace("q", "d"): 1} for name in queries}
+    found = Collection("own", documents, queries, {"dev": judged}, frozenset(), own_documents=frozenset(queries))
+    twins = Evaluator(model, found, judged=judged_set(found)).evaluate(model)
+    assert (twins.per_query == 1.0).all()  # the only other document of the very text
+    blind = dataclasses.replace(found, own_documents=frozenset())
+    assert Evaluator(model, blind, judged=judged_set(blind)).evaluate(model).per_query.max() < 1.0
+    # nor is its cosine with itself one of those with other documents
+    assert sum(twins.negatives.histogram) == 20 * (len(documents) - 2)
 
 
 def random_states():
