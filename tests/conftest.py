@@ -3,11 +3,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, which processes of the tests would inherit
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes that share the cores have a thread each,
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for threads that wait for each other make each test ten times slower
-
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +56,10 @@ def pytest_configure() -> None:
     memory = find_memory()
     if memory is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, which processes of the tests would inherit
+    if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported
+        # processes that share the cores have a thread each: threads that wait for each other take many times as long
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
