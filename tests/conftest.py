@@ -48,9 +48,9 @@ MOST_WORKERS = 8
 
 
 def pytest_configure() -> None:
-    """Has the folders of tests lie in memory where there is room: on a disk, most of a test is waiting for it.
+    """Sets the memory, signals and threads of the tests' processes.
 
-    A study's database is flushed at every commit. What is killed in a test loses nothing that it wrote, flushed or not;
+    The folders of tests lie in memory where there is room: on a disk, most of a test is waiting for it. A study's database is flushed at every commit. What is killed in a test loses nothing that it wrote, flushed or not;
     only a power cut would tell the two apart, and tests have none.
     """
     memory = find_memory()
