@@ -71,6 +71,8 @@ def _describe_setting(dimension: Dimension, setting: Setting) -> str:
 def _describe_data(plan: StudyPlan) -> Iterator[str]:
     collection = plan.collection
     yield f"Data:     {collection.name}: {len(collection.documents):,} documents, {len(collection.queries):,} queries"
+    for note in collection.notes:
+        yield from _wrap("          ", note)
     for split in ("dev", "test"):
         if split == "test" and not plan.has_test_split:
             yield "          no test split: the figure of the best model will be optimistic"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeVar, get_args
 
@@ -19,8 +19,8 @@ Split = Literal["train", "dev", "test"]
 DocumentView = Literal["text", "title-and-text"]
 """The part of a document that is embedded."""
 
-Qrels = Mapping[str, Mapping[str, int]]
-"""Query id -> document id -> grade; a document is relevant where its grade is above 0."""
+Qrels = Mapping[str, Mapping[str, float]]
+"""Query id -> document id -> grade; see `is_relevant`. A whole grade is an integer."""
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -41,16 +41,23 @@ class Document:
         return f"{self.title}\n{self.text}".strip()
 
 
+def is_relevant(grade: float, threshold: float | None = None) -> bool:
+    """Whether a grade makes a document relevant: it is above 0, and at least a threshold where there is one."""
+    return grade > 0 and (threshold is None or grade >= threshold)
+
+
 @dataclass(frozen=True)
 class RawCollection:
     """A collection as its source has it, before it is split.
 
-    Documents and queries are by id, judgements by the name that the source gives them, such as that of their file.
+    Documents and queries are by id, judgements by the name that the source gives them, such as that of their file;
+    notes are sentences on how the source was read.
     """
 
     documents: Mapping[str, Document]
     queries: Mapping[str, str]
     qrels: Mapping[str, Qrels]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class Collection:
         name: Its name in a study file.
         held_out: Ids of documents that no format may train on. The split by document fills it; it is empty where the
             authors of the collection made the splits, since they decided what may be shared.
+        relevant: Grade from which a document is relevant; None for every grade above 0.
+        notes: Sentences on how it was read: its layout, the files, and all that was left out.
     """
 
     name: str
@@ -68,6 +77,8 @@ class Collection:
     queries: Mapping[str, str]
     qrels: Mapping[Split, Qrels]
     held_out: frozenset[str]
+    relevant: float | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def content_hash(self) -> str:
@@ -90,6 +101,12 @@ class Collection:
             for query, judged in sorted(self.qrels.get(split, {}).items(), key=lambda item: item[0]):
                 yield ["judgements", split, query, sorted(judged.items())]
         yield ["held out", sorted(self.held_out)]
+        if self.relevant is not None:
+            yield ["relevant", self.relevant]
+
+    def is_relevant(self, grade: float) -> bool:
+        """Whether a grade makes a document a positive."""
+        return is_relevant(grade, self.relevant)
 
     def training_documents(self) -> Iterator[str]:
         """Ids, ascending, of the documents whose title and content may be trained on: both are there, not held out."""
@@ -104,7 +121,7 @@ class Collection:
         for query in sorted(judgements):
             for document, grade in sorted(judgements[query].items()):
                 known = query in self.queries and document in self.documents
-                if grade > 0 and known and document not in self.held_out:
+                if self.is_relevant(grade) and known and document not in self.held_out:
                     yield query, document
 
 
@@ -121,6 +138,7 @@ def open_for_pairs(collection: Collection, judgements: Qrels) -> Collection:
         queries=collection.queries,
         qrels={"train": judgements, "dev": {}, "test": {}},
         held_out=frozenset(),
+        relevant=collection.relevant,
     )
 
 
@@ -149,12 +167,14 @@ class EvaluationSet:
         query_ids: (Q,) ids, ascending.
         qrels: Judgements of those queries on those documents.
         judged_documents: How many of the documents are judged for one of the queries.
+        relevant: Grade from which a document is relevant; None for every grade above 0.
     """
 
     document_ids: tuple[str, ...]
     query_ids: tuple[str, ...]
     qrels: Qrels
     judged_documents: int
+    relevant: float | None = None
 
 
 def plan_evaluation_set(
@@ -173,10 +193,10 @@ def plan_evaluation_set(
     Raises:
         CollectionError: If no query of the split has a relevant document.
     """
-    judgements: dict[str, dict[str, int]] = {}
+    judgements: dict[str, dict[str, float]] = {}
     for query, grades in collection.qrels.get(split, {}).items():
         known = {document: max(grade, 0) for document, grade in grades.items() if document in collection.documents}
-        if query in collection.queries and any(known.values()):
+        if query in collection.queries and any(map(collection.is_relevant, known.values())):
             judgements[query] = known
     if not judgements:
         raise CollectionError(f"{collection.name}: no query of the {split} split has a relevant document")
@@ -192,6 +212,7 @@ def plan_evaluation_set(
         query_ids=tuple(query_ids),
         qrels={query: judgements[query] for query in query_ids},
         judged_documents=len(judged),
+        relevant=collection.relevant,
     )
 
 

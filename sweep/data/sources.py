@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sweep.data.collection import SPLITS, Collection, Qrels, RawCollection, Split
-from sweep.data.readers.reader import Reader
+from sweep.data.readers.listing import Listing
+from sweep.data.readers.reader import LayoutReader, Reader
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
 from sweep.settings.entries import load_entries
-from sweep.settings.study_file import DataSpec, SplitSpec
+from sweep.settings.study_file import DataSpec
 
 READERS = load_entries("sweep.data.readers", Reader)
 """Every reader by its scheme."""
 
+LAYOUTS = sorted(
+    (reader() for reader in READERS.values() if issubclass(reader, LayoutReader)), key=lambda layout: layout.place
+)
+"""Layouts of files, in the order in which they are asked for a path."""
+
+_SCHEME = re.compile(r"[a-z][a-z-]+")
+
 
 def load_collection(data: DataSpec, *, folder: Path) -> Collection:
-    """Loads the collection that a study file names.
+    """Loads the collection that a study file names: by a scheme, or as a path whose layout is told by a look at it.
 
-    A collection with one qrels file, whatever its name, has no splits: it is split by document, as ``data.split``
-    says. Where there is a dev split the authors' splits are taken as they are, an absent train or test split being
-    empty. Train and test without dev keep their test; dev is carved by document out of train. ``folder`` is the study
-    file's, against which ``beir:FOLDER`` is resolved.
+    A collection with one set of judgements, whatever its name, has no splits: it is split by document, as
+    ``data.split`` says. Where there is a dev split the authors' splits are taken as they are, an absent train or test
+    split being empty. Train and test without dev keep their test; dev is carved by document out of train. ``folder`` is
+    the study file's, against which a path is resolved.
 
     Raises:
         CollectionError: If the collection is unknown, cannot be read, or cannot be split.
     """
     contents = _read(data.collection, folder=folder)
     try:
-        qrels, held_out = _split(contents, data.split)
+        qrels, held_out = _split(contents, data)
     except CollectionError as error:
         raise CollectionError(f"{data.collection}: {error}") from error
     return Collection(
@@ -38,30 +48,75 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
         queries=contents.queries,
         qrels={split: qrels.get(split, {}) for split in SPLITS},
         held_out=held_out,
+        relevant=data.relevant,
+        notes=contents.notes,
     )
 
 
+def pin_collection(data: DataSpec) -> DataSpec:
+    """The same collection by the revision that it has now, where it can change behind its name.
+
+    Raises:
+        CollectionError: If its revision cannot be found out.
+    """
+    scheme, _, source = data.collection.partition(":")
+    if scheme not in READERS or (pinned := READERS[scheme]().pin(source)) == source:
+        return data
+    return data.model_copy(update={"collection": f"{scheme}:{pinned}"})
+
+
 def _read(name: str, *, folder: Path) -> RawCollection:
-    scheme, _, source = name.partition(":")
-    if scheme not in READERS:
-        known = ", ".join(reader.usage for reader in READERS.values())
-        raise CollectionError(f"collection {name!r} has an unknown scheme; known are {known}")
-    return READERS[scheme]().read(source, folder=folder)
+    scheme, colon, source = name.partition(":")
+    if colon and scheme in READERS and not (scheme == "beir" and source):
+        return READERS[scheme]().read(source, folder=folder)
+    source = source if scheme == "beir" else name
+    path = folder / Path(source).expanduser()
+    known = ", ".join(reader.usage for reader in READERS.values())
+    if not path.exists() and scheme != "beir":
+        problem = "has an unknown scheme" if colon and _SCHEME.fullmatch(scheme) else f"is no path ({path})"
+        raise CollectionError(f"collection {name!r} {problem}; known are a FOLDER or FILE, {known}")
+    return _read_path(Listing(path), is_beir=scheme == "beir")
 
 
-def _split(contents: RawCollection, split: SplitSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
+def _read_path(listing: Listing, *, is_beir: bool) -> RawCollection:
+    """Reads a path by the first layout that takes it; under ``beir:`` it is what it is, too, and that is said."""
+    layout = next((layout for layout in LAYOUTS if layout.takes(listing)), None)
+    if layout is None:
+        shapes = "; ".join(layout.shape for layout in LAYOUTS)
+        raise CollectionError(
+            f"{listing.path}: is of no layout that is read: there lies {listing.contents}; read are {shapes}"
+        )
+    contents = layout.read_listing(listing)
+    if is_beir and layout.name != "beir":
+        return replace(contents, notes=("is no BEIR folder", *contents.notes))
+    return contents
+
+
+def _split(contents: RawCollection, data: DataSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
     """The judgements by split, and the documents that are held out."""
-    documents, queries, qrels = contents.documents, contents.queries, contents.qrels
+    qrels, split = contents.qrels, data.split
+
+    def divide(judgements: Qrels, test: float) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
+        return split_by_document(
+            contents.documents,
+            contents.queries,
+            judgements,
+            dev=split.dev,
+            test=test,
+            seed=split.seed,
+            relevant=data.relevant,
+        )
+
     if len(qrels) == 1:
         (only,) = qrels.values()
-        return split_by_document(documents, queries, only, dev=split.dev, test=split.test, seed=split.seed)
+        return divide(only, split.test)
     if unknown := sorted(set(qrels) - set(SPLITS)):
         raise CollectionError(
-            f"qrels/{unknown[0]}.tsv is the file of no known split; several qrels files must be named"
-            f" {', '.join(f'{name}.tsv' for name in SPLITS)}"
+            f"its judgements {unknown[0]!r} are of no known split; where there are several sets, files or splits must"
+            f" be named {', '.join(SPLITS)}"
         )
     theirs: dict[Split, Qrels] = {name: qrels[name] for name in SPLITS if name in qrels}
     if "dev" in theirs:
         return theirs, frozenset()
-    carved, held_out = split_by_document(documents, queries, theirs["train"], dev=split.dev, test=0.0, seed=split.seed)
+    carved, held_out = divide(theirs["train"], 0.0)
     return {**carved, "test": theirs["test"]}, held_out

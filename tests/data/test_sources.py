@@ -5,6 +5,7 @@ import os
 import pytest
 
 from sweep.data import count_shared_documents, load_collection, plan_evaluation_set
+from sweep.data.sources import LAYOUTS
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec, SplitSpec
 
@@ -67,8 +68,8 @@ def test_a_folder_may_be_absolute(write_toy, tmp_path):
 
 
 def test_several_qrels_files_must_be_those_of_known_splits(write_toy):
-    with pytest.raises(CollectionError, match=r"qrels/validation\.tsv is the file of no known split; .* dev\.tsv"):
-        load(write_toy(train=ROWS[1], validation=ROWS[2]))
+    with pytest.raises(CollectionError, match=r"its judgements 'held' are of no known split; .* train, dev, test"):
+        load(write_toy(train=ROWS[1], held=ROWS[2]))
 
 
 def test_a_collection_that_cannot_be_split_is_refused_by_name(write_toy):
@@ -79,13 +80,53 @@ def test_a_collection_that_cannot_be_split_is_refused_by_name(write_toy):
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("hub:mteb/scifact", "'hub:mteb/scifact' has an unknown scheme; known are package:aws-cli, beir:FOLDER"),
-        ("scifact", "'scifact' has an unknown scheme; known are package:aws-cli, beir:FOLDER"),
+        (
+            "web:scifact",
+            "'web:scifact' has an unknown scheme; known are a FOLDER or FILE, package:aws-cli, .*beir:FOLD",
+        ),
+        ("scifact", r"'scifact' is no path \(.*scifact\); known are a FOLDER or FILE, package:aws-cli, .*beir:FOLDER"),
         ("package:gcloud", "there is no packaged collection 'gcloud'; known is package:aws-cli"),
-        ("beir:", "'beir:' names no folder; write beir:FOLDER"),
-        ("beir:nowhere", f"{os.sep}nowhere: there is no such folder"),
+        ("beir:", "'beir:' names no folder or file; write beir:FOLDER"),
+        ("beir:nowhere", f"{os.sep}nowhere: there is no such file or folder"),
     ],
 )
 def test_an_unknown_collection_is_refused_with_the_known_ones(tmp_path, name, problem):
     with pytest.raises(CollectionError, match=problem):
         load_collection(DataSpec(collection=name), folder=tmp_path)
+
+
+def test_a_path_without_a_scheme_is_read_by_its_layout(write_toy):
+    folder = write_toy(train=ROWS[1], dev=ROWS[2])
+    collection = load_collection(DataSpec(collection=f"./{folder.name}"), folder=folder.parent)
+    assert collection.content_hash == load(folder).content_hash
+    assert collection.notes[0].startswith(
+        "read as BEIR: documents from corpus.jsonl; queries from queries.jsonl; train"
+    )
+
+
+def test_a_layout_that_is_none_is_refused_with_what_lies_there_and_what_would_be_read(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.jsonl").write_text('{"premise": "a", "label": 1}\n')
+    (tmp_path / "data" / "weights.bin").write_bytes(b"\0")
+    with pytest.raises(
+        CollectionError, match=r"data: is of no layout .* rows\.jsonl, weights\.bin \(keys: premise, label\)"
+    ) as no:
+        load_collection(DataSpec(collection="data"), folder=tmp_path)
+    assert all(layout.shape in str(no.value) for layout in LAYOUTS)
+    assert "\n" not in str(no.value)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(CollectionError, match="holds no file"):
+        load_collection(DataSpec(collection="."), folder=tmp_path)
+
+
+def test_relevant_says_from_which_grade_a_document_is_a_positive(write_toy):
+    folder = write_toy(train="q1\td1\t1\nq2\td2\t2\n", dev="q3\td3\t1\nq4\td4\t2\nq4\td3\t1\n")
+    data = DataSpec(collection=f"beir:{folder.name}", relevant=2)
+    collection = load_collection(data, folder=folder.parent)
+    assert list(collection.training_judgements()) == [("q2", "d2")]
+    judged = plan_evaluation_set(collection, "dev", max_documents=None, max_queries=None, seed=0)
+    assert judged.qrels == {"q4": {"d4": 2, "d3": 1}}
+    assert judged.relevant == 2
+    assert collection.content_hash != load(folder).content_hash

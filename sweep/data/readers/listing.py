@@ -1,0 +1,124 @@
+"""Listing: the files of a source, and a cheap look at each, by which its layout is told."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sweep.data.readers.records import FORMATS, format_of, read_records
+from sweep.errors import CollectionError
+
+DEPTH = 3
+"""Folders deep that files are looked for; beyond lies no layout that is read."""
+
+NAMED = 5
+"""Files that a sentence names before it counts the others."""
+
+_WORDS = re.compile(r"[^a-z0-9]+")
+
+
+class Listing:
+    """The files of a folder, or one file, as they were when it was made.
+
+    Args:
+        path: The folder or file.
+
+    Raises:
+        CollectionError: If it is not there, cannot be listed, or holds no file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            raise CollectionError(f"{path}: there is no such file or folder")
+        try:
+            found = [path] if path.is_file() else sorted(_walk(path, DEPTH))
+            self._stamps = {file: _stamp(file) for file in found}
+        except OSError as error:
+            raise CollectionError(f"{path}: cannot be listed: {error.strerror or error}") from error
+        if not found:
+            raise CollectionError(f"{path}: holds no file")
+        self.files = [file for file in found if not file.name.startswith(".")]
+        self._looks: dict[Path, Mapping[str, Any]] = {}
+        self._taken: set[Path] = set()
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the source is one file."""
+        return self.path in self._stamps
+
+    @property
+    def with_records(self) -> list[Path]:
+        """The files whose suffix says that they hold records."""
+        return [file for file in self.files if format_of(file) in FORMATS]
+
+    def look(self, file: Path) -> Mapping[str, Any]:
+        """The first record of a file; an empty one where it has none, or cannot be read as what its suffix says."""
+        if file not in self._looks:
+            try:
+                self._looks[file] = next((record for record, _ in read_records(file)), {})
+            except CollectionError:
+                self._looks[file] = {}
+        return self._looks[file]
+
+    def words(self, file: Path) -> list[list[str]]:
+        """Words of a file's name, and then of each folder above it up to the source, in lower case."""
+        parts = (file.name,) if self.is_file else file.relative_to(self.path).parts
+        return [[word for word in _WORDS.split(part.lower()) if word] for part in reversed(parts)]
+
+    def name(self, file: Path) -> str:
+        """A file's path within the source."""
+        return file.name if self.is_file else file.relative_to(self.path).as_posix()
+
+    def names(self, files: Sequence[Path]) -> str:
+        """Paths of files within the source, the first of them by name and the others by number."""
+        shown = [self.name(file) for file in files[:NAMED]]
+        return ", ".join([*shown, f"{len(files) - NAMED} more"] if len(files) > NAMED else shown)
+
+    def describe_use(self, layout: str, uses: Mapping[str, Sequence[Path]]) -> tuple[str, ...]:
+        """Sentences on what the source was read as, which file was taken for what, and which were left aside."""
+        self._taken = {file for files in uses.values() for file in files}
+        aside = [file for file in self._stamps if file not in self._taken]
+        parts = [f"{what} from {self.names(files)}" for what, files in uses.items() if files]
+        left = (f"left aside: {self.names(aside)}",) if aside else ()
+        return (f"read as {layout}: {'; '.join(parts)}", *left)
+
+    def check_unchanged(self) -> None:
+        """Refuses a source of which a file that was read has been changed since this listing was made.
+
+        Raises:
+            CollectionError: If a file has another size or time, or is gone.
+        """
+        for file in self._taken:
+            try:
+                is_same = _stamp(file) == self._stamps[file]
+            except OSError:
+                is_same = False
+            if not is_same:
+                raise CollectionError(f"{file}: was changed while the collection was read: wait until it is complete")
+
+    @cached_property
+    def contents(self) -> str:
+        """What lies there, for the message of a layout that is none."""
+        shown = self.names([*self._stamps])
+        keys = [", ".join(look)[:80] for file in self.with_records if (look := self.look(file))]
+        return f"{shown} (keys: {'; '.join(keys[:2])})" if keys else shown
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    """Every file at most so many folders deep, but for what lies in hidden folders."""
+    for entry in os.scandir(folder):
+        path = folder / entry.name
+        if entry.is_file():
+            yield path
+        elif entry.is_dir() and depth > 1 and not entry.name.startswith("."):
+            yield from _walk(path, depth - 1)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns

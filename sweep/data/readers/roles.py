@@ -1,0 +1,175 @@
+"""Roles of files: which hold the documents, which the queries and which the judgements of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweep.data.collection import Document, RawCollection
+from sweep.data.readers.draft import Draft
+from sweep.data.readers.fields import (
+    DOCUMENT_IDS,
+    DOCUMENT_TEXTS,
+    QUERY_IDS,
+    QUERY_TEXTS,
+    find_key,
+    read_document,
+    read_identifier,
+    read_text,
+    split_named,
+)
+from sweep.data.readers.judgements import has_judgements, read_judgements
+from sweep.data.readers.listing import Listing
+from sweep.data.readers.records import FORMATS, TABLES, Record, format_of, read_records, read_rows, stem_of
+from sweep.errors import CollectionError
+
+BEIR_DOCUMENTS = ("corpus.jsonl", "corpus.jsonl.gz")
+BEIR_QUERIES = ("queries.jsonl", "queries.jsonl.gz")
+
+_QUERIES = {"queries", "query", "topics", "topic", "questions"}
+_DOCUMENTS = {"corpus", "collection", "collections", "documents", "docs", "passages"}
+_JUDGEMENTS = {"judgements", "judgments"}
+_NO_RECORDS = (".md", ".py", ".yaml", ".yml", ".sh", ".pdf", ".html")
+
+_COLUMNS = {2: ("_id", "text"), 3: ("_id", "title", "text"), 4: ("_id", "url", "title", "text")}
+"""Columns of a table without a header, by their number: those of MS MARCO's passages and documents."""
+
+
+@dataclass
+class Roles:
+    """Files by their role in a collection, those of judgements by the set that they are of."""
+
+    documents: list[Path] = field(default_factory=list)
+    queries: list[Path] = field(default_factory=list)
+    qrels: dict[str, list[Path]] = field(default_factory=dict)
+
+
+def role_of(words: list[str]) -> str | None:
+    """The role that the words of a name speak of."""
+    if any("qrel" in word for word in words) or _JUDGEMENTS & {*words}:
+        return "qrels"
+    if _QUERIES & {*words}:
+        return "queries"
+    return "documents" if _DOCUMENTS & {*words} else None
+
+
+def find_roles(listing: Listing) -> Roles:
+    """The roles of files by their names, or those of their folders.
+
+    Where BEIR's own names are there, nothing else is taken: the folders of older studies stay what they were. Of
+    others the uppermost are taken. Where no name speaks of judgements, they are told by their first record.
+    """
+    by_role: dict[str | None, list[Path]] = {}
+    for file in listing.files:
+        role = next(filter(None, map(role_of, listing.words(file))), None)
+        if role is None or format_of(file) in FORMATS or (role == "qrels" and format_of(file) not in _NO_RECORDS):
+            by_role.setdefault(role, []).append(file)
+    documents = _preferred(listing, by_role.get("documents", []), BEIR_DOCUMENTS)
+    queries = _preferred(listing, by_role.get("queries", []), BEIR_QUERIES)
+    qrels = _uppermost(listing, by_role.get("qrels", []))
+    if inside := [file for file in by_role.get("qrels", []) if file.parent == listing.path / "qrels"]:
+        qrels = inside
+    elif not qrels and documents and queries:
+        qrels = [file for file in by_role.get(None, []) if _holds_judgements(listing, file)]
+    sets: dict[str, list[Path]] = {}
+    for file in qrels:
+        sets.setdefault(name_set(listing, file), []).append(file)
+    return Roles(documents, queries, sets)
+
+
+def _preferred(listing: Listing, files: list[Path], names: tuple[str, ...]) -> list[Path]:
+    """The first of the names that lies in the source itself; else the uppermost files."""
+    known = (listing.path / name for name in names)
+    first = next((file for file in known if file in files), None)
+    return _uppermost(listing, files) if first is None else [first]
+
+
+def _uppermost(listing: Listing, files: list[Path]) -> list[Path]:
+    depths = [listing.name(file).count("/") for file in files]
+    return [file for file, depth in zip(files, depths, strict=True) if depth == min(depths)]
+
+
+def name_set(listing: Listing, file: Path) -> str:
+    """Name of the set that a file is of: the split in its name, or in that of a folder above it; else its own name."""
+    folders = listing.name(file).split("/")[-2::-1]
+    return next(filter(None, map(split_named, [stem_of(file), *folders])), stem_of(file))
+
+
+def read_roles(listing: Listing, roles: Roles, *, layout: str) -> RawCollection:
+    """Reads the files of each role.
+
+    Raises:
+        CollectionError: If a role has no file, or a file cannot be read.
+    """
+    for files, what in (
+        (roles.documents, "documents (such as corpus.jsonl)"),
+        (roles.queries, "queries (such as queries.jsonl)"),
+        (roles.qrels, "judgements (such as qrels/test.tsv)"),
+    ):
+        if not files:
+            raise CollectionError(f"{listing.path}: there is no file of {what} in it: there lie {listing.contents}")
+    if len(folders := sorted({listing.name(file.parent) for file in roles.documents})) > 1:
+        raise CollectionError(f"{listing.path}: holds several collections, in {', '.join(folders)}: name one of them")
+    draft = Draft(listing.path)
+    for file in roles.documents:
+        for identifier, document, where in read_documents(file):
+            draft.add_document(identifier, document, where=where)
+    for file in roles.queries:
+        for record, where in _read_side(file, DOCUMENT_IDS + QUERY_IDS):
+            identifier = read_identifier(record, QUERY_IDS, where=where)
+            draft.add_query(identifier, read_text(record, QUERY_TEXTS, where=where), where=where)
+    for name, files in roles.qrels.items():
+        for file in files:
+            _read_set(draft, name, file)
+    uses = {"documents": roles.documents, "queries": roles.queries, **roles.qrels}
+    return draft.finish(listing.describe_use(layout, uses))
+
+
+def read_documents(file: Path) -> Iterator[tuple[str, Document, str]]:
+    """Id, document and place of every record of a corpus."""
+    for record, where in _read_side(file, DOCUMENT_IDS):
+        yield read_identifier(record, DOCUMENT_IDS, where=where), read_document(record, where=where), where
+
+
+def _read_set(draft: Draft, name: str, file: Path) -> None:
+    is_empty = True
+    for judged in read_judgements(file):
+        draft.judge(name, judged)
+        is_empty = False
+    if is_empty:
+        raise CollectionError(f"{file}: holds no judgement")
+
+
+def _read_side(file: Path, ids: tuple[str, ...]) -> Iterator[Record]:
+    """Records of documents or queries; a table with tabs may have no header."""
+    if format_of(file) != ".tsv" or _has_header(file, ids):
+        yield from read_records(file)
+        return
+    columns = 0
+    for fields, where in read_rows(file, delimiter="\t", is_quoted=False):
+        columns = columns or len(fields)
+        if len(fields) != columns or columns not in _COLUMNS:
+            raise CollectionError(
+                f"{where}: must have 2 (id, text), 3 (id, title, text) or 4 columns (id, address, title, text) with"
+                f" tabs between them, as many in every line, got {len(fields)}"
+            )
+        yield dict(zip(_COLUMNS[columns], fields, strict=True)), where
+
+
+def _has_header(file: Path, ids: tuple[str, ...]) -> bool:
+    first, _ = next(read_rows(file, delimiter="\t", is_quoted=False), ([], ""))
+    return find_key(first, ids) is not None and find_key(first, (*DOCUMENT_TEXTS, *QUERY_TEXTS)) is not None
+
+
+def _holds_judgements(listing: Listing, file: Path) -> bool:
+    """Whether a file whose name says nothing holds judgements, by its first record."""
+    if has_judgements(listing.look(file)):
+        return True
+    if format_of(file) not in (*TABLES, ".txt"):
+        return False
+    try:
+        first = next(read_judgements(file), None)
+    except CollectionError:
+        return False
+    return first is not None and not any(" " in text for text in (first.query, first.document))
