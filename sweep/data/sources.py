@@ -81,6 +81,7 @@ def _read(name: str, *, folder: Path) -> RawCollection:
 def _read_path(listing: Listing, *, is_beir: bool) -> RawCollection:
     """Reads a path by the first layout that takes it; under ``beir:`` it is what it is, too, and that is said."""
     layout = next((layout for layout in LAYOUTS if layout.takes(listing)), None)
+    layout = layout or next((layout for layout in LAYOUTS if layout.resembles(listing)), None)
     if layout is None:
         shapes = "; ".join(layout.shape for layout in LAYOUTS)
         raise CollectionError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
 
 import pytest
+from small_files import write_lines, write_parquet, write_text
 
 from sweep.data import READERS, SPLITS, load_collection
 from sweep.errors import CollectionError
@@ -27,9 +29,26 @@ class Source:
     """
 
     name: str
-    write: Callable[[Path], None] = lambda _: None
+    write: Callable[[Path], object] = lambda _: None
     broken: Mapping[str, bytes] | None = None
     packages: tuple[str, ...] = ()
+
+
+def _write_ms_marco(folder: Path) -> None:
+    for name, row in (
+        ("collection", "{0}\tdocument {0}\n"),
+        ("queries", "{0}\tquery {0}\n"),
+        ("qrels", "{0}\t0\t{0}\t1\n"),
+    ):
+        write_text(folder / "toy" / f"{name}.tsv", "".join(row.format(n) for n in range(10)))
+
+
+def _write_autorag(folder: Path) -> None:
+    write_parquet(folder / "toy" / "corpus.parquet", [{"doc_id": f"{n}", "contents": f"c {n}"} for n in range(10)])
+    write_parquet(
+        folder / "toy" / "qa.parquet",
+        [{"qid": f"{n}", "query": f"q {n}", "retrieval_gt": [[f"{n}"]]} for n in range(10)],
+    )
 
 
 SOURCES = {
@@ -41,6 +60,48 @@ SOURCES = {
             "toy/queries.jsonl": b'{"_id": "q0000"',
             "toy/qrels/all.tsv": b"q0000\td0000\tmuch\n",
         },
+    ),
+    "ms-marco": Source(
+        name="ms-marco:toy",
+        write=_write_ms_marco,
+        broken={
+            "toy/collection.tsv": b"0\n",
+            "toy/queries.tsv": b"0\ta\n\xff",
+            "toy/qrels.tsv": b"0\t0\t0\tmuch\n" * 2,
+        },
+    ),
+    "passages": Source(
+        name="passages:train.jsonl",
+        write=lambda folder: write_lines(
+            folder / "train.jsonl",
+            [
+                {"query_id": n, "query": f"q {n}", "positive_passages": [{"docid": n, "text": f"t {n}"}]}
+                for n in range(10)
+            ],
+        ),
+        broken={"train.jsonl": b"[]"},
+    ),
+    "autorag": Source(
+        name="autorag:toy",
+        write=_write_autorag,
+        broken={"toy/corpus.parquet": b"PAR1", "toy/qa.parquet": b"PAR1"},
+    ),
+    "squad": Source(
+        name="squad:dev.json",
+        write=lambda folder: write_text(
+            folder / "dev.json",
+            json.dumps(
+                {"data": [{"paragraphs": [{"context": f"c {n}", "qas": [{"question": f"q {n}"}]} for n in range(10)]}]}
+            ),
+        ),
+        broken={"dev.json": b'{"data": ['},
+    ),
+    "pairs": Source(
+        name="pairs:faq.csv",
+        write=lambda folder: write_text(
+            folder / "faq.csv", "question,answer\n" + "".join(f"q {n},a {n}\n" for n in range(10))
+        ),
+        broken={"faq.csv": b'question,answer\n"a'},
     ),
     "package": Source(name="package:aws-cli", packages=("awscli", "botocore")),
 }

@@ -82,9 +82,9 @@ def test_a_collection_that_cannot_be_split_is_refused_by_name(write_toy):
     [
         (
             "web:scifact",
-            "'web:scifact' has an unknown scheme; known are a FOLDER or FILE, package:aws-cli, .*beir:FOLD",
+            "'web:scifact' has an unknown scheme; known are a FOLDER or FILE, .*package:aws-cli, beir:FOLD",
         ),
-        ("scifact", r"'scifact' is no path \(.*scifact\); known are a FOLDER or FILE, package:aws-cli, .*beir:FOLDER"),
+        ("scifact", r"'scifact' is no path \(.*scifact\); known are a FOLDER or FILE, .*package:aws-cli, beir:FOLDER"),
         ("package:gcloud", "there is no packaged collection 'gcloud'; known is package:aws-cli"),
         ("beir:", "'beir:' names no folder or file; write beir:FOLDER"),
         ("beir:nowhere", f"{os.sep}nowhere: there is no such file or folder"),
@@ -99,9 +99,7 @@ def test_a_path_without_a_scheme_is_read_by_its_layout(write_toy):
     folder = write_toy(train=ROWS[1], dev=ROWS[2])
     collection = load_collection(DataSpec(collection=f"./{folder.name}"), folder=folder.parent)
     assert collection.content_hash == load(folder).content_hash
-    assert collection.notes[0].startswith(
-        "read as BEIR: documents from corpus.jsonl; queries from queries.jsonl; train"
-    )
+    assert collection.notes[0].startswith("read as BEIR: documents from corpus.jsonl; queries from queries.jsonl; dev")
 
 
 def test_a_layout_that_is_none_is_refused_with_what_lies_there_and_what_would_be_read(tmp_path):

@@ -19,11 +19,16 @@ class Beir(LayoutReader):
 
     name = "beir"
     usage = "beir:FOLDER"
-    place = 80
+    place = 20
     shape = "corpus, queries and qrels (BEIR, as JSON lines, tables or Parquet)"
 
     def takes(self, listing: Listing) -> bool:
-        """Whether a name in a folder speaks of documents, queries or judgements."""
+        """Whether there are files of all three roles."""
+        roles = find_roles(listing)
+        return bool(roles.documents and roles.queries and roles.qrels)
+
+    def resembles(self, listing: Listing) -> bool:
+        """Whether there is a file of one of the roles."""
         roles = find_roles(listing)
         return not listing.is_file and bool(roles.documents or roles.queries or roles.qrels)
 

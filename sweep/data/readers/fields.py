@@ -17,8 +17,8 @@ DOCUMENT_IDS = (
 QUERY_IDS = (
     "_id", "query_id", "query-id", "queryid", "qid", "q_id", "topic_id", "topic-id", "question_id", "id",
 )  # fmt: skip
-DOCUMENT_TEXTS = ("text", "contents", "content", "context", "body", "passage", "segment", "document")
-QUERY_TEXTS = ("text", "query", "question", "contents", "content", "body")
+DOCUMENT_TEXTS = ("text", "contents", "content", "context", "body", "passage", "segment", "document", "document_text")
+QUERY_TEXTS = ("text", "query", "question", "query_text", "contents", "content", "body")
 TITLES = ("title",)
 GRADES = (
     "score",

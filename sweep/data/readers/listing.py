@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from sweep.data.readers.records import FORMATS, format_of, read_records
+from sweep.data.readers.records import FORMATS, format_of, read_keys
 from sweep.errors import CollectionError
 
 DEPTH = 3
@@ -43,7 +42,7 @@ class Listing:
         if not found:
             raise CollectionError(f"{path}: holds no file")
         self.files = [file for file in found if not file.name.startswith(".")]
-        self._looks: dict[Path, Mapping[str, Any]] = {}
+        self._keys: dict[Path, tuple[str, ...]] = {}
         self._taken: set[Path] = set()
 
     @property
@@ -56,14 +55,14 @@ class Listing:
         """The files whose suffix says that they hold records."""
         return [file for file in self.files if format_of(file) in FORMATS]
 
-    def look(self, file: Path) -> Mapping[str, Any]:
-        """The first record of a file; an empty one where it has none, or cannot be read as what its suffix says."""
-        if file not in self._looks:
+    def keys(self, file: Path) -> tuple[str, ...]:
+        """Keys of a file's first record; none where it has none, or cannot be read as what its suffix says."""
+        if file not in self._keys:
             try:
-                self._looks[file] = next((record for record, _ in read_records(file)), {})
+                self._keys[file] = read_keys(file)
             except CollectionError:
-                self._looks[file] = {}
-        return self._looks[file]
+                self._keys[file] = ()
+        return self._keys[file]
 
     def words(self, file: Path) -> list[list[str]]:
         """Words of a file's name, and then of each folder above it up to the source, in lower case."""
@@ -105,7 +104,7 @@ class Listing:
     def contents(self) -> str:
         """What lies there, for the message of a layout that is none."""
         shown = self.names([*self._stamps])
-        keys = [", ".join(look)[:80] for file in self.with_records if (look := self.look(file))]
+        keys = [", ".join(keys)[:80] for file in self.with_records if (keys := self.keys(file))]
         return f"{shown} (keys: {'; '.join(keys[:2])})" if keys else shown
 
 

@@ -51,6 +51,10 @@ class LayoutReader(Reader):
         """Whether files are of this layout, by names, suffixes and first records alone."""
         raise NotImplementedError
 
+    def resembles(self, listing: Listing) -> bool:  # noqa: ARG002 - most layouts are there or are not
+        """Whether files look like this layout but for something missing, which reading them will name."""
+        return False
+
     def read_files(self, listing: Listing) -> RawCollection:
         """Reads the files of a listing, with notes on which was taken for what.
 

@@ -26,6 +26,9 @@ TABLES = (".tsv", ".csv")
 FORMATS = (*JSON_LINES, ".json", *TABLES, ".parquet")
 """Suffixes of the files that are read as records."""
 
+HEAD = 1 << 20
+"""Characters of a file that a look at it reads."""
+
 _PLAIN = (".txt", ".trec", ".qrels", ".qrel")
 _BATCH = 1_000
 
@@ -85,6 +88,23 @@ def read_json(file: Path) -> Any:
     """The value of a JSON file."""
     text = "".join(_named(file, _read_chunks(file), after=lambda: "its beginning"))
     return _parse_json(text, where=str(file))
+
+
+def read_head(file: Path) -> str:
+    """The first MiB of a text file, and less of one whose lines end there."""
+    return next(_named(file, _read_chunks(file, HEAD), after=lambda: "its beginning"), "")
+
+
+def read_keys(file: Path) -> tuple[str, ...]:
+    """Keys of the first record of a file; none where it has none, or is an array of something else."""
+    if format_of(file) != ".json":
+        return next((tuple(record) for record, _ in read_records(file)), ())
+    head = read_head(file).lstrip().removeprefix("[").lstrip()
+    try:
+        first, _ = json.JSONDecoder().raw_decode(head)
+    except (ValueError, RecursionError):  # or it is longer than what was read
+        return ()
+    return tuple(first) if isinstance(first, dict) else ()
 
 
 def read_rows(file: Path, *, delimiter: str, is_quoted: bool) -> Iterator[Row]:
@@ -210,9 +230,10 @@ def _open_text(file: Path, *, newline: str | None = None) -> IO[str]:
     return file.open(encoding="utf-8-sig", newline=newline)
 
 
-def _read_chunks(file: Path) -> Iterator[str]:
+def _read_chunks(file: Path, size: int = -1) -> Iterator[str]:
+    """The text of a file in one piece, or its first characters."""
     with _open_text(file) as opened:
-        yield opened.read()
+        yield opened.read(size)
 
 
 def _parse_json(text: str, *, where: str) -> Any:

@@ -74,7 +74,7 @@ def find_roles(listing: Listing) -> Roles:
         qrels = [file for file in by_role.get(None, []) if _holds_judgements(listing, file)]
     sets: dict[str, list[Path]] = {}
     for file in qrels:
-        sets.setdefault(name_set(listing, file), []).append(file)
+        sets.setdefault(_name_set(listing, file), []).append(file)
     return Roles(documents, queries, sets)
 
 
@@ -90,10 +90,15 @@ def _uppermost(listing: Listing, files: list[Path]) -> list[Path]:
     return [file for file, depth in zip(files, depths, strict=True) if depth == min(depths)]
 
 
-def name_set(listing: Listing, file: Path) -> str:
-    """Name of the set that a file is of: the split in its name, or in that of a folder above it; else its own name."""
+def name_split(listing: Listing, file: Path) -> str | None:
+    """The split that the name of a file speaks of, or else that of a folder above it in the source."""
     folders = listing.name(file).split("/")[-2::-1]
-    return next(filter(None, map(split_named, [stem_of(file), *folders])), stem_of(file))
+    return next(filter(None, map(split_named, [stem_of(file), *folders])), None)
+
+
+def _name_set(listing: Listing, file: Path) -> str:
+    """Name of a set of judgements: its split, or else that of its file."""
+    return name_split(listing, file) or stem_of(file)
 
 
 def read_roles(listing: Listing, roles: Roles, *, layout: str) -> RawCollection:
@@ -143,7 +148,7 @@ def _read_set(draft: Draft, name: str, file: Path) -> None:
 
 def _read_side(file: Path, ids: tuple[str, ...]) -> Iterator[Record]:
     """Records of documents or queries; a table with tabs may have no header."""
-    if format_of(file) != ".tsv" or _has_header(file, ids):
+    if has_header(file, ids):
         yield from read_records(file)
         return
     columns = 0
@@ -157,14 +162,17 @@ def _read_side(file: Path, ids: tuple[str, ...]) -> Iterator[Record]:
         yield dict(zip(_COLUMNS[columns], fields, strict=True)), where
 
 
-def _has_header(file: Path, ids: tuple[str, ...]) -> bool:
+def has_header(file: Path, ids: tuple[str, ...] = DOCUMENT_IDS + QUERY_IDS) -> bool:
+    """Whether records name their fields: anything but a table with tabs whose first line names no id and text."""
+    if format_of(file) != ".tsv":
+        return True
     first, _ = next(read_rows(file, delimiter="\t", is_quoted=False), ([], ""))
     return find_key(first, ids) is not None and find_key(first, (*DOCUMENT_TEXTS, *QUERY_TEXTS)) is not None
 
 
 def _holds_judgements(listing: Listing, file: Path) -> bool:
     """Whether a file whose name says nothing holds judgements, by its first record."""
-    if has_judgements(listing.look(file)):
+    if has_judgements(listing.keys(file)):
         return True
     if format_of(file) not in (*TABLES, ".txt"):
         return False
