@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.data.collection import SPLITS, Collection, Qrels, RawCollection, Split
+from sweep.data.readers.beir import is_canonical
+from sweep.data.readers.configurations import read_configurations
 from sweep.data.readers.listing import Listing
-from sweep.data.readers.reader import LayoutReader, Reader
+from sweep.data.readers.reader import LayoutReader, Reader, RemoteReader
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
 from sweep.settings.entries import load_entries
@@ -67,19 +69,31 @@ def pin_collection(data: DataSpec) -> DataSpec:
 
 def _read(name: str, *, folder: Path) -> RawCollection:
     scheme, colon, source = name.partition(":")
-    if colon and scheme in READERS and not (scheme == "beir" and source):
-        return READERS[scheme]().read(source, folder=folder)
+    reader = READERS.get(scheme) if colon else None
+    if reader is not None and issubclass(reader, RemoteReader):
+        contents = _read_path(Listing(reader().fetch(source)))
+        return replace(contents, notes=(reader().describe(source), *contents.notes))
+    if reader is not None and not (scheme == "beir" and source):
+        return reader().read(source, folder=folder)
     source = source if scheme == "beir" else name
-    path = folder / Path(source).expanduser()
+    path, part = folder / Path(source).expanduser(), ""
+    if not path.exists() and "#" in source:
+        source, _, part = source.rpartition("#")
+        path = folder / Path(source).expanduser()
     known = ", ".join(reader.usage for reader in READERS.values())
     if not path.exists() and scheme != "beir":
         problem = "has an unknown scheme" if colon and _SCHEME.fullmatch(scheme) else f"is no path ({path})"
         raise CollectionError(f"collection {name!r} {problem}; known are a FOLDER or FILE, {known}")
-    return _read_path(Listing(path), is_beir=scheme == "beir")
+    return _read_path(Listing(path), part=part, is_beir=scheme == "beir")
 
 
-def _read_path(listing: Listing, *, is_beir: bool) -> RawCollection:
-    """Reads a path by the first layout that takes it; under ``beir:`` it is what it is, too, and that is said."""
+def _read_path(listing: Listing, *, part: str = "", is_beir: bool = False) -> RawCollection:
+    """Reads a path by the first layout that takes it; under ``beir:`` it is what it is, too, and that is said.
+
+    Of a hub data set with several collections the part of a name is read.
+    """
+    if part or not is_canonical(listing):
+        listing = read_configurations(listing, part=part)
     layout = next((layout for layout in LAYOUTS if layout.takes(listing)), None)
     layout = layout or next((layout for layout in LAYOUTS if layout.resembles(listing)), None)
     if layout is None:

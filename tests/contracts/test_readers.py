@@ -12,6 +12,7 @@ import pytest
 from small_files import write_lines, write_parquet, write_text
 
 from sweep.data import READERS, SPLITS, load_collection
+from sweep.data.cache import fill_cached
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec
 from sweep.testing import write_toy_collection
@@ -43,6 +44,11 @@ def _write_ms_marco(folder: Path) -> None:
         write_text(folder / "toy" / f"{name}.tsv", "".join(row.format(n) for n in range(10)))
 
 
+def _write_hub(_: Path) -> None:
+    """Puts a data set into the cache, as if it had been fetched."""
+    fill_cached(Path("hub", "me/toy", "0" * 40), lambda folder: write_toy_collection(folder / "data", documents=20))
+
+
 def _write_autorag(folder: Path) -> None:
     write_parquet(folder / "toy" / "corpus.parquet", [{"doc_id": f"{n}", "contents": f"c {n}"} for n in range(10)])
     write_parquet(
@@ -61,6 +67,7 @@ SOURCES = {
             "toy/qrels/all.tsv": b"q0000\td0000\tmuch\n",
         },
     ),
+    "hub": Source(name=f"hub:me/toy@{'0' * 40}", write=_write_hub),
     "ms-marco": Source(
         name="ms-marco:toy",
         write=_write_ms_marco,
@@ -160,7 +167,7 @@ def test_a_broken_file_is_refused_by_name_in_one_line(scheme, file, tmp_path):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("scheme", READERS)
+@pytest.mark.parametrize("scheme", [scheme for scheme in READERS if scheme != "hub"])  # that has a hub of its own
 def test_a_source_that_is_not_there_is_refused(scheme, tmp_path):
     with pytest.raises(CollectionError, match=r"no(where| such)"):
         load_collection(DataSpec(collection=f"{scheme}:nowhere"), folder=tmp_path)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 from sweep.data.collection import RawCollection
 from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader
-from sweep.data.readers.roles import find_roles, read_roles
+from sweep.data.readers.roles import BEIR_DOCUMENTS, BEIR_QUERIES, find_roles, read_roles
 
 _HEADER = ("query-id", "corpus-id", "score")
 
@@ -35,6 +36,16 @@ class Beir(LayoutReader):
     def read_files(self, listing: Listing) -> RawCollection:
         """Reads the folder; judgements carry the names of their splits, or else of their files."""
         return read_roles(listing, find_roles(listing), layout="BEIR")
+
+
+def is_canonical(listing: Listing) -> bool:
+    """Whether a folder has BEIR's own names, so that it is BEIR whatever else lies there."""
+    names = {listing.name(file) for file in listing.files}
+    return bool(
+        names & {*BEIR_DOCUMENTS}
+        and names & {*BEIR_QUERIES}
+        and any(re.fullmatch(r"qrels/[^/]+\.tsv", name) for name in names)
+    )
 
 
 def read_beir(folder: Path) -> RawCollection:

@@ -18,6 +18,26 @@ NAMED = 5
 """Files that a sentence names before it counts the others."""
 
 _WORDS = re.compile(r"[^a-z0-9]+")
+_LFS = b"version https://git-lfs"
+_LFS_BYTES = 200
+
+_QUERIES = {"queries", "query", "topics", "topic", "questions"}
+_DOCUMENTS = {"corpus", "collection", "collections", "documents", "docs", "passages"}
+_JUDGEMENTS = {"judgements", "judgments"}
+
+
+def split_words(name: str) -> list[str]:
+    """Words of a name, in lower case."""
+    return [word for word in _WORDS.split(name.lower()) if word]
+
+
+def role_of(words: Sequence[str]) -> str | None:
+    """The role in a collection that the words of a name speak of: ``documents``, ``queries``, ``qrels`` or none."""
+    if any("qrel" in word for word in words) or _JUDGEMENTS & {*words}:
+        return "qrels"
+    if _QUERIES & {*words}:
+        return "queries"
+    return "documents" if _DOCUMENTS & {*words} else None
 
 
 class Listing:
@@ -37,11 +57,15 @@ class Listing:
         try:
             found = [path] if path.is_file() else sorted(_walk(path, DEPTH))
             self._stamps = {file: _stamp(file) for file in found}
+            pointer = next((file for file in found if _is_pointer(file)), None)
         except OSError as error:
             raise CollectionError(f"{path}: cannot be listed: {error.strerror or error}") from error
         if not found:
             raise CollectionError(f"{path}: holds no file")
+        if pointer is not None:
+            raise CollectionError(f"{pointer}: is a pointer of Git LFS and not the data: run git lfs pull there")
         self.files = [file for file in found if not file.name.startswith(".")]
+        self._known_as: Mapping[Path, str] = {}
         self._keys: dict[Path, tuple[str, ...]] = {}
         self._taken: set[Path] = set()
 
@@ -64,10 +88,15 @@ class Listing:
                 self._keys[file] = ()
         return self._keys[file]
 
-    def words(self, file: Path) -> list[list[str]]:
-        """Words of a file's name, and then of each folder above it up to the source, in lower case."""
-        parts = (file.name,) if self.is_file else file.relative_to(self.path).parts
-        return [[word for word in _WORDS.split(part.lower()) if word] for part in reversed(parts)]
+    def parts(self, file: Path) -> list[str]:
+        """Name of a file, and then of each folder above it in the source; or its split and configuration."""
+        return self._known_as.get(file, self.name(file)).split("/")[::-1]
+
+    def restrict(self, known_as: Mapping[Path, str]) -> Listing:
+        """Only some of the files, by the paths that a description of the source gives them."""
+        self.files = [file for file in self.files if file in known_as]
+        self._known_as = known_as
+        return self
 
     def name(self, file: Path) -> str:
         """A file's path within the source."""
@@ -116,6 +145,13 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             yield path
         elif entry.is_dir() and depth > 1 and not entry.name.startswith("."):
             yield from _walk(path, depth - 1)
+
+
+def _is_pointer(file: Path) -> bool:
+    if format_of(file) not in FORMATS or file.stat().st_size > _LFS_BYTES:
+        return False
+    with file.open("rb") as opened:
+        return opened.read(len(_LFS)) == _LFS
 
 
 def _stamp(file: Path) -> tuple[int, int]:

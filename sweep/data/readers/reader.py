@@ -35,6 +35,26 @@ class Reader(Entry):
         return source
 
 
+class RemoteReader(Reader):
+    """Collections elsewhere: fetched once a revision, and then read by their layout like a path."""
+
+    def pin(self, source: str) -> str:
+        """The source with the revision that it has now."""
+        raise NotImplementedError
+
+    def fetch(self, source: str) -> Path:
+        """Folder of the source's files, fetched where they are not here yet.
+
+        Raises:
+            CollectionError: If there is no such source, it cannot be reached, or the files cannot be written.
+        """
+        raise NotImplementedError
+
+    def describe(self, source: str) -> str:
+        """A sentence on what was fetched, with its revision."""
+        raise NotImplementedError
+
+
 class LayoutReader(Reader):
     """A layout of files, told by a look at their names and first records.
 

@@ -20,16 +20,13 @@ from sweep.data.readers.fields import (
     split_named,
 )
 from sweep.data.readers.judgements import has_judgements, read_judgements
-from sweep.data.readers.listing import Listing
+from sweep.data.readers.listing import Listing, role_of, split_words
 from sweep.data.readers.records import FORMATS, TABLES, Record, format_of, read_records, read_rows, stem_of
 from sweep.errors import CollectionError
 
 BEIR_DOCUMENTS = ("corpus.jsonl", "corpus.jsonl.gz")
 BEIR_QUERIES = ("queries.jsonl", "queries.jsonl.gz")
 
-_QUERIES = {"queries", "query", "topics", "topic", "questions"}
-_DOCUMENTS = {"corpus", "collection", "collections", "documents", "docs", "passages"}
-_JUDGEMENTS = {"judgements", "judgments"}
 _NO_RECORDS = (".md", ".py", ".yaml", ".yml", ".sh", ".pdf", ".html")
 
 _COLUMNS = {2: ("_id", "text"), 3: ("_id", "title", "text"), 4: ("_id", "url", "title", "text")}
@@ -45,15 +42,6 @@ class Roles:
     qrels: dict[str, list[Path]] = field(default_factory=dict)
 
 
-def role_of(words: list[str]) -> str | None:
-    """The role that the words of a name speak of."""
-    if any("qrel" in word for word in words) or _JUDGEMENTS & {*words}:
-        return "qrels"
-    if _QUERIES & {*words}:
-        return "queries"
-    return "documents" if _DOCUMENTS & {*words} else None
-
-
 def find_roles(listing: Listing) -> Roles:
     """The roles of files by their names, or those of their folders.
 
@@ -62,7 +50,7 @@ def find_roles(listing: Listing) -> Roles:
     """
     by_role: dict[str | None, list[Path]] = {}
     for file in listing.files:
-        role = next(filter(None, map(role_of, listing.words(file))), None)
+        role = next(filter(None, (role_of(split_words(part)) for part in listing.parts(file))), None)
         if role is None or format_of(file) in FORMATS or (role == "qrels" and format_of(file) not in _NO_RECORDS):
             by_role.setdefault(role, []).append(file)
     documents = _preferred(listing, by_role.get("documents", []), BEIR_DOCUMENTS)
@@ -86,14 +74,13 @@ def _preferred(listing: Listing, files: list[Path], names: tuple[str, ...]) -> l
 
 
 def _uppermost(listing: Listing, files: list[Path]) -> list[Path]:
-    depths = [listing.name(file).count("/") for file in files]
+    depths = [len(listing.parts(file)) for file in files]
     return [file for file, depth in zip(files, depths, strict=True) if depth == min(depths)]
 
 
 def name_split(listing: Listing, file: Path) -> str | None:
     """The split that the name of a file speaks of, or else that of a folder above it in the source."""
-    folders = listing.name(file).split("/")[-2::-1]
-    return next(filter(None, map(split_named, [stem_of(file), *folders])), None)
+    return next(filter(None, map(split_named, map(stem_of, map(Path, listing.parts(file))))), None)
 
 
 def _name_set(listing: Listing, file: Path) -> str:
@@ -114,7 +101,7 @@ def read_roles(listing: Listing, roles: Roles, *, layout: str) -> RawCollection:
     ):
         if not files:
             raise CollectionError(f"{listing.path}: there is no file of {what} in it: there lie {listing.contents}")
-    if len(folders := sorted({listing.name(file.parent) for file in roles.documents})) > 1:
+    if len(folders := sorted({"/".join(listing.parts(file)[:0:-1]) for file in roles.documents})) > 1:
         raise CollectionError(f"{listing.path}: holds several collections, in {', '.join(folders)}: name one of them")
     draft = Draft(listing.path)
     for file in roles.documents:
