@@ -143,7 +143,7 @@ def open_for_pairs(collection: Collection, judgements: Qrels) -> Collection:
 
 
 def count_shared_documents(collection: Collection) -> int:
-    """Documents judged for a dev or test query, at any grade, that some format could also train on.
+    """Documents relevant to a dev or test query that some format could also train on.
 
     0 after the split by document. Where the authors made the splits it can be anything: in most public collections
     the whole corpus is open to title-content training, so `check` says the number.
@@ -152,7 +152,8 @@ def count_shared_documents(collection: Collection) -> int:
         document
         for split in ("dev", "test")
         for judgements in collection.qrels.get(split, {}).values()
-        for document in judgements
+        for document, grade in judgements.items()
+        if collection.is_relevant(grade)
     }
     trained = {document for _, document in collection.training_judgements()}
     return len(judged & (trained | set(collection.training_documents())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +25,8 @@ LAYOUTS = sorted(
     (reader() for reader in READERS.values() if issubclass(reader, LayoutReader)), key=lambda layout: layout.place
 )
 """Layouts of files, in the order in which they are asked for a path."""
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z")
 
 _SCHEME = re.compile(r"[a-z][a-z-]+")
 
@@ -82,7 +85,10 @@ def _read(name: str, *, folder: Path) -> RawCollection:
         path = folder / Path(source).expanduser()
     known = ", ".join(reader.usage for reader in READERS.values())
     if not path.exists() and scheme != "beir":
-        problem = "has an unknown scheme" if colon and _SCHEME.fullmatch(scheme) else f"is no path ({path})"
+        near = difflib.get_close_matches(path.name, _names_in(path.parent), n=1)
+        problem = f"is no path ({path})" + (f"; did you mean {near[0]}?" if near else "")
+        if colon and _SCHEME.fullmatch(scheme):
+            problem = "has an unknown scheme"
         raise CollectionError(f"collection {name!r} {problem}; known are a FOLDER or FILE, {known}")
     return _read_path(Listing(path), part=part, is_beir=scheme == "beir")
 
@@ -99,12 +105,36 @@ def _read_path(listing: Listing, *, part: str = "", is_beir: bool = False) -> Ra
     if layout is None:
         shapes = "; ".join(layout.shape for layout in LAYOUTS)
         raise CollectionError(
-            f"{listing.path}: is of no layout that is read: there lies {listing.contents}; read are {shapes}"
+            f"{listing.path}: is of no layout that is read{_hint(listing)}: there lies {listing.contents};"
+            f" read are {shapes}"
         )
     contents = layout.read_listing(listing)
     if is_beir and layout.name != "beir":
-        return replace(contents, notes=("is no BEIR folder", *contents.notes))
+        return replace(
+            contents, notes=(f"{listing.path.name} is not in BEIR's format, and is read as it is", *contents.notes)
+        )
     return contents
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _hint(listing: Listing) -> str:
+    """What was probably meant by a file of no layout."""
+    if listing.is_file and listing.path.suffix.lower() in _ARCHIVES:
+        return " (an archive: unpack it, and name its folder)"
+    if not listing.is_file:
+        return ""
+    try:
+        around = Listing(listing.path.parent)
+    except CollectionError:
+        return ""
+    taking = next((layout for layout in LAYOUTS if layout.takes(around)), None)
+    return f" (its folder is: name {around.path})" if taking else ""
 
 
 def _split(contents: RawCollection, data: DataSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:

@@ -55,6 +55,8 @@ def split_by_document(
         query: {document: grade for document, grade in judged.items() if is_relevant(grade, relevant)}
         for query, judged in known.items()
     }
+    if not any(positive.values()):
+        raise CollectionError(f"no query has a relevant document{f' (grade {relevant:g} or more)' if relevant else ''}")
     shares: Mapping[Split, float] = {"dev": dev, "test": test}
     ties: Qrels = known
     groups, sizes, split_of = _divide(documents, queries, known, shares, seed=seed)

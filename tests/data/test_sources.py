@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sweep.data import count_shared_documents, load_collection, plan_evaluation_set
+from sweep.data import Document, RawCollection, count_shared_documents, load_collection, plan_evaluation_set, write_beir
 from sweep.data.sources import LAYOUTS
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec, SplitSpec
@@ -128,3 +128,48 @@ def test_relevant_says_from_which_grade_a_document_is_a_positive(write_toy):
     assert judged.qrels == {"q4": {"d4": 2, "d3": 1}}
     assert judged.relevant == 2
     assert collection.content_hash != load(folder).content_hash
+
+
+def test_a_file_of_a_collection_is_refused_with_the_folder_to_name(write_toy):
+    folder = write_toy()
+    with pytest.raises(
+        CollectionError, match=r"corpus\.jsonl: is of no layout that is read \(its folder is: name .*toy"
+    ):
+        load_collection(DataSpec(collection=f"{folder.name}/corpus.jsonl"), folder=folder.parent)
+
+
+def test_an_archive_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "scifact.zip").write_bytes(b"PK\x03\x04")
+    with pytest.raises(CollectionError, match=r"\(an archive: unpack it, and name its folder\)"):
+        load_collection(DataSpec(collection="scifact.zip"), folder=tmp_path)
+
+
+def test_a_path_that_is_nearly_there_is_named(write_toy):
+    folder = write_toy()
+    with pytest.raises(CollectionError, match=r"is no path .*; did you mean toy 'collection'\?"):
+        load_collection(DataSpec(collection="toy-collection"), folder=folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("sets", "hashed"),
+    [
+        (("all", "all"), "927a981b7fe536e061b8b80ae105b5cb5bd889d902e90e03b51bf905cf8d7376"),
+        (("train", "test"), "34d261522a58e343b4ccaa2d05f5387dfeccdb7cf5bdbc29a51ef305e6d2f7b4"),
+    ],
+)
+def test_a_collection_of_an_older_study_has_the_hash_that_it_had(tmp_path, sets, hashed):
+    documents = {f"d{n}": Document(f"t{n % 3}", f"text {n % 9}") for n in range(12)}
+    judged = {f"q{n}": {f"d{n}": 1 + n % 2, **({f"d{n * n % 12}": 0} if n % 2 else {})} for n in range(12)}
+    qrels = {name: {} for name in sets}
+    for number, (query, grades) in enumerate(judged.items()):
+        qrels[sets[number // 6]][query] = grades
+    write_beir(tmp_path / "old", RawCollection(documents, {f"q{n}": f"query {n}" for n in range(12)}, qrels))
+    assert load_collection(DataSpec(collection="beir:old"), folder=tmp_path).content_hash == hashed
+
+
+def test_what_was_read_is_said_under_beir_too_where_it_is_something_else(tmp_path):
+    (tmp_path / "faq.csv").write_text("question,answer\n" + "".join(f"q {n},a {n}\n" for n in range(9)))
+    assert load_collection(DataSpec(collection="beir:faq.csv"), folder=tmp_path).notes[:2] == (
+        "faq.csv is not in BEIR's format, and is read as it is",
+        "read as pairs: all from faq.csv",
+    )

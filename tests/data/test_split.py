@@ -106,9 +106,17 @@ def test_judgements_that_all_hang_together_are_refused():
         split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.2, test=0.2, seed=0)
 
 
-def test_nothing_judged_is_refused():
-    with pytest.raises(CollectionError, match="0 judged documents hang together in 0 groups"):
-        split_by_document(DOCUMENTS, QUERIES, {}, dev=0.2, test=0.2, seed=0)
+@pytest.mark.parametrize(
+    ("qrels", "relevant", "problem"),
+    [
+        ({}, None, "no query has a relevant document$"),
+        ({"q01": {"d01": 0}}, None, "no query has a relevant document$"),
+        ({"q01": {"d01": 1}}, 2, r"no query has a relevant document \(grade 2 or more\)"),
+    ],
+)
+def test_judgements_without_a_relevant_document_are_refused(qrels, relevant, problem):
+    with pytest.raises(CollectionError, match=problem):
+        split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.2, test=0.2, seed=0, relevant=relevant)
 
 
 def test_only_relevant_judgements_have_to_tie_where_a_pool_is_judged_for_every_query():

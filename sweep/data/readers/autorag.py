@@ -11,7 +11,7 @@ from sweep.data.readers.draft import WHOLE, Draft
 from sweep.data.readers.fields import QUERY_IDS, QUERY_TEXTS, as_identifier, find_key, read_identifier, read_text
 from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader
-from sweep.data.readers.records import read_records
+from sweep.data.readers.record_files import read_records
 from sweep.data.readers.roles import find_roles, name_split, read_documents
 from sweep.errors import CollectionError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweep.data.readers.fields import GRADES, as_grade, as_identifier, find_key
-from sweep.data.readers.records import (
+from sweep.data.readers.record_files import (
     JSON_LINES,
     Row,
     find_delimiter,

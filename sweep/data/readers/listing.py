@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from sweep.data.readers.records import FORMATS, format_of, read_keys
+from sweep.data.readers.record_files import FORMATS, format_of, read_keys
 from sweep.errors import CollectionError
 
 DEPTH = 3

@@ -13,7 +13,7 @@ from sweep.data.readers.draft import WHOLE, Draft
 from sweep.data.readers.fields import TITLES, as_text, find_key
 from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader
-from sweep.data.readers.records import Record, format_of, read_records, read_rows
+from sweep.data.readers.record_files import Record, format_of, read_records, read_rows
 from sweep.data.readers.roles import name_split
 from sweep.errors import CollectionError
 

@@ -19,7 +19,7 @@ from sweep.data.readers.fields import (
 )
 from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader
-from sweep.data.readers.records import read_records
+from sweep.data.readers.record_files import read_records
 from sweep.data.readers.roles import find_roles, name_split, read_documents
 from sweep.errors import CollectionError
 

@@ -21,7 +21,7 @@ from sweep.data.readers.fields import (
 )
 from sweep.data.readers.judgements import has_judgements, read_judgements
 from sweep.data.readers.listing import Listing, role_of, split_words
-from sweep.data.readers.records import FORMATS, TABLES, Record, format_of, read_records, read_rows, stem_of
+from sweep.data.readers.record_files import FORMATS, TABLES, Record, format_of, read_records, read_rows, stem_of
 from sweep.errors import CollectionError
 
 BEIR_DOCUMENTS = ("corpus.jsonl", "corpus.jsonl.gz")

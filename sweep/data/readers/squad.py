@@ -12,7 +12,7 @@ from sweep.data.readers.draft import WHOLE, Draft
 from sweep.data.readers.fields import as_identifier, as_text
 from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader
-from sweep.data.readers.records import format_of, read_head, read_json
+from sweep.data.readers.record_files import format_of, read_head, read_json
 from sweep.data.readers.roles import name_split
 from sweep.errors import CollectionError
 
