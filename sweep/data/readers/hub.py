@@ -106,6 +106,7 @@ def _open_splits(wanted: HubSource) -> Iterator[tuple[str, str, Iterator[Mapping
     """Configuration, name and rows of every split that belongs to the collection."""
     import datasets
 
+    datasets.disable_progress_bars()  # the watchers of a run own the terminal
     at = {"revision": wanted.revision}
     try:
         names = datasets.get_dataset_config_names(wanted.name, **at)

@@ -69,25 +69,21 @@ def _add_question(draft: Draft, name: str, document: Document, question: Mapping
 
 def _read_questions(file: Path) -> Iterator[tuple[Document, Mapping[str, Any], str]]:
     """The context, question and place of every question."""
-    for article, at in _read_objects({"data": read_json(file)}, "data", where=str(file), inside="data"):
+    value = read_json(file)
+    for article, at in _objects(value.get("data") if isinstance(value, dict) else value, where=f"{file}: data"):
         title = as_text(article.get("title") or "", name="title", where=at)
-        for paragraph, place in _read_objects(article, "paragraphs", where=at):
+        for paragraph, place in _objects(article.get("paragraphs"), where=f"{at}.paragraphs"):
             document = Document(title, as_text(paragraph.get("context"), name="context", where=place))
-            for question, where in _read_objects(paragraph, "qas", where=place):
+            for question, where in _objects(paragraph.get("qas"), where=f"{place}.qas"):
                 yield document, question, where
 
 
-def _read_objects(
-    parent: Mapping[str, Any], key: str, *, where: str, inside: str | None = None
-) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """The objects in a list under a key, and the place of each, such as ``FILE: data[3].paragraphs[0]``."""
-    values = parent.get(key)
-    if inside is not None and isinstance(values, dict):
-        values = values.get(inside)
+def _objects(values: Any, *, where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The objects of a list, and the place of each, such as ``FILE: data[3].paragraphs[0]``."""
     if not isinstance(values, list):
-        raise CollectionError(f"{where}: {key} must be a list, got {values!r:.60}")
+        raise CollectionError(f"{where} must be a list, got {values!r:.60}")
     for number, value in enumerate(values):
-        place = f"{where}: {key}[{number}]" if inside is not None else f"{where}.{key}[{number}]"
+        place = f"{where}[{number}]"
         if not isinstance(value, dict):
             raise CollectionError(f"{place}: is not a JSON object, got {type(value).__name__}")
         yield value, place

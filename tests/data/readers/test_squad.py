@@ -46,7 +46,7 @@ def test_a_context_that_stands_twice_is_one_document_and_questions_need_no_ids(t
         ({"data": 3}, ": data must be a list, got 3"),
         ([], ": holds no judgement"),
         ({"data": ["x"]}, ": data[0]: is not a JSON object, got str"),
-        ({"data": [{"paragraphs": {}}]}, ": data[0]: paragraphs must be a list, got {}"),
+        ({"data": [{"paragraphs": {}}]}, ": data[0].paragraphs must be a list, got {}"),
         ({"data": [{"paragraphs": [{"qas": []}]}]}, ": data[0].paragraphs[0]: context must be a text, got None"),
         (
             {"data": [{"paragraphs": [{"context": "c", "qas": [{"id": "q"}]}]}]},
