@@ -74,6 +74,9 @@ MEASURES: Mapping[str, tuple[str, Function]] = {
 }
 """Label and function of each measure, by the name that stands before ``@`` and the depth in a study file."""
 
+GRADED: tuple[Function, ...] = (ndcg_at_k,)
+"""Functions whose gains are the grades; the others know only relevant or not."""
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -94,7 +97,7 @@ class Measure:
         """
         if ranked.shape[0] != judged.shape[0]:
             raise ValueError(f"ranked has {ranked.shape[0]} queries but judged has {judged.shape[0]}")
-        if relevant is not None and self.function is not ndcg_at_k:
+        if relevant is not None and self.function not in GRADED:
             ranked, judged = (np.where(grades >= relevant, grades, 0.0) for grades in (ranked, judged))
         return self.function(ranked, judged, self.depth)
 

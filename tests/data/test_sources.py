@@ -173,3 +173,27 @@ def test_what_was_read_is_said_under_beir_too_where_it_is_something_else(tmp_pat
         "faq.csv is not in BEIR's format, and is read as it is",
         "read as pairs: all from faq.csv",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "faq.csv",
+            "question,answer\na,b\n".encode("utf-16"),
+            r"faq\.csv: is not text \(UTF-8\) after line 0: save it as",
+        ),
+        ("qa.parquet", b"PAR1 and no more", r"qa\.parquet: cannot be read after row 0: Parquet magic bytes not found"),
+        ("pairs.jsonl", b'{"query": ', r"pairs\.jsonl:1: is not JSON: Expecting value"),
+        ("pairs.jsonl", b"", r"pairs\.jsonl is empty"),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_file_that_cannot_be_looked_at_is_named_with_the_reason(tmp_path, name, content, problem, beside):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_bytes(content)
+    if beside:
+        (tmp_path / "data" / "corpus.jsonl").write_text('{"_id": "d", "text": "t"}\n')
+    with pytest.raises(CollectionError, match=problem) as refused:
+        load_collection(DataSpec(collection="data"), folder=tmp_path)
+    assert "\n" not in str(refused.value)

@@ -12,7 +12,7 @@ from sweep.data.readers.fields import QUERY_IDS, QUERY_TEXTS, as_identifier, fin
 from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader
 from sweep.data.readers.record_files import read_records
-from sweep.data.readers.roles import find_roles, name_split, read_documents
+from sweep.data.readers.roles import add_documents, find_roles, name_split
 from sweep.errors import CollectionError
 
 _ANSWERS = ("retrieval_gt",)
@@ -40,8 +40,7 @@ class AutoRag(LayoutReader):
             )
         draft = Draft(listing.path)
         for file in corpus:
-            for identifier, document, where in read_documents(file):
-                draft.add_document(identifier, document, where=where)
+            add_documents(draft, file)
         sets: dict[str, list[Path]] = {}
         for file in questions:
             name = name_split(listing, file) or WHOLE

@@ -67,6 +67,7 @@ class Listing:
         self.files = [file for file in found if not file.name.startswith(".")]
         self._known_as: Mapping[Path, str] = {}
         self._keys: dict[Path, tuple[str, ...]] = {}
+        self._problems: dict[Path, str] = {}
         self._taken: set[Path] = set()
 
     @property
@@ -84,8 +85,8 @@ class Listing:
         if file not in self._keys:
             try:
                 self._keys[file] = read_keys(file)
-            except CollectionError:
-                self._keys[file] = ()
+            except CollectionError as error:
+                self._keys[file], self._problems[file] = (), str(error)
         return self._keys[file]
 
     def parts(self, file: Path) -> list[str]:
@@ -131,10 +132,12 @@ class Listing:
 
     @cached_property
     def contents(self) -> str:
-        """What lies there, for the message of a layout that is none."""
+        """What lies there, and the first of it that cannot be read, for the message of a layout that is none."""
         shown = self.names([*self._stamps])
         keys = [", ".join(keys)[:80] for file in self.with_records if (keys := self.keys(file))]
-        return f"{shown} (keys: {'; '.join(keys[:2])})" if keys else shown
+        empty = [f"{file} is empty" for file, (size, _) in self._stamps.items() if not size]
+        problem = next(iter([*self._problems.values(), *empty]), "")
+        return "".join([shown, f" (keys: {'; '.join(keys[:2])})" if keys else "", f" ({problem})" if problem else ""])
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:

@@ -20,7 +20,7 @@ from sweep.data.readers.fields import (
 from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader
 from sweep.data.readers.record_files import read_records
-from sweep.data.readers.roles import find_roles, name_split, read_documents
+from sweep.data.readers.roles import add_documents, find_roles, name_split
 from sweep.errors import CollectionError
 
 _POSITIVES = ("positive_passages", "positive_document_ids")
@@ -45,8 +45,7 @@ class Passages(LayoutReader):
         corpus = [file for file in find_roles(listing).documents if file not in rows]
         draft = Draft(listing.path)
         for file in corpus:
-            for identifier, document, where in read_documents(file):
-                draft.add_document(identifier, document, where=where)
+            add_documents(draft, file)
         sets: dict[str, list[Path]] = {}
         unlabelled = 0
         for file in rows:

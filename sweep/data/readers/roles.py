@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweep.data.collection import Document, RawCollection
+from sweep.data.collection import RawCollection
 from sweep.data.readers.draft import Draft
 from sweep.data.readers.fields import (
     DOCUMENT_IDS,
@@ -27,7 +28,8 @@ from sweep.errors import CollectionError
 BEIR_DOCUMENTS = ("corpus.jsonl", "corpus.jsonl.gz")
 BEIR_QUERIES = ("queries.jsonl", "queries.jsonl.gz")
 
-_NO_RECORDS = (".md", ".py", ".yaml", ".yml", ".sh", ".pdf", ".html")
+_NO_RECORDS = re.compile(r"(readme|license)\b.*|.*(\.(md|py|ya?ml|sh|pdf|html|bak|orig|old|swp|tmp)|~)", re.IGNORECASE)
+"""Names of files in a folder of judgements that hold none."""
 
 _COLUMNS = {2: ("_id", "text"), 3: ("_id", "title", "text"), 4: ("_id", "url", "title", "text")}
 """Columns of a table without a header, by their number: those of MS MARCO's passages and documents."""
@@ -51,7 +53,7 @@ def find_roles(listing: Listing) -> Roles:
     by_role: dict[str | None, list[Path]] = {}
     for file in listing.files:
         role = next(filter(None, (role_of(split_words(part)) for part in listing.parts(file))), None)
-        if role is None or format_of(file) in FORMATS or (role == "qrels" and format_of(file) not in _NO_RECORDS):
+        if role is None or format_of(file) in FORMATS or (role == "qrels" and not _NO_RECORDS.fullmatch(file.name)):
             by_role.setdefault(role, []).append(file)
     documents = _preferred(listing, by_role.get("documents", []), BEIR_DOCUMENTS)
     queries = _preferred(listing, by_role.get("queries", []), BEIR_QUERIES)
@@ -105,12 +107,9 @@ def read_roles(listing: Listing, roles: Roles, *, layout: str) -> RawCollection:
         raise CollectionError(f"{listing.path}: holds several collections, in {', '.join(folders)}: name one of them")
     draft = Draft(listing.path)
     for file in roles.documents:
-        for identifier, document, where in read_documents(file):
-            draft.add_document(identifier, document, where=where)
+        add_documents(draft, file)
     for file in roles.queries:
-        for record, where in _read_side(file, DOCUMENT_IDS + QUERY_IDS):
-            identifier = read_identifier(record, QUERY_IDS, where=where)
-            draft.add_query(identifier, read_text(record, QUERY_TEXTS, where=where), where=where)
+        _add_queries(draft, file)
     for name, files in roles.qrels.items():
         for file in files:
             _read_set(draft, name, file)
@@ -118,10 +117,27 @@ def read_roles(listing: Listing, roles: Roles, *, layout: str) -> RawCollection:
     return draft.finish(listing.describe_use(layout, uses))
 
 
-def read_documents(file: Path) -> Iterator[tuple[str, Document, str]]:
-    """Id, document and place of every record of a corpus."""
+def add_documents(draft: Draft, file: Path) -> None:
+    """Adds every document of a corpus.
+
+    Raises:
+        CollectionError: If there is none, or one cannot be read.
+    """
+    where = ""
     for record, where in _read_side(file, DOCUMENT_IDS):
-        yield read_identifier(record, DOCUMENT_IDS, where=where), read_document(record, where=where), where
+        identifier = read_identifier(record, DOCUMENT_IDS, where=where)
+        draft.add_document(identifier, read_document(record, where=where), where=where)
+    if not where:
+        raise CollectionError(f"{file}: holds no document")
+
+
+def _add_queries(draft: Draft, file: Path) -> None:
+    where = ""
+    for record, where in _read_side(file, DOCUMENT_IDS + QUERY_IDS):
+        identifier = read_identifier(record, QUERY_IDS, where=where)
+        draft.add_query(identifier, read_text(record, QUERY_TEXTS, where=where), where=where)
+    if not where:
+        raise CollectionError(f"{file}: holds no query")
 
 
 def _read_set(draft: Draft, name: str, file: Path) -> None:

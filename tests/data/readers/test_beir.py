@@ -114,12 +114,14 @@ def test_validation_is_dev_and_what_finder_leaves_behind_is_left_aside(write_toy
     folder = write_toy(validation="q1\td1\t1\n", train="q2\td2\t1\n")
     (folder / "qrels" / "._train.tsv").write_bytes(b"\x00\x05\x16\x07")
     (folder / "notes.pdf").write_bytes(b"%PDF")
+    for name in ("README", "train.tsv.bak"):
+        (folder / "qrels" / name).write_text("no judgement")
     found = read_beir(folder)
     assert found.qrels == {"dev": {"q1": {"d1": 1}}, "train": {"q2": {"d2": 1}}}
     assert found.notes == (
         "read as BEIR: documents from corpus.jsonl; queries from queries.jsonl; train from qrels/train.tsv;"
         " dev from qrels/validation.tsv",
-        "left aside: notes.pdf, qrels/._train.tsv",
+        "left aside: notes.pdf, qrels/._train.tsv, qrels/README, qrels/train.tsv.bak",
     )
 
 
@@ -334,4 +336,12 @@ def test_a_damaged_archive_is_refused(write_toy, damage):
     (folder / "corpus.jsonl").unlink()
     (folder / "corpus.jsonl.gz").write_bytes(content)
     with pytest.raises(CollectionError, match=r"corpus\.jsonl\.gz(:\d+)?: (cannot be read|is not)"):
+        read_beir(folder)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("corpus", "document"), ("queries", "query")])
+def test_an_empty_file_is_refused(write_toy, name, kind):
+    folder = write_toy()
+    (folder / f"{name}.jsonl").write_text("\n")
+    with pytest.raises(CollectionError, match=rf"{name}\.jsonl: holds no {kind}"):
         read_beir(folder)
