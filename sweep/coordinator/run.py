@@ -263,6 +263,8 @@ class _StudyRun:
         folder = self.plan.run_folder
         for slot in slots:
             self._tell("study", f"{slot.name}: {slot.label}")
+        for note in self.plan.collection.notes:
+            self._tell("study", f"{self.plan.collection.name}: {note}")
         prepared: PreparedStudy | None = None
         if ledger is None or not _is_complete(folder.base_model):
             prepared = self._prepare(slots[0])

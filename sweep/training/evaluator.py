@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device, truncate_embeddings
 
-from sweep.data import Collection, EvaluationSet, HeldOutRows
+from sweep.data import Collection, EvaluationSet, HeldOutRows, is_relevant
 from sweep.data.formats.format import PROMPTS, Prompt
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
@@ -193,7 +193,7 @@ class Evaluator:
     def _evaluate(self, measure: Measure, ranked: FloatArray) -> _Float32:
         """(Q,) values of a measure, in the precision in which they are recorded."""
         self._sign()
-        return measure.evaluate(ranked, self._judged).astype(np.float32)
+        return measure.evaluate(ranked, self._judged, relevant=self.judged.relevant).astype(np.float32)
 
     def _rank(
         self, similarity: Similarity, all_queries: _Float32, all_documents: _Float32
@@ -221,7 +221,9 @@ class Evaluator:
             cosines = self._spread(distinct)  # (q, D)
             relevant = np.zeros(cosines.shape, dtype=bool)
             for place, row in enumerate(rows):
-                relevant[place, [column for column, grade in row.items() if grade > 0]] = True
+                relevant[
+                    place, [column for column, grade in row.items() if is_relevant(grade, self.judged.relevant)]
+                ] = True
             others = ~relevant
             others[own >= 0, own[own >= 0]] = False
             positives.append(cosines[relevant])
@@ -248,7 +250,7 @@ def _unit_rows(similarity: Similarity, embeddings: _Float32) -> _Float32:
     return embeddings if similarity.needs_unit_length else _unit(torch.from_numpy(embeddings)).numpy()
 
 
-def _grade_rows(judged: EvaluationSet) -> list[dict[int, int]]:
+def _grade_rows(judged: EvaluationSet) -> list[dict[int, float]]:
     """For each query, its judged documents' grades by column."""
     columns = {name: column for column, name in enumerate(judged.document_ids)}
     return [
@@ -273,7 +275,7 @@ def _without_own(scores: _Float32, own: NDArray[np.int64]) -> _Float32:
     return scores
 
 
-def _padded(rows: list[list[int]]) -> NDArray[np.float64]:
+def _padded(rows: list[list[float]]) -> NDArray[np.float64]:
     padded = np.zeros((len(rows), max(map(len, rows), default=0)))
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row

@@ -145,6 +145,25 @@ def test_a_measure_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, 
     assert len(np.unique(ours.per_query)) > 4 or measure.depth > len(judged.document_ids)
 
 
+def test_measures_of_relevant_or_not_are_trec_evals_at_the_grade_from_which_a_document_is_relevant(model, graded):
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    graded = replace(graded, relevant=2)
+    judged = judged_set(graded)
+    cosines = library_cosines(model, graded, judged)
+    run = {
+        query: dict(zip(judged.document_ids, row.tolist(), strict=True))
+        for query, row in zip(judged.query_ids, cosines, strict=True)
+    }
+    qrels = {query: dict(grades) for query, grades in judged.qrels.items()}
+    asked = {"ndcg_cut.10", "recall.10", "map_cut.10", "recip_rank"}
+    found = pytrec_eval.RelevanceEvaluator(qrels, asked, relevance_level=2).evaluate(run)
+    for metric, theirs in (("ndcg@10", "ndcg_cut_10"), ("recall@10", "recall_10"), ("map@10", "map_cut_10")):
+        ours = Evaluator(model, graded, judged=judged, measure=find_measure(metric)).evaluate(model)
+        np.testing.assert_allclose(ours.per_query, [found[query][theirs] for query in judged.query_ids], atol=1e-6)
+    positives = sum(grade >= 2 for grades in qrels.values() for grade in grades.values())
+    assert sum(ours.positives.histogram) == positives
+
+
 def test_mean_ndcg_of_binary_grades_is_that_of_the_librarys_evaluator(model, binary):
     judged = judged_set(binary)
     evaluator = InformationRetrievalEvaluator(
