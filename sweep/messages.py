@@ -309,12 +309,14 @@ class PreparedStudy:
         parameters: Number of parameters of the base model, after layers were cut.
         baseline: Evaluation of the untrained model on the dev split.
         collection_hash: Hash of the collection's content.
+        changes: What the study changes of the base model, in a sentence each.
     """
 
     revision: str
     parameters: int
     baseline: Evaluation
     collection_hash: str
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from sweep.data import (
     count_distinct,
     load_collection,
     make_columns,
+    pin_collection,
     plan_evaluation_set,
     plan_order,
 )
@@ -83,7 +84,8 @@ class StudyPlan:
     @cached_property
     def has_test_split(self) -> bool:
         """Whether the collection has a query for the one evaluation on the test split."""
-        return any(max(grades.values(), default=0) > 0 for grades in self.collection.qrels.get("test", {}).values())
+        judged = self.collection.qrels.get("test", {}).values()
+        return any(self.collection.is_relevant(grade) for grades in judged for grade in grades.values())
 
     def evaluation_set(self, split: Split) -> EvaluationSet:
         """The queries and documents that a model is evaluated on."""
@@ -144,6 +146,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None, after: Stu
     config = read_model_config(base_model)
     if "scale" not in spec.space.model_fields_set:  # a dimension's default cannot know the model
         spec = spec.model_copy(update={"space": spec.space.model_copy(update={"scale": config.scale})})
+    spec = spec.model_copy(update={"data": pin_collection(spec.data)})  # every trial of the study reads this revision
     collection = load_collection(spec.data, folder=folder)
     columns = {name: make_columns(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(

@@ -81,6 +81,7 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
         parameters=sum(parameter.numel() for parameter in base.model.parameters()),
         baseline=_evaluate_saved(task, collection, "dev", {"": saved})[""],
         collection_hash=collection.content_hash,
+        changes=base.changes,
     )
 
 

@@ -271,15 +271,15 @@ def break_json(folder: Path) -> str:
 
 def repeat_document(folder: Path) -> str:
     lines = gzip.decompress((folder / "corpus.jsonl.gz").read_bytes()).decode().splitlines()
-    (folder / "corpus.jsonl").write_text("\n".join([*lines, lines[0]]))
-    return r"corpus\.jsonl:241: document id 'd0000' occurs twice"
+    (folder / "corpus.jsonl").write_text("\n".join([*lines, '{"_id": "d0000", "text": "another"}']))
+    return r"corpus\.jsonl:241: document id 'd0000' occurs twice, with different texts"
 
 
 def judge_what_is_missing(folder: Path) -> str:
     rows = "q0000\tnone\t1\nnobody\td0000\t1\nq0001\tnothing\t1\nq0002\tnowhere\t1\n"
     (folder / "qrels" / "all.tsv").write_text(rows)
-    missing = r"'q0000' -> 'none', 'nobody' -> 'd0000', 'q0001' -> 'nothing', \.\.\."
-    return rf"all\.tsv: 4 judgements are about a query or document that is not there: {missing}"
+    missing = r"\(query 'nobody'; document 'none', 'nothing', 'nowhere'\)"
+    return rf"all\.tsv:1: 4 of 4 judgements of all cannot be used, .* that is not there {missing}"
 
 
 def judge_nobody_in_dev(folder: Path) -> str:
@@ -296,12 +296,12 @@ def train_on_nothing(folder: Path) -> str:
 
 def lose_the_queries(folder: Path) -> str:
     (folder / "queries.jsonl.gz").unlink()
-    return r"collection: there is no queries\.jsonl \(or queries\.jsonl\.gz\) in it"
+    return r"collection: there is no file of queries \(such as queries\.jsonl\) in it: there lie corpus\.jsonl\.gz"
 
 
 def lose_the_judgements(folder: Path) -> str:
     (folder / "qrels" / "all.tsv").unlink()
-    return r"qrels: there is no qrels file"
+    return r"collection: there is no file of judgements \(such as qrels/test\.tsv\) in it"
 
 
 @pytest.mark.parametrize(

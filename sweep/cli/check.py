@@ -108,7 +108,7 @@ def _describe_model(plan: StudyPlan, model: ModelDescription) -> Iterator[str]:
     yield f"          reads {limit} tokens of a text ({positions})"
     shown = [f"{task} {model.prompts[task]!r}" if task in model.prompts else f"{task} none" for task in TASKS]
     unused = f"; not used: {', '.join(model.unused_prompts)}" if model.unused_prompts else ""
-    yield from _wrap("          ", f"prompts: {', '.join(shown)}{unused}")
+    yield from _wrap("          ", f"prompts: {', '.join(shown) if model.prompts else 'none'}{unused}")
     for change in model.changes:
         yield from _wrap("          ", f"change: {change}")
 

@@ -32,7 +32,7 @@ def describe_data(plan: StudyPlan) -> Iterator[str]:
     """What a study embeds, evaluates on and trains on."""
     collection = plan.collection
     yield f"Data:     {collection.name}: {len(collection.documents):,} documents, {len(collection.queries):,} queries"
-    for line in [*_describe_texts(plan), *_describe_evaluation(plan), *_describe_training(plan)]:
+    for line in [*collection.notes, *_describe_texts(plan), *_describe_evaluation(plan), *_describe_training(plan)]:
         yield from indent(line)
 
 

@@ -30,6 +30,7 @@ from sweep.coordinator.reruns import NoResultError, begin_reruns, check_result
 from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
+from sweep.measures.geometry import COLLAPSED
 from sweep.messages import EvaluationTask, Job, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder, read_study_name, write_study_name
@@ -262,6 +263,8 @@ class _StudyRun:
         folder = self.plan.run_folder
         for slot in slots:
             self._tell("study", f"{slot.name}: {slot.label}")
+        for note in self.plan.collection.notes:
+            self._tell("study", f"{self.plan.collection.name}: {note}")
         prepared: PreparedStudy | None = None
         if ledger is None or not _is_complete(folder.base_model):
             prepared = self._prepare(slots[0])
@@ -289,6 +292,10 @@ class _StudyRun:
             value=prepared.baseline.value,
             parameters=prepared.parameters,
         )
+        for change in prepared.changes:
+            self._tell("prepare", f"the base model {change}")
+        if prepared.baseline.has_collapsed:
+            self._tell("warning", f"the untrained model's {COLLAPSED}")
         return prepared
 
     def _find_unevaluated(

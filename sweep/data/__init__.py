@@ -11,6 +11,7 @@ from sweep.data.collection import (
     EvaluationSet,
     RawCollection,
     Split,
+    is_relevant,
     open_for_pairs,
     plan_evaluation_set,
 )
@@ -18,7 +19,7 @@ from sweep.data.formats import FORMATS, choose_format, make_columns
 from sweep.data.formats.format import Columns, Format
 from sweep.data.order import IntArray, count_distinct, plan_order
 from sweep.data.readers.beir import read_beir, write_beir
-from sweep.data.sources import READERS, load_collection
+from sweep.data.sources import READERS, load_collection, pin_collection
 from sweep.data.split import split_by_document
 from sweep.data.validation import HeldOutRows, plan_held_out
 
@@ -39,9 +40,11 @@ __all__ = [
     "cache_folder",
     "choose_format",
     "count_distinct",
+    "is_relevant",
     "load_collection",
     "make_columns",
     "open_for_pairs",
+    "pin_collection",
     "plan_evaluation_set",
     "plan_held_out",
     "plan_order",

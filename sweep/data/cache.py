@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sweep.data.collection import RawCollection
@@ -33,42 +34,54 @@ def load_cached(name: str, make: Callable[[], RawCollection]) -> RawCollection:
     Raises:
         CollectionError: If the cache cannot be written, or ``make`` raises it.
     """
-    folder = cache_folder() / "collections" / name
-    if (cached := _read_sound(folder)) is not None:
-        return cached
-    made = make()
+    folder = fill_cached(Path("collections", name), lambda made: write_beir(made, make()))
+    return replace(read_beir(folder), notes=())
+
+
+def fill_cached(place: Path, fill: Callable[[Path], None]) -> Path:
+    """The folder at a place in the cache; where there is none, or it is damaged, it is filled anew.
+
+    Args:
+        place: Its path below the cache's folder.
+        fill: Writes the files into a folder.
+
+    Raises:
+        CollectionError: If the cache cannot be written, or ``fill`` raises it.
+    """
+    folder = cache_folder() / place
+    if _is_sound(folder):
+        return folder
     try:
-        _write_atomically(folder, made)
+        _write_atomically(folder, fill)
     except OSError as error:
         raise CollectionError(
             f"{folder}: cannot be written ({error.strerror or error}): set SWEEP_CACHE to a folder that can"
         ) from error
-    return made
+    return folder
 
 
-def _read_sound(folder: Path) -> RawCollection | None:
-    """The collection in a folder, or None where it is missing or its files differ from its manifest."""
+def _is_sound(folder: Path) -> bool:
+    """Whether the files of a folder are those of its manifest."""
     try:
-        if json.loads((folder / _MANIFEST).read_bytes()) != _digests(folder):
-            return None
-        return read_beir(folder)
-    except (OSError, ValueError, CollectionError):
-        return None
+        return bool(json.loads((folder / _MANIFEST).read_bytes()) == _digests(folder))
+    except (OSError, ValueError):
+        return False
 
 
-def _write_atomically(folder: Path, contents: RawCollection) -> None:
+def _write_atomically(folder: Path, fill: Callable[[Path], None]) -> None:
     """Writes beside the folder and then renames, so that no reader ever meets half of it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-", ignore_cleanup_errors=True) as place:
         made, damaged = Path(place) / "made", Path(place) / "damaged"
-        write_beir(made, contents)
+        made.mkdir()
+        fill(made)
         (made / _MANIFEST).write_text(json.dumps(_digests(made)), encoding="utf-8")
         try:
             made.rename(folder)
             return
         except OSError:
             # Something is there: another process was faster, or what is there is damaged.
-            if _read_sound(folder) is not None:
+            if _is_sound(folder):
                 return
         if folder.is_dir():
             folder.rename(damaged)

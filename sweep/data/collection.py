@@ -20,8 +20,8 @@ Split = Literal["train", "dev", "test"]
 DocumentView = Literal["text", "title-and-text"]
 """The part of a document that is embedded."""
 
-Qrels = Mapping[str, Mapping[str, int]]
-"""Query id -> document id -> grade; a document is relevant where its grade is above 0."""
+Qrels = Mapping[str, Mapping[str, float]]
+"""Query id -> document id -> grade; see `is_relevant`. A whole grade is an integer."""
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
@@ -45,16 +45,23 @@ class Document:
         return f"{self.title}\n{self.text}".strip()
 
 
+def is_relevant(grade: float, threshold: float | None = None) -> bool:
+    """Whether a grade makes a document relevant: it is above 0, and at least a threshold where there is one."""
+    return grade > 0 and (threshold is None or grade >= threshold)
+
+
 @dataclass(frozen=True)
 class RawCollection:
     """A collection as its source has it, before it is split.
 
-    Documents and queries are by id, judgements by the name that the source gives them, such as that of their file.
+    Documents and queries are by id, judgements by the name that the source gives them, such as that of their file;
+    notes are sentences on how the source was read.
     """
 
     documents: Mapping[str, Document]
     queries: Mapping[str, str]
     qrels: Mapping[str, Qrels]
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class Collection:
         own_documents: Ids of queries that are documents of the corpus under the same id: none is to find itself.
         titles_as_texts: Documents without a text, whose title has its place.
         empty_queries: Queries without a text, which were left out.
+        relevant: Grade from which a document is relevant; None for every grade above 0.
+        notes: Sentences on how it was read: its layout, the files, and all that was left out.
     """
 
     name: str
@@ -82,6 +91,8 @@ class Collection:
     own_documents: frozenset[str] = frozenset()
     titles_as_texts: int = 0
     empty_queries: int = 0
+    relevant: float | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @cached_property
     def content_hash(self) -> str:
@@ -107,17 +118,23 @@ class Collection:
         for name, identifiers in (("left out", self.left_out), ("own documents", self.own_documents)):
             if identifiers:
                 yield [name, sorted(identifiers)]
+        if self.relevant is not None:
+            yield ["relevant", self.relevant]
+
+    def is_relevant(self, grade: float) -> bool:
+        """Whether a grade makes a document a positive."""
+        return is_relevant(grade, self.relevant)
 
     @property
     def evaluated_queries(self) -> set[str]:
         """Ids of the queries of dev and test."""
         return {query for split in EVALUATED for query in self.qrels.get(split, {})}
 
-    @property
-    def evaluated_documents(self) -> set[str]:
-        """Ids of the documents of the corpus that are judged for dev or test, at any grade."""
+    def evaluated_documents(self, *, relevant: bool = False) -> set[str]:
+        """Ids of the documents of the corpus that are judged for dev or test, at any grade or only as relevant."""
         judged = (grades for split in EVALUATED for grades in self.qrels.get(split, {}).values())
-        return {document for grades in judged for document in grades} & self.documents.keys()
+        found = {name for grades in judged for name, grade in grades.items() if not relevant or self.is_relevant(grade)}
+        return found & self.documents.keys()
 
     def training_documents(self) -> Iterator[str]:
         """Ids, ascending, of the documents whose title and content may be trained on: both are there, not held out."""
@@ -131,8 +148,9 @@ class Collection:
         judgements = self.qrels.get("train", {})
         for query in sorted(judgements.keys() & self.queries.keys() - self.left_out):
             for document, grade in sorted(judgements[query].items()):
+                known = document in self.documents and document not in self.held_out
                 is_own = document == query and query in self.own_documents
-                if grade > 0 and document in self.documents and document not in self.held_out and not is_own:
+                if self.is_relevant(grade) and known and not is_own:
                     yield query, document
 
 
@@ -149,6 +167,7 @@ def open_for_pairs(collection: Collection, judgements: Qrels) -> Collection:
         queries=collection.queries,
         qrels={"train": judgements, "dev": {}, "test": {}},
         held_out=frozenset(),
+        relevant=collection.relevant,
     )
 
 
@@ -163,6 +182,7 @@ class EvaluationSet:
         judged_documents: How many of the documents are judged for one of the queries.
         own_documents: Ids of those queries that are one of the documents, under the same id: each is left out of its
             own ranking.
+        relevant: Grade from which a document is relevant; None for every grade above 0.
     """
 
     document_ids: tuple[str, ...]
@@ -170,6 +190,7 @@ class EvaluationSet:
     qrels: Qrels
     judged_documents: int
     own_documents: frozenset[str] = frozenset()
+    relevant: float | None = None
 
 
 def plan_evaluation_set(
@@ -205,16 +226,17 @@ def plan_evaluation_set(
         qrels={query: judgements[query] for query in query_ids},
         judged_documents=len(judged),
         own_documents=collection.own_documents & set(query_ids) & {*judged, *filling},
+        relevant=collection.relevant,
     )
 
 
-def find_judged(collection: Collection, split: Split) -> dict[str, dict[str, int]]:
+def find_judged(collection: Collection, split: Split) -> dict[str, dict[str, float]]:
     """The queries of a split that a model can be evaluated on, with their grades on documents of the corpus."""
-    judgements: dict[str, dict[str, int]] = {}
+    judgements: dict[str, dict[str, float]] = {}
     for query, grades in collection.qrels.get(split, {}).items():
         own = query if query in collection.own_documents else None
         known = {name: max(grade, 0) for name, grade in grades.items() if name in collection.documents and name != own}
-        if query in collection.queries and any(known.values()):
+        if query in collection.queries and any(map(collection.is_relevant, known.values())):
             judgements[query] = known
     return judgements
 

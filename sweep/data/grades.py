@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sweep.data.collection import EvaluationSet
 from sweep.measures.ranking import rank_top_k
 
-GradeRows = Sequence[Mapping[int, int]]
+GradeRows = Sequence[Mapping[int, float]]
 """For each query, its judged documents' grades by column."""
 
 

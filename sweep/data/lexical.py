@@ -30,4 +30,5 @@ def evaluate_bm25(
                 scores[row] = index.get_scores(words)
     rows = grade_rows(judged)
     top = rank_others(scores, find_own(judged), depth=measure.depth)
-    return measure.evaluate(look_up_grades(rows, top), pad_grades(rows)).astype(np.float32)
+    values = measure.evaluate(look_up_grades(rows, top), pad_grades(rows), relevant=judged.relevant)
+    return values.astype(np.float32)

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sweep.data.collection import SPLITS, Collection, Qrels, RawCollection, Split
 from sweep.data.preparation import fill_in, group_documents, guard
-from sweep.data.readers.reader import Reader
+from sweep.data.readers.beir import is_canonical
+from sweep.data.readers.configurations import read_configurations
+from sweep.data.readers.listing import Listing
+from sweep.data.readers.reader import LayoutReader, Reader, RemoteReader
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
 from sweep.settings.entries import load_entries
-from sweep.settings.study_file import DataSpec, SplitSpec
+from sweep.settings.study_file import DataSpec
 
 READERS = load_entries("sweep.data.readers", Reader)
 """Every reader by its scheme."""
 
+LAYOUTS = sorted(
+    (reader() for reader in READERS.values() if issubclass(reader, LayoutReader)), key=lambda layout: layout.place
+)
+"""Layouts of files, in the order in which they are asked for a path."""
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z")
+
+_SCHEME = re.compile(r"[a-z][a-z-]+")
+
 
 def load_collection(data: DataSpec, *, folder: Path) -> Collection:
-    """Loads the collection that a study file names.
+    """Loads the collection that a study file names: by a scheme, or as a path whose layout is told by a look at it.
 
-    A collection with one qrels file, whatever its name, has no splits: it is split by document, as ``data.split``
-    says. Where there is a dev split the authors' splits are taken as they are, an absent train or test split being
-    empty. Train and test without dev keep their test; dev is carved by document out of train. ``folder`` is the study
-    file's, against which ``beir:FOLDER`` is resolved.
+    A collection with one set of judgements, whatever its name, has no splits: it is split by document, as
+    ``data.split`` says. Where there is a dev split the authors' splits are taken as they are, an absent train or test
+    split being empty. Train and test without dev keep their test; dev is carved by document out of train. ``folder`` is
+    the study file's, against which a path is resolved.
 
     Raises:
         CollectionError: If the collection is unknown, cannot be read, or cannot be split.
@@ -31,7 +46,7 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
     contents = _read(data.collection, folder=folder)
     prepared = contents if data.rules == 1 else fill_in(contents)
     try:
-        qrels, held_out = _split(prepared, data.split)
+        qrels, held_out = _split(prepared, data)
     except CollectionError as error:
         raise CollectionError(f"{data.collection}: {error}") from error
     collection = Collection(
@@ -40,36 +55,118 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
         queries=prepared.queries,
         qrels={split: qrels.get(split, {}) for split in SPLITS},
         held_out=held_out,
+        relevant=data.relevant,
+        notes=contents.notes,
     )
     return collection if data.rules == 1 else guard(collection, data.split, source=contents)
 
 
+def pin_collection(data: DataSpec) -> DataSpec:
+    """The same collection by the revision that it has now, where it can change behind its name.
+
+    Raises:
+        CollectionError: If its revision cannot be found out.
+    """
+    scheme, _, source = data.collection.partition(":")
+    if scheme not in READERS or (pinned := READERS[scheme]().pin(source)) == source:
+        return data
+    return data.model_copy(update={"collection": f"{scheme}:{pinned}"})
+
+
 def _read(name: str, *, folder: Path) -> RawCollection:
-    scheme, _, source = name.partition(":")
-    if scheme not in READERS:
-        known = ", ".join(reader.usage for reader in READERS.values())
-        raise CollectionError(f"collection {name!r} has an unknown scheme; known are {known}")
-    return READERS[scheme]().read(source, folder=folder)
+    scheme, colon, source = name.partition(":")
+    reader = READERS.get(scheme) if colon else None
+    if reader is not None and issubclass(reader, RemoteReader):
+        contents = _read_path(Listing(reader().fetch(source)))
+        return replace(contents, notes=(reader().describe(source), *contents.notes))
+    if reader is not None and not (scheme == "beir" and source):
+        return reader().read(source, folder=folder)
+    source = source if scheme == "beir" else name
+    path, part = folder / Path(source).expanduser(), ""
+    if not path.exists() and "#" in source:
+        source, _, part = source.rpartition("#")
+        path = folder / Path(source).expanduser()
+    known = ", ".join(reader.usage for reader in READERS.values())
+    if not path.exists() and scheme != "beir":
+        near = difflib.get_close_matches(path.name, _names_in(path.parent), n=1)
+        problem = f"is no path ({path})" + (f"; did you mean {near[0]}?" if near else "")
+        if colon and _SCHEME.fullmatch(scheme):
+            problem = "has an unknown scheme"
+        raise CollectionError(f"collection {name!r} {problem}; known are a FOLDER or FILE, {known}")
+    return _read_path(Listing(path), part=part, is_beir=scheme == "beir")
 
 
-def _split(contents: RawCollection, split: SplitSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
+def _read_path(listing: Listing, *, part: str = "", is_beir: bool = False) -> RawCollection:
+    """Reads a path by the first layout that takes it; under ``beir:`` it is what it is, too, and that is said.
+
+    Of a hub data set with several collections the part of a name is read.
+    """
+    if part or not is_canonical(listing):
+        listing = read_configurations(listing, part=part)
+    layout = next((layout for layout in LAYOUTS if layout.takes(listing)), None)
+    layout = layout or next((layout for layout in LAYOUTS if layout.resembles(listing)), None)
+    if layout is None:
+        shapes = "; ".join(layout.shape for layout in LAYOUTS)
+        raise CollectionError(
+            f"{listing.path}: is of no layout that is read{_hint(listing)}: there lies {listing.contents};"
+            f" read are {shapes}"
+        )
+    contents = layout.read_listing(listing)
+    if is_beir and layout.name != "beir":
+        return replace(
+            contents, notes=(f"{listing.path.name} is not in BEIR's format, and is read as it is", *contents.notes)
+        )
+    return contents
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _hint(listing: Listing) -> str:
+    """What was probably meant by a file of no layout."""
+    if listing.is_file and listing.path.suffix.lower() in _ARCHIVES:
+        return " (an archive: unpack it, and name its folder)"
+    if not listing.is_file:
+        return ""
+    try:
+        around = Listing(listing.path.parent)
+    except CollectionError:
+        return ""
+    taking = next((layout for layout in LAYOUTS if layout.takes(around)), None)
+    return f" (its folder is: name {around.path})" if taking else ""
+
+
+def _split(contents: RawCollection, data: DataSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
     """The judgements by split, and the documents that are held out."""
-    documents, queries, qrels = contents.documents, contents.queries, contents.qrels
-    groups = group_documents(contents.documents, split)
+    qrels, split = contents.qrels, data.split
+    together = group_documents(contents.documents, split)
+
+    def divide(judgements: Qrels, test: float) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
+        return split_by_document(
+            contents.documents,
+            contents.queries,
+            judgements,
+            dev=split.dev,
+            test=test,
+            seed=split.seed,
+            together=together,
+            relevant=data.relevant,
+        )
+
     if len(qrels) == 1:
         (only,) = qrels.values()
-        return split_by_document(
-            documents, queries, only, dev=split.dev, test=split.test, seed=split.seed, groups=groups
-        )
+        return divide(only, split.test)
     if unknown := sorted(set(qrels) - set(SPLITS)):
         raise CollectionError(
-            f"qrels/{unknown[0]}.tsv is the file of no known split; several qrels files must be named"
-            f" {', '.join(f'{name}.tsv' for name in SPLITS)}"
+            f"its judgements {unknown[0]!r} are of no known split; where there are several sets, files or splits must"
+            f" be named {', '.join(SPLITS)}"
         )
     theirs: dict[Split, Qrels] = {name: qrels[name] for name in SPLITS if name in qrels}
     if "dev" in theirs:
         return theirs, frozenset()
-    carved, held_out = split_by_document(
-        documents, queries, theirs["train"], dev=split.dev, test=0.0, seed=split.seed, groups=groups
-    )
+    carved, held_out = divide(theirs["train"], 0.0)
     return {**carved, "test": theirs["test"]}, held_out

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sweep.data.collection import SPLITS, Document, Qrels, Split
+from sweep.data.collection import SPLITS, Document, Qrels, Split, is_relevant
 from sweep.errors import CollectionError
 
 
@@ -18,13 +18,17 @@ def split_by_document(
     dev: float,
     test: float,
     seed: int,
-    groups: Mapping[str, str] | None = None,
+    together: Mapping[str, str] | None = None,
+    relevant: float | None = None,
 ) -> tuple[dict[Split, Qrels], frozenset[str]]:
-    """Splits judgements so that no document of a dev or test query is in a judgement of a train query.
+    """Splits judgements so that no document that is relevant to a dev or test query is relevant to a train query.
 
     Queries and documents that judgements tie together stay together, and so do documents of equal content and queries
     of equal text: twins under two ids would carry the answer over. A group goes where it still fits, so that the
     shares are upper bounds, met as closely as groups allow. The result depends on no order of a mapping.
+
+    Only relevant judgements have to tie; where the shares can be met so, those of other grades do, too, and no
+    judged document at all is shared. Pools judged for many queries, and mined negatives, leave no such split.
 
     Args:
         documents: Documents by id.
@@ -33,44 +37,101 @@ def split_by_document(
         dev: Share of the judged documents for dev, in (0, 1).
         test: Share for test, in [0, 1); dev + test is below 1.
         seed: Seed of the split, not negative.
-        groups: Groups of documents that stay together, too, by document id.
+        together: Groups of documents that stay together, too, by document id.
+        relevant: Grade from which a document is relevant; None for every grade above 0.
 
     Returns:
-        Judgements by split, all three present, and the ids of all documents, judged or not, that are judged for a dev
-        or test query or are of equal content with one that is.
+        Judgements by split, all three present, and the ids of all documents, judged or not, that tie for a dev or test
+        query or are of equal content with one that does.
 
     Raises:
-        CollectionError: If the groups are so large, or so few, that a split which must not be empty would be.
+        CollectionError: If the groups are so large, or so few, that a split which must not be empty would be; the
+            message has the shares that work, if any do.
     """
     known = {
         query: {document: grade for document, grade in sorted(qrels[query].items()) if document in documents}
         for query in sorted(qrels)
         if query in queries
     }
-    tied = _tied_queries(documents, queries, known, groups or {})
-    sizes = [len({document for query in group for document in known[query]}) for group in tied]
-    split_of = _assign(sizes, {"dev": dev, "test": test}, seed=seed)
-    parts: dict[Split, dict[str, dict[str, int]]] = {split: {} for split in SPLITS}
-    for group, split in zip(tied, split_of, strict=True):
-        parts[split].update({query: known[query] for query in group})
-    for split in SPLITS:
-        parts[split] = dict(sorted(parts[split].items()))
-        if not parts[split] and (split != "test" or test > 0):
-            raise CollectionError(
-                f"cannot be split by document: {sum(sizes)} judged documents hang together in {len(tied)} groups,"
-                f" the largest of {max(sizes, default=0)}, which leaves nothing for {split}"
-            )
-    judged = {document for split in ("dev", "test") for grades in parts[split].values() for document in grades}
+    positive = {
+        query: {document: grade for document, grade in judged.items() if is_relevant(grade, relevant)}
+        for query, judged in known.items()
+    }
+    if not any(positive.values()):
+        raise CollectionError(f"no query has a relevant document{f' (grade {relevant:g} or more)' if relevant else ''}")
+    shares: Mapping[Split, float] = {"dev": dev, "test": test}
+    ties: Qrels = known
+    groups, sizes, split_of = _divide(documents, queries, known, shares, together=together or {}, seed=seed)
+    if not _are_met(sizes, split_of, shares) and positive != known:
+        ties = positive
+        groups, sizes, split_of = _divide(documents, queries, positive, shares, together=together or {}, seed=seed)
+    for split, share in (("train", 1.0), *shares.items()):
+        if share > 0 and split not in split_of:
+            raise CollectionError(_describe_failure(sizes, split, shares, seed=seed))
+    of_query = {query: split for group, split in zip(groups, split_of, strict=True) for query in group}
+    parts: dict[Split, Qrels] = {
+        split: {query: known[query] for query in known if known[query] and of_query.get(query, "train") == split}
+        for split in SPLITS
+    }
+    judged = {document for query, split in of_query.items() if split != "train" for document in ties[query]}
     contents = {documents[document].text for document in judged}
     twins = {key for key, document in documents.items() if document.text.strip() and document.text in contents}
-    return {split: parts[split] for split in SPLITS}, frozenset(judged | twins)
+    return parts, frozenset(judged | twins)
+
+
+def _divide(
+    documents: Mapping[str, Document],
+    queries: Mapping[str, str],
+    ties: Qrels,
+    shares: Mapping[Split, float],
+    *,
+    together: Mapping[str, str],
+    seed: int,
+) -> tuple[list[list[str]], list[int], list[Split]]:
+    """Groups of tied queries, how many documents tie each, and the split of each."""
+    groups = _tied_queries(documents, queries, ties, together)
+    sizes = [len({document for query in group for document in ties[query]}) for group in groups]
+    return groups, sizes, _assign(sizes, shares, seed=seed)
+
+
+def _are_met(sizes: list[int], split_of: list[Split], shares: Mapping[Split, float]) -> bool:
+    """Whether every split has a group, and dev and test at least half of their shares."""
+    filled = {split: sum(size for size, own in zip(sizes, split_of, strict=True) if own == split) for split in SPLITS}
+    return filled["train"] > 0 and all(2 * filled[split] >= share * sum(sizes) for split, share in shares.items())
+
+
+def _describe_failure(sizes: list[int], split: str, shares: Mapping[Split, float], *, seed: int) -> str:
+    """The groups that leave a split empty, and the nearest shares that leave none empty."""
+    working = _find_shares(sizes, shares, seed=seed)
+    if working is None:
+        advice = "no share works, so bring judgements of your own for dev (and test)"
+    else:
+        named = ", ".join(f"{name} = {share:g}" for name, share in working.items())
+        advice = f"split = {{ {named} }} works"
+    return (
+        f"cannot be split by document: {sum(sizes)} judged documents hang together in {len(sizes)} groups, the largest"
+        f" of {max(sizes, default=0)}, which leaves nothing for {split}: {advice}"
+    )
+
+
+def _find_shares(sizes: list[int], shares: Mapping[Split, float], *, seed: int) -> dict[Split, float] | None:
+    """The nearest shares, in hundredths and dev first, that leave no split empty; a test share may have to be 0."""
+    candidates = [
+        {"dev": dev / 100, "test": test / 100}
+        for dev in range(1, 100)
+        for test in (range(1, 100 - dev) if shares["test"] else [0])
+    ]
+    candidates.sort(key=lambda each: max(abs(each[split] - share) for split, share in shares.items()))
+    for each in [*candidates, *({"dev": dev / 100, "test": 0.0} for dev in range(1, 100) if shares["test"])]:
+        wanted: dict[Split, float] = {"dev": each["dev"], "test": each["test"]}
+        needed = {"train", *(split for split, share in wanted.items() if share > 0)}
+        if needed <= {*_assign(sizes, wanted, seed=seed)}:
+            return wanted
+    return None
 
 
 def _tied_queries(
-    documents: Mapping[str, Document],
-    queries: Mapping[str, str],
-    qrels: Mapping[str, Mapping[str, int]],
-    groups: Mapping[str, str],
+    documents: Mapping[str, Document], queries: Mapping[str, str], qrels: Qrels, together: Mapping[str, str]
 ) -> list[list[str]]:
     """Queries in groups: two are in one where judgements, equal contents or texts, or groups of documents tie them."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
@@ -87,15 +148,15 @@ def _tied_queries(
             ties.append(("document", document))
             if documents[document].text.strip():
                 ties.append(("document text", documents[document].text))
-            if document in groups:
-                ties.append(("group", groups[document]))
+            if document in together:
+                ties.append(("group", together[document]))
         for tie in ties:
             parent[find(tie)] = find(("query", query))
-    tied: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for query in qrels:
         if qrels[query]:
-            tied.setdefault(find(("query", query)), []).append(query)
-    return list(tied.values())
+            groups.setdefault(find(("query", query)), []).append(query)
+    return list(groups.values())
 
 
 def _assign(sizes: list[int], shares: Mapping[Split, float], *, seed: int) -> list[Split]:

@@ -74,6 +74,9 @@ MEASURES: Mapping[str, tuple[str, Function]] = {
 }
 """Label and function of each measure, by the name that stands before ``@`` and the depth in a study file."""
 
+GRADED: tuple[Function, ...] = (ndcg_at_k,)
+"""Functions whose gains are the grades; the others know only relevant or not."""
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -84,14 +87,18 @@ class Measure:
     depth: int
     function: Function
 
-    def evaluate(self, ranked: FloatArray, judged: FloatArray) -> FloatArray:
+    def evaluate(self, ranked: FloatArray, judged: FloatArray, *, relevant: float | None = None) -> FloatArray:
         """(Q, D) ranked and (Q, J) judged grades -> (Q,) values in [0, 1].
+
+        Where a measure knows only relevant or not, a grade below ``relevant`` is not, as with trec_eval's -l.
 
         Raises:
             ValueError: If the two arrays disagree on Q.
         """
         if ranked.shape[0] != judged.shape[0]:
             raise ValueError(f"ranked has {ranked.shape[0]} queries but judged has {judged.shape[0]}")
+        if relevant is not None and self.function not in GRADED:
+            ranked, judged = (np.where(grades >= relevant, grades, 0.0) for grades in (ranked, judged))
         return self.function(ranked, judged, self.depth)
 
 

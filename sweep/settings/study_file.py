@@ -95,7 +95,12 @@ class SplitSpec(Table):
 class DataSpec(Table):
     """The collection to train and to evaluate on."""
 
-    collection: str = Field(min_length=1, description="package:aws-cli or beir:FOLDER.")
+    collection: str = Field(
+        min_length=1, description="A FOLDER or FILE of any known layout, hub:NAME@REVISION, package:aws-cli."
+    )
+    relevant: float | None = Field(
+        default=None, gt=0.0, description="Grade from which a document is a positive; left out: any above 0."
+    )
     split: SplitSpec = Field(
         default=SplitSpec(), description="Shares are used only where the collection has no splits; the rest always."
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device, truncate_embeddings
 
-from sweep.data import Collection, EvaluationSet, HeldOutRows
+from sweep.data import Collection, EvaluationSet, HeldOutRows, is_relevant
 from sweep.data.formats.format import PROMPTS, Prompt
 from sweep.data.grades import find_own, grade_rows, look_up_grades, pad_grades, rank_others, shuffle_rows
 from sweep.measures.geometry import alignment, count_cosines, uniformity
@@ -195,17 +195,18 @@ class Evaluator:
             )
         return losses
 
-    def _evaluate(self, measure: Measure, ranked: FloatArray) -> _Float32:
+    def _evaluate(self, measure: Measure, ranked: FloatArray, *, judged: FloatArray | None = None) -> _Float32:
         """(Q,) values of a measure, in the precision in which they are recorded."""
         self._sign()
-        return measure.evaluate(ranked, self._judged).astype(np.float32)
+        judged = self._judged if judged is None else judged
+        return measure.evaluate(ranked, judged, relevant=self.judged.relevant).astype(np.float32)
 
     def _evaluate_shuffled(self, top: NDArray[np.int64]) -> _Float32 | None:
         """(Q,) values of the measure by the judgements of other queries, where they are wanted."""
         if self._shuffled is None:
             return None
         ranked = look_up_grades(self._shuffled, top)
-        return self._measure.evaluate(ranked, pad_grades(self._shuffled)).astype(np.float32)
+        return self._evaluate(self._measure, ranked, judged=pad_grades(self._shuffled))
 
     def _rank(
         self, similarity: Similarity, all_queries: _Float32, all_documents: _Float32
@@ -230,7 +231,9 @@ class Evaluator:
             cosines = self._spread(distinct)  # (q, D)
             relevant = np.zeros(cosines.shape, dtype=bool)
             for place, row in enumerate(rows):
-                relevant[place, [column for column, grade in row.items() if grade > 0]] = True
+                relevant[
+                    place, [column for column, grade in row.items() if is_relevant(grade, self.judged.relevant)]
+                ] = True
             others = ~relevant
             others[own >= 0, own[own >= 0]] = False
             positives.append(cosines[relevant])

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from sweep.data import load_collection, plan_evaluation_set
+from sweep.data import Document, RawCollection, load_collection, plan_evaluation_set, write_beir
+from sweep.data.sources import LAYOUTS
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec, SplitSpec
 
@@ -88,8 +89,8 @@ def test_a_folder_may_be_absolute(write_toy, tmp_path):
 
 
 def test_several_qrels_files_must_be_those_of_known_splits(write_toy):
-    with pytest.raises(CollectionError, match=r"qrels/validation\.tsv is the file of no known split; .* dev\.tsv"):
-        load(write_toy(train=ROWS[1], validation=ROWS[2]))
+    with pytest.raises(CollectionError, match=r"its judgements 'held' are of no known split; .* train, dev, test"):
+        load(write_toy(train=ROWS[1], held=ROWS[2]))
 
 
 def test_a_collection_that_cannot_be_split_is_refused_by_name(write_toy):
@@ -100,13 +101,128 @@ def test_a_collection_that_cannot_be_split_is_refused_by_name(write_toy):
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("hub:mteb/scifact", "'hub:mteb/scifact' has an unknown scheme; known are package:aws-cli, beir:FOLDER"),
-        ("scifact", "'scifact' has an unknown scheme; known are package:aws-cli, beir:FOLDER"),
+        (
+            "web:scifact",
+            "'web:scifact' has an unknown scheme; known are a FOLDER or FILE, .*package:aws-cli, beir:FOLD",
+        ),
+        ("scifact", r"'scifact' is no path \(.*scifact\); known are a FOLDER or FILE, .*package:aws-cli, beir:FOLDER"),
         ("package:gcloud", "there is no packaged collection 'gcloud'; known is package:aws-cli"),
-        ("beir:", "'beir:' names no folder; write beir:FOLDER"),
-        ("beir:nowhere", f"{os.sep}nowhere: there is no such folder"),
+        ("beir:", "'beir:' names no folder or file; write beir:FOLDER"),
+        ("beir:nowhere", f"{os.sep}nowhere: there is no such file or folder"),
     ],
 )
 def test_an_unknown_collection_is_refused_with_the_known_ones(tmp_path, name, problem):
     with pytest.raises(CollectionError, match=problem):
         load_collection(DataSpec(collection=name), folder=tmp_path)
+
+
+def test_a_path_without_a_scheme_is_read_by_its_layout(write_toy):
+    folder = write_toy(train=ROWS[1], dev=ROWS[2])
+    collection = load_collection(DataSpec(collection=f"./{folder.name}"), folder=folder.parent)
+    assert collection.content_hash == load(folder).content_hash
+    assert collection.notes[0].startswith("read as BEIR: documents from corpus.jsonl; queries from queries.jsonl; dev")
+
+
+def test_a_layout_that_is_none_is_refused_with_what_lies_there_and_what_would_be_read(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.jsonl").write_text('{"premise": "a", "label": 1}\n')
+    (tmp_path / "data" / "weights.bin").write_bytes(b"\0")
+    with pytest.raises(
+        CollectionError, match=r"data: is of no layout .* rows\.jsonl, weights\.bin \(keys: premise, label\)"
+    ) as no:
+        load_collection(DataSpec(collection="data"), folder=tmp_path)
+    assert all(layout.shape in str(no.value) for layout in LAYOUTS)
+    assert "\n" not in str(no.value)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(CollectionError, match="holds no file"):
+        load_collection(DataSpec(collection="."), folder=tmp_path)
+
+
+def test_relevant_says_from_which_grade_a_document_is_a_positive(write_toy):
+    folder = write_toy(train="q1\td1\t1\nq2\td2\t2\n", dev="q3\td3\t1\nq4\td4\t2\nq4\td3\t1\n")
+    data = DataSpec(collection=f"beir:{folder.name}", relevant=2)
+    collection = load_collection(data, folder=folder.parent)
+    assert list(collection.training_judgements()) == [("q2", "d2")]
+    judged = plan_evaluation_set(collection, "dev", max_documents=None, max_queries=None, seed=0)
+    assert judged.qrels == {"q4": {"d4": 2, "d3": 1}}
+    assert judged.relevant == 2
+    assert collection.content_hash != load(folder).content_hash
+
+
+def test_a_file_of_a_collection_is_refused_with_the_folder_to_name(write_toy):
+    folder = write_toy()
+    with pytest.raises(
+        CollectionError, match=r"corpus\.jsonl: is of no layout that is read \(its folder is: name .*toy"
+    ):
+        load_collection(DataSpec(collection=f"{folder.name}/corpus.jsonl"), folder=folder.parent)
+
+
+def test_an_archive_is_refused_with_what_to_do(tmp_path):
+    (tmp_path / "scifact.zip").write_bytes(b"PK\x03\x04")
+    with pytest.raises(CollectionError, match=r"\(an archive: unpack it, and name its folder\)"):
+        load_collection(DataSpec(collection="scifact.zip"), folder=tmp_path)
+
+
+def test_a_path_that_is_nearly_there_is_named(write_toy):
+    folder = write_toy()
+    with pytest.raises(CollectionError, match=r"is no path .*; did you mean toy 'collection'\?"):
+        load_collection(DataSpec(collection="toy-collection"), folder=folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("sets", "hashed"),
+    [
+        (("all", "all"), "927a981b7fe536e061b8b80ae105b5cb5bd889d902e90e03b51bf905cf8d7376"),
+        (("train", "test"), "34d261522a58e343b4ccaa2d05f5387dfeccdb7cf5bdbc29a51ef305e6d2f7b4"),
+    ],
+)
+def test_a_collection_of_an_older_study_has_the_hash_that_it_had(tmp_path, sets, hashed):
+    documents = {f"d{n}": Document(f"t{n % 3}", f"text {n % 9}") for n in range(12)}
+    judged = {f"q{n}": {f"d{n}": 1 + n % 2, **({f"d{n * n % 12}": 0} if n % 2 else {})} for n in range(12)}
+    qrels = {name: {} for name in sets}
+    for number, (query, grades) in enumerate(judged.items()):
+        qrels[sets[number // 6]][query] = grades
+    write_beir(tmp_path / "old", RawCollection(documents, {f"q{n}": f"query {n}" for n in range(12)}, qrels))
+    assert load_collection(DataSpec(collection="beir:old", rules=1), folder=tmp_path).content_hash == hashed
+
+
+def test_what_was_read_is_said_under_beir_too_where_it_is_something_else(tmp_path):
+    (tmp_path / "faq.csv").write_text("question,answer\n" + "".join(f"q {n},a {n}\n" for n in range(9)))
+    assert load_collection(DataSpec(collection="beir:faq.csv"), folder=tmp_path).notes[:2] == (
+        "faq.csv is not in BEIR's format, and is read as it is",
+        "read as pairs: all from faq.csv",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "faq.csv",
+            "question,answer\na,b\n".encode("utf-16"),
+            r"faq\.csv: is not text \(UTF-8\) after line 0: save it as",
+        ),
+        ("qa.parquet", b"PAR1 and no more", r"qa\.parquet: cannot be read after row 0: Parquet magic bytes not found"),
+        ("pairs.jsonl", b'{"query": ', r"pairs\.jsonl:1: is not JSON: Expecting value"),
+        ("pairs.jsonl", b"", r"pairs\.jsonl is empty"),
+    ],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_file_that_cannot_be_looked_at_is_named_with_the_reason(tmp_path, name, content, problem, beside):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_bytes(content)
+    if beside:
+        (tmp_path / "data" / "corpus.jsonl").write_text('{"_id": "d", "text": "t"}\n')
+    with pytest.raises(CollectionError, match=problem) as refused:
+        load_collection(DataSpec(collection="data"), folder=tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("pooled", "left_out"), [(1, {"d1", "d3"}), (3, {"d1"})])
+def test_documents_judged_not_relevant_are_left_out_unless_that_takes_most_of_training(write_toy, pooled, left_out):
+    pool = "".join(f"q4\td{place}\t0\n" for place in (3, 2, 4)[:pooled])
+    rows = ROWS[2] + ROWS[3] + "q1\td4\t1\n"
+    collection = load(write_toy(train=rows, dev="q4\td1\t1\n" + pool))
+    assert collection.held_out == left_out

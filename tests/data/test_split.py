@@ -106,6 +106,58 @@ def test_judgements_that_all_hang_together_are_refused():
         split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.2, test=0.2, seed=0)
 
 
-def test_nothing_judged_is_refused():
-    with pytest.raises(CollectionError, match="0 judged documents hang together in 0 groups"):
-        split_by_document(DOCUMENTS, QUERIES, {}, dev=0.2, test=0.2, seed=0)
+@pytest.mark.parametrize(
+    ("qrels", "relevant", "problem"),
+    [
+        ({}, None, "no query has a relevant document$"),
+        ({"q01": {"d01": 0}}, None, "no query has a relevant document$"),
+        ({"q01": {"d01": 1}}, 2, r"no query has a relevant document \(grade 2 or more\)"),
+    ],
+)
+def test_judgements_without_a_relevant_document_are_refused(qrels, relevant, problem):
+    with pytest.raises(CollectionError, match=problem):
+        split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.2, test=0.2, seed=0, relevant=relevant)
+
+
+def test_only_relevant_judgements_have_to_tie_where_a_pool_is_judged_for_every_query():
+    pool = {f"d{n:02}": 0 for n in range(20)}
+    qrels = {f"q{n:02}": {**pool, **{f"d{5 * n + each:02}": 1 for each in range(5)}} for n in range(4)}
+    parts, held_out = split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.25, test=0.25, seed=0)
+    assert [len(parts[split]) for split in SPLITS] == [2, 1, 1]
+    assert {query: grades for part in parts.values() for query, grades in part.items()} == qrels
+    relevant = {
+        d for split in ("dev", "test") for grades in parts[split].values() for d, grade in grades.items() if grade
+    }
+    assert held_out == relevant
+    assert len(held_out) == 10
+
+
+def test_judgements_of_grade_0_tie_too_where_the_shares_can_be_met_so():
+    qrels = {f"q{n:02}": {f"d{n:02}": 1, f"d{n + 1:02}": 0} for n in range(0, 40, 2)}
+    parts, held_out = split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.2, test=0.2, seed=0)
+    assert held_out == judged(parts["dev"]) | judged(parts["test"])
+
+
+def test_the_grade_from_which_a_document_is_relevant_is_the_one_that_ties():
+    related = {f"q{n:02}": {f"d{n:02}": 2, **{f"d{each:02}": 1 for each in range(40, 60)}} for n in range(30)}
+    with pytest.raises(CollectionError, match="hang together in 1 groups"):
+        split_by_document(DOCUMENTS, QUERIES, related, dev=0.2, test=0.2, seed=0)
+    parts, _ = split_by_document(DOCUMENTS, QUERIES, related, dev=0.2, test=0.2, seed=0, relevant=2)
+    assert [len(parts[split]) for split in SPLITS] == [18, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("groups", "advice"),
+    [
+        pytest.param(
+            [10, 10, 10], r"leaves nothing for dev: split = \{ dev = 0\.32, test = 0\.32 \} works", id="thirds"
+        ),
+        pytest.param([10, 10], r"leaves nothing for dev: split = \{ dev = 0\.48, test = 0 \} works", id="halves"),
+        pytest.param([30], "leaves nothing for dev: no share works, so bring judgements of your own", id="one"),
+    ],
+)
+def test_a_share_that_does_not_work_names_the_one_that_does(groups, advice):
+    qrels = {f"q{10 * n}": {f"d{10 * n + each:02}": 1 for each in range(size)} for n, size in enumerate(groups)}
+    queries = {query: query for query in qrels}
+    with pytest.raises(CollectionError, match=advice):
+        split_by_document(DOCUMENTS, queries, qrels, dev=0.1, test=0.1, seed=0)

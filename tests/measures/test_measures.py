@@ -110,3 +110,11 @@ def test_an_unknown_measure_is_refused_with_those_there_are(key):
 def test_arrays_of_different_queries_are_refused():
     with pytest.raises(ValueError, match="ranked has 2 queries but judged has 3"):
         find_measure("ndcg@10").evaluate(np.zeros((2, 3)), np.zeros((3, 3)))
+
+
+def test_a_grade_below_the_relevant_one_counts_as_gain_alone():
+    ranked, judged = np.array([[1.0, 2.0, 0.0]]), np.array([[1.0, 2.0]])
+    for name, value in (("recall", 1.0), ("mrr", 0.5), ("map", 0.5)):
+        assert find_measure(f"{name}@10").evaluate(ranked, judged, relevant=2).tolist() == [value]
+    ndcg = find_measure("ndcg@10")
+    assert ndcg.evaluate(ranked, judged, relevant=2) == ndcg.evaluate(ranked, judged)

