@@ -210,6 +210,7 @@ class Evaluation:
         uniformity: Logarithm of the mean Gaussian potential of the documents.
         validation_losses: Loss on held-out pairs, where there are any: ``own`` in the trial's data format,
             ``retrieval`` in that of the evaluation.
+        shuffled: (Q,) value of each query by the judgements of another one; None where it was not asked for.
     """
 
     per_query: FloatArray
@@ -223,6 +224,7 @@ class Evaluation:
     alignment: float = math.nan
     uniformity: float = math.nan
     validation_losses: Mapping[str, float] = field(default_factory=dict)
+    shuffled: FloatArray | None = None
 
     @property
     def value(self) -> float:

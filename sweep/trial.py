@@ -92,14 +92,20 @@ def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluat
 
 
 def _evaluate_saved(
-    task: StudyTask, collection: Collection, split: Split, models: Mapping[str, Path], *, sign: Sign = give_no_sign
+    task: StudyTask,
+    collection: Collection,
+    split: Split,
+    models: Mapping[str, Path],
+    *,
+    shuffled: bool = False,
+    sign: Sign = give_no_sign,
 ) -> dict[str, Evaluation]:
     """Evaluations of saved models, in the precision that each was saved in and nothing else: as it will be used."""
     evaluator: Evaluator | None = None
     evaluations = {}
     for name, folder in models.items():
         model = load_model(folder, device=task.device, precision=None)
-        evaluator = evaluator or _make_evaluator(task, collection, split, model=model, sign=sign)
+        evaluator = evaluator or _make_evaluator(task, collection, split, model=model, shuffled=shuffled, sign=sign)
         evaluations[name] = evaluator.evaluate(model, as_trained=False)
     return evaluations
 
@@ -290,7 +296,8 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
     base = prepare_base_model(task.spec.model, task.folder, into=folder.base_model)
     collection = load_collection(task.spec.data, folder=task.folder)
     silence = _Silence()
-    evaluation = _evaluate_saved(task, collection, "dev", {"": folder.base_model}, sign=silence)[""]
+    saved = {"": folder.base_model}
+    evaluation = _evaluate_saved(task, collection, "dev", saved, shuffled=True, sign=silence)[""]
     judged = _plan_judged(task, collection, "dev")
     model = load_model(folder.base_model, device=task.device)
     document = task.spec.data.document
@@ -354,6 +361,7 @@ def _make_evaluator(
     *,
     model: Model,
     params: Params | None = None,
+    shuffled: bool = False,
     sign: Sign = give_no_sign,
 ) -> Evaluator:
     """The evaluator of a split; a trial's also takes its loss on held-out pairs, its own and the retrieval task's."""
@@ -375,6 +383,7 @@ def _make_evaluator(
         held_out={place: rows for place, rows in held_out.items() if rows is not None},
         loss=loss,
         measure=task.spec.evaluation.measure,
+        shuffled=shuffled,
         sign=sign,
     )
 

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from sweep.cli.check_baselines import describe_baselines
 from sweep.cli.check_data import describe_data, describe_tokens
 from sweep.cli.watchers import format_time
 from sweep.coordinator.run import JOBS, find_fitting_slots
@@ -44,7 +45,7 @@ def check(location: StudyLocation, *, measure: bool) -> None:
             print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots), flush=True)
             rehearsal = _rehearse(plan, launcher, slots[0], stop, timed=measure)
             print(*_describe_model(plan, rehearsal.model), *describe_tokens(rehearsal.tokens), sep="\n")
-            print(*_describe_untrained(plan, rehearsal), sep="\n")
+            print(*_describe_untrained(plan, rehearsal), *describe_baselines(plan, rehearsal), sep="\n")
             print(*_describe_cost(plan, rehearsal, len(slots)), *_describe_silence(plan, rehearsal), sep="\n")
         finally:
             launcher.close()

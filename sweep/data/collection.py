@@ -130,11 +130,11 @@ class Collection:
         """Ids of the queries of dev and test."""
         return {query for split in EVALUATED for query in self.qrels.get(split, {})}
 
-    @property
-    def evaluated_documents(self) -> set[str]:
-        """Ids of the documents of the corpus that are judged for dev or test, at any grade."""
+    def evaluated_documents(self, *, relevant: bool = False) -> set[str]:
+        """Ids of the documents of the corpus that are judged for dev or test, at any grade or only as relevant."""
         judged = (grades for split in EVALUATED for grades in self.qrels.get(split, {}).values())
-        return {document for grades in judged for document in grades} & self.documents.keys()
+        found = {name for grades in judged for name, grade in grades.items() if not relevant or self.is_relevant(grade)}
+        return found & self.documents.keys()
 
     def training_documents(self) -> Iterator[str]:
         """Ids, ascending, of the documents whose title and content may be trained on: both are there, not held out."""

@@ -88,12 +88,16 @@ def _find_leaks(collection: Collection, split: SplitSpec) -> Leaks:
 
 
 def _compute_leaks(collection: Collection, split: SplitSpec) -> Leaks:
+    """The leaks of a collection; documents that are judged not relevant are none where most of training is so."""
     trainable = {document for _, document in collection.training_judgements()} | set(collection.training_documents())
+    answers = collection.evaluated_documents(relevant=True)
+    others = collection.evaluated_documents() - answers
     return Leaks(
         documents=find_document_leaks(
             {name: document.text for name, document in collection.documents.items()},
             {name: document.title for name, document in collection.documents.items()},
-            judged=collection.evaluated_documents,
+            answers=answers,
+            others=set() if 2 * len(others & trainable) > len(trainable) else others,
             trainable=trainable,
             groups=group_documents(collection.documents, split),
         ),
@@ -108,7 +112,12 @@ def _hash(collection: Collection, split: SplitSpec) -> str:
     digest = hashlib.sha256(repr(split.group).encode())
     for name, document in collection.documents.items():
         digest.update(repr((name, document.title, document.text)).encode("utf-8", "backslashreplace"))
-    for facts in (collection.queries.items(), collection.qrels.items(), sorted(collection.held_out)):
+    for facts in (
+        collection.queries.items(),
+        collection.qrels.items(),
+        sorted(collection.held_out),
+        [collection.relevant],
+    ):
         digest.update(repr(list(facts)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 

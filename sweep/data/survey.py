@@ -40,7 +40,7 @@ def count_queries(collection: Collection, split: Split) -> tuple[int, int]:
 
 def count_titled_alike(collection: Collection) -> int:
     """Documents that are trained on under a title that one which is judged for dev or test has as well."""
-    judged = collection.evaluated_documents
+    judged = collection.evaluated_documents(relevant=True)
     titles = {normalize(collection.documents[name].title) for name in judged} - {""}
     trained = {name for _, name in collection.training_judgements()} | set(collection.training_documents())
     return sum(normalize(collection.documents[name].title) in titles for name in trained - judged)

@@ -19,9 +19,10 @@ from sentence_transformers.util import batch_to_device, truncate_embeddings
 
 from sweep.data import Collection, EvaluationSet, HeldOutRows, is_relevant
 from sweep.data.formats.format import PROMPTS, Prompt
+from sweep.data.grades import find_own, grade_rows, look_up_grades, pad_grades, rank_others, shuffle_rows
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
-from sweep.measures.ranking import FloatArray, rank_top_k
+from sweep.measures.ranking import FloatArray
 from sweep.measures.score import Score
 from sweep.messages import Cosines, Evaluation, Sign, give_no_sign
 from sweep.training.devices import autocast
@@ -111,6 +112,7 @@ class Evaluator:
             encoded anyway are encoded besides.
         loss: The loss that is taken over them; without one there is none.
         measure: The study's measure; by default NDCG@10.
+        shuffled: Whether each query is also evaluated by the judgements of another one.
         sign: Given between the batches of texts that are tokenized and encoded, and of queries that are ranked.
     """
 
@@ -124,6 +126,7 @@ class Evaluator:
         held_out: Mapping[str, HeldOutRows] | None = None,
         loss: Loss | None = None,
         measure: Measure | None = None,
+        shuffled: bool = False,
         sign: Sign = give_no_sign,
     ) -> None:
         self.judged = judged
@@ -141,9 +144,9 @@ class Evaluator:
         self._rows = np.array([self._query_rows[text] for text in queries])  # (Q,)
         self._documents = TokenizedTexts(model, list(self._document_rows), task="document", sign=sign)
         self._queries = TokenizedTexts(model, list(self._query_rows), task="query", sign=sign)
-        self._grades = _grade_rows(judged)
-        self._own = _find_own(judged)
-        self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
+        self._grades, self._own = grade_rows(judged), find_own(judged)
+        self._judged = pad_grades(self._grades)  # (Q, J)
+        self._shuffled = shuffle_rows(self._grades, seed=0) if shuffled else None
 
     def evaluate(self, model: SentenceTransformer, *, as_trained: bool = True) -> Evaluation:
         """The measure of each query, and further figures of the same embeddings.
@@ -158,10 +161,12 @@ class Evaluator:
             per_query = np.full(len(self._rows), np.nan, dtype=np.float32)
             seconds = time.perf_counter() - start
             return Evaluation(per_query=per_query, positives=_NO_COSINES, negatives=_NO_COSINES, seconds=seconds)
-        ranked, positives, negatives = self._rank(similarity, all_queries, all_documents)
+        top, positives, negatives = self._rank(similarity, all_queries, all_documents)
+        ranked = look_up_grades(self._grades, top)
         spread = self._columns[:: -(-len(self._columns) // MAX_UNIFORM)]
         return Evaluation(
             per_query=self._evaluate(self._measure, ranked),
+            shuffled=self._evaluate_shuffled(top),
             positives=self._summarize(positives),
             negatives=self._summarize(negatives),
             **{name: Score(self._evaluate(measure, ranked)).mean for name, measure in SIDE_FIGURES.items()},
@@ -190,15 +195,23 @@ class Evaluator:
             )
         return losses
 
-    def _evaluate(self, measure: Measure, ranked: FloatArray) -> _Float32:
+    def _evaluate(self, measure: Measure, ranked: FloatArray, *, judged: FloatArray | None = None) -> _Float32:
         """(Q,) values of a measure, in the precision in which they are recorded."""
         self._sign()
-        return measure.evaluate(ranked, self._judged, relevant=self.judged.relevant).astype(np.float32)
+        judged = self._judged if judged is None else judged
+        return measure.evaluate(ranked, judged, relevant=self.judged.relevant).astype(np.float32)
+
+    def _evaluate_shuffled(self, top: NDArray[np.int64]) -> _Float32 | None:
+        """(Q,) values of the measure by the judgements of other queries, where they are wanted."""
+        if self._shuffled is None:
+            return None
+        ranked = look_up_grades(self._shuffled, top)
+        return self._evaluate(self._measure, ranked, judged=pad_grades(self._shuffled))
 
     def _rank(
         self, similarity: Similarity, all_queries: _Float32, all_documents: _Float32
-    ) -> tuple[NDArray[np.float64], _Float32, _Float32]:
-        """(Q, depth) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries.
+    ) -> tuple[NDArray[np.int64], _Float32, _Float32]:
+        """(Q, depth) columns in rank order, and the cosines of relevant pairs and of others, in chunks of queries.
 
         A text that stands twice has one embedding and one score: ties between documents are no work of rounding. A
         query that is itself a document is not compared with that.
@@ -206,16 +219,13 @@ class Evaluator:
         queries = all_queries[self._rows]  # (Q, H)
         used = all_documents[: self._columns.max() + 1]  # those of held-out rows alone come behind
         stride = max(1, len(queries) * len(self._columns) // MAX_COSINES)
-        grades, positives, negatives = [], [], []
+        tops, positives, negatives = [], [], []
         for start in range(0, len(queries), QUERY_CHUNK):
             rows = self._grades[start : start + QUERY_CHUNK]
             chunk = queries[start : start + QUERY_CHUNK]
             distinct = similarity.scores(chunk, used)
             own = self._own[start : start + QUERY_CHUNK]
-            top = rank_top_k(_without_own(self._spread(distinct), own), self._depth)
-            grades.append(
-                [[row.get(column, 0) for column in best] for row, best in zip(rows, top.tolist(), strict=True)]
-            )
+            tops.append(rank_others(self._spread(distinct), own, depth=self._depth))
             if not similarity.needs_unit_length:
                 distinct = _unit_rows(similarity, chunk) @ _unit_rows(similarity, used).T
             cosines = self._spread(distinct)  # (q, D)
@@ -229,7 +239,7 @@ class Evaluator:
             positives.append(cosines[relevant])
             negatives.append(cosines[others][::stride])
             self._sign()
-        return np.concatenate(grades).astype(np.float64), np.concatenate(positives), np.concatenate(negatives)
+        return np.concatenate(tops), np.concatenate(positives), np.concatenate(negatives)
 
     def _spread(self, distinct: _Float32) -> _Float32:
         """(q, U) figures of the distinct texts of documents -> (q, D) of the documents."""
@@ -248,38 +258,6 @@ def _unit(embeddings: torch.Tensor) -> torch.Tensor:
 def _unit_rows(similarity: Similarity, embeddings: _Float32) -> _Float32:
     """(N, H) embeddings as they were encoded -> the same of length 1."""
     return embeddings if similarity.needs_unit_length else _unit(torch.from_numpy(embeddings)).numpy()
-
-
-def _grade_rows(judged: EvaluationSet) -> list[dict[int, float]]:
-    """For each query, its judged documents' grades by column."""
-    columns = {name: column for column, name in enumerate(judged.document_ids)}
-    return [
-        {columns[document]: grade for document, grade in judged.qrels[query].items() if document in columns}
-        for query in judged.query_ids
-    ]
-
-
-def _find_own(judged: EvaluationSet) -> NDArray[np.int64]:
-    """(Q,) the column of each query that is itself a document; -1 of the others."""
-    columns = {name: column for column, name in enumerate(judged.document_ids)}
-    return np.array([columns[name] if name in judged.own_documents else -1 for name in judged.query_ids])
-
-
-def _without_own(scores: _Float32, own: NDArray[np.int64]) -> _Float32:
-    """(q, D) scores in which queries that are documents find themselves last; ``own`` is (q,), -1 for none."""
-    rows = np.flatnonzero(own >= 0)
-    if not len(rows):
-        return scores
-    scores = scores.copy()
-    scores[rows, own[rows]] = -np.inf
-    return scores
-
-
-def _padded(rows: list[list[float]]) -> NDArray[np.float64]:
-    padded = np.zeros((len(rows), max(map(len, rows), default=0)))
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = row
-    return padded
 
 
 def _rows_of(texts: Sequence[str], further: Iterable[str]) -> dict[str, int]:

@@ -71,9 +71,10 @@ def test_the_hash_depends_on_everything_that_training_or_judging_sees(changed):
 
 
 def test_what_is_judged_for_dev_or_test_is_known_at_any_grade():
-    assert make(GRADED).evaluated_documents == {"d01", "d02", "d03", "d04", "d05", "d09"}
+    assert make(GRADED).evaluated_documents() == {"d01", "d02", "d03", "d04", "d05", "d09"}
+    assert make(GRADED).evaluated_documents(relevant=True) == {"d01", "d02", "d03", "d04", "d09"}
     assert make(GRADED).evaluated_queries == {"q1", "q2", "q3", "q4", "q5"}
-    assert make(GRADED, documents=5).evaluated_documents == {"d01", "d02", "d03", "d04"}
+    assert make(GRADED, documents=5).evaluated_documents() == {"d01", "d02", "d03", "d04"}
 
 
 def test_a_query_that_is_a_document_is_neither_trained_nor_evaluated_on_itself():

@@ -14,7 +14,7 @@ PARAGRAPH = (
 
 def find(texts: dict[str, str], *, judged: set[str], titles: dict[str, str] | None = None, group: str | None = None):
     titles = {name: (titles or {}).get(name, "") for name in texts}
-    found = find_document_leaks(texts, titles, judged=judged, trainable=set(texts), groups=find_groups(titles, group))
+    found = find_document_leaks(texts, titles, answers=judged, trainable=set(texts), groups=find_groups(titles, group))
     return {reason: set(names) for reason, names in found.items()}
 
 
@@ -65,7 +65,7 @@ def test_a_pattern_that_many_texts_are_made_of_makes_no_copies() -> None:
 
 def test_only_what_could_be_trained_on_is_looked_at() -> None:
     texts = {"d1": PARAGRAPH, "d2": PARAGRAPH, "d3": PARAGRAPH}
-    found = find_document_leaks(texts, dict.fromkeys(texts, ""), judged={"d1"}, trainable={"d2"}, groups={})
+    found = find_document_leaks(texts, dict.fromkeys(texts, ""), answers={"d1"}, trainable={"d2"}, groups={})
     assert found == {"copy": {"d2"}}
     # a judgement may be about a document that is not there
     assert find(texts, judged={"d9"}) == {}

@@ -218,3 +218,11 @@ def test_a_file_that_cannot_be_looked_at_is_named_with_the_reason(tmp_path, name
     with pytest.raises(CollectionError, match=problem) as refused:
         load_collection(DataSpec(collection="data"), folder=tmp_path)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("pooled", "left_out"), [(1, {"d1", "d3"}), (3, {"d1"})])
+def test_documents_judged_not_relevant_are_left_out_unless_that_takes_most_of_training(write_toy, pooled, left_out):
+    pool = "".join(f"q4\td{place}\t0\n" for place in (3, 2, 4)[:pooled])
+    rows = ROWS[2] + ROWS[3] + "q1\td4\t1\n"
+    collection = load(write_toy(train=rows, dev="q4\td1\t1\n" + pool))
+    assert collection.held_out == left_out

@@ -235,6 +235,16 @@ def test_a_query_that_is_a_document_does_not_find_itself(model, binary):
     assert sum(twins.negatives.histogram) == 20 * (len(documents) - 2)
 
 
+def test_shuffled_judgements_are_worth_little_and_are_evaluated_on_the_same_ranking(model, binary):
+    judged = judged_set(binary)
+    both = Evaluator(model, binary, judged=judged, shuffled=True).evaluate(model)
+    alone = Evaluator(model, binary, judged=judged).evaluate(model)
+    assert alone.shuffled is None
+    assert (both.per_query == alone.per_query).all()
+    assert both.shuffled.shape == both.per_query.shape
+    assert both.shuffled.mean() < both.per_query.mean()
+
+
 def random_states():
     python, numpy, torch_state = random.getstate(), np.random.get_state(legacy=False), torch.random.get_rng_state()
     return python, numpy["state"]["key"].tolist(), numpy["state"]["pos"], torch_state.tolist()
