@@ -138,6 +138,26 @@ class ModelDescription:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TokenCounts:
+    """Tokens of texts that a model is evaluated on.
+
+    Attributes:
+        documents: Documents that were counted.
+        median: Median of their tokens.
+        limit: Tokens that are read of a text at most; None where there is no limit.
+        cut: Share of the documents that have more.
+        unknown: Share of the tokens of documents and queries that the tokenizer does not know; None where it has no
+            such token.
+    """
+
+    documents: int
+    median: int
+    limit: int | None
+    cut: float
+    unknown: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rehearsal:
     """The outcome of a rehearsal.
 
@@ -147,6 +167,7 @@ class Rehearsal:
         texts_per_s: Texts encoded a second.
         pairs_per_s: Pairs trained a second; None where that was not timed.
         silence_s: Longest time between two signs of life.
+        tokens: Tokens of the dev split's texts; None where they cannot be counted.
     """
 
     model: ModelDescription
@@ -154,6 +175,7 @@ class Rehearsal:
     texts_per_s: float
     pairs_per_s: float | None
     silence_s: float
+    tokens: TokenCounts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,12 +307,14 @@ class PreparedStudy:
         parameters: Number of parameters of the base model, after layers were cut.
         baseline: Evaluation of the untrained model on the dev split.
         collection_hash: Hash of the collection's content.
+        changes: What the study changes of the base model, in a sentence each.
     """
 
     revision: str
     parameters: int
     baseline: Evaluation
     collection_hash: str
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from sweep.data import (
     FORMATS,
@@ -21,14 +24,16 @@ from sweep.data import (
     plan_evaluation_set,
     plan_order,
 )
-from sweep.errors import StudyFileError, SweepError
+from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.progress import PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations
 from sweep.run_folder import RunFolder
+from sweep.settings.begun import keep_defaults, names_all_defaults, read_begun
 from sweep.settings.dimensions import DIMENSIONS, Params
 from sweep.settings.entries import check_entry
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
-from sweep.storage.location import StudyLocation
+from sweep.storage.location import StudyLocation, read_attributes
+from sweep.storage.records import SPEC
 from sweep.training.locate import locate_base_model
 from sweep.training.losses import LOSSES
 from sweep.training.model_config import read_model_config
@@ -114,8 +119,15 @@ class StudyPlan:
         return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
 
 
-def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPlan:
-    """Reads everything that a study file names, and writes nothing; ``trials`` replaces the file's budget of trials.
+def plan_study(location: StudyLocation, *, trials: int | None = None, after: StudyLocation | None = None) -> StudyPlan:
+    """Reads everything that a study file names, and writes nothing.
+
+    A setting of the data that the file leaves out is that of the study, where it has begun, and not today's default.
+
+    Args:
+        location: The study.
+        trials: Budget of trials in place of the file's.
+        after: Another study, whose settings count where this one has not begun.
 
     Raises:
         SweepError: If the file's collection, base model or space does not fit the study.
@@ -125,6 +137,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPl
         if trials < 1:
             raise SweepError(f"--trials must be at least 1, got {trials}")
         spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
+    spec = _keep_defaults(spec, location if after is None or location.database.exists() else after)
     SearchSpace(spec.space).check(path)
     formats = _check_formats(path, spec)
     _check_loss(path, spec, formats)
@@ -148,6 +161,16 @@ def plan_study(location: StudyLocation, *, trials: int | None = None) -> StudyPl
     plan.evaluation_set("dev")
     _check_batches(plan)
     return plan
+
+
+def _keep_defaults(spec: StudySpec, location: StudyLocation) -> StudySpec:
+    """The study file with the defaults of the time when the study began, if it has."""
+    if names_all_defaults(spec):
+        return spec
+    with contextlib.suppress(StorageError, ValidationError):  # a run says what is wrong with them
+        attributes = read_attributes(location.database)
+        return keep_defaults(spec, read_begun(attributes[SPEC])) if SPEC in attributes else spec
+    return spec
 
 
 def _check_formats(file: Path, spec: StudySpec) -> dict[str, Format]:

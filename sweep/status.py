@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from sweep.measures.score import Score
+from sweep.recommendation import find_model, recommend
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
 from sweep.study import Study
@@ -32,6 +33,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "coordinator": {"pid": study.owner.pid, "host": study.owner.host} if study.owner else None,
         "trials": [_describe_trial(trial, record.baseline) for trial in record.trials],
         "best": _describe_best(study),
+        "recommendation": _describe_recommendation(study),
         "saved": {"examples": saved, "fraction": fraction},
     }
 
@@ -78,6 +80,17 @@ def _describe_best(study: Study) -> dict[str, Any] | None:
         "test": _test_value(study, best.number),
         "params": _describe_params(best),
         "checkpoint": str(study.best_model) if study.best_model else None,
+    }
+
+
+def _describe_recommendation(study: Study) -> dict[str, Any]:
+    advice = recommend(study)
+    model = find_model(study, advice.number) if advice.use else None
+    return {
+        "use": advice.use,
+        "number": advice.trial,
+        "reason": advice.sentence,
+        "checkpoint": str(model) if model else None,
     }
 
 

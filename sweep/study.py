@@ -141,7 +141,10 @@ class Study:
 
     @property
     def state(self) -> StudyState:
-        """Its state: failed where trials that ended an earlier run are to run again, or none came to a result."""
+        """Its state: failed where trials that ended an earlier run are to run again, or none came to a result.
+
+        A failed trial that is to run again since another one ended well after it did not end that run.
+        """
         if self.owner is not None:
             return "running"
         is_spent = self.record.counted >= self.budget or self.record.attributes.get(ENDED_BY) is not None
@@ -149,7 +152,8 @@ class Study:
             return "finished" if self.record.best is not None else "failed"
         rerun = {trial.attributes.get("rerun_of") for trial in self.record.trials}
         failed = {trial.number for trial in self.record.trials if trial.is_excused and trial.state == "fail"}
-        return "failed" if failed - rerun else "interrupted"
+        well = [trial.number for trial in self.record.trials if trial.state in ("complete", "pruned")]
+        return "failed" if max(failed - rerun, default=-1) > max(well, default=-1) else "interrupted"
 
     @property
     def best_model(self) -> Path | None:

@@ -57,6 +57,7 @@ from sweep.training.models import (
     save_model,
     stored_precision,
 )
+from sweep.training.token_counts import count_tokens
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
         parameters=sum(parameter.numel() for parameter in base.model.parameters()),
         baseline=_evaluate_saved(task, collection, "dev", {"": saved})[""],
         collection_hash=collection.content_hash,
+        changes=base.changes,
     )
 
 
@@ -291,6 +293,12 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
     evaluation = _evaluate_saved(task, collection, "dev", {"": folder.base_model}, sign=silence)[""]
     judged = _plan_judged(task, collection, "dev")
     model = load_model(folder.base_model, device=task.device)
+    document = task.spec.data.document
+    tokens = count_tokens(
+        model,
+        documents=[collection.documents[name].embedded(document) for name in judged.document_ids],
+        queries=[collection.queries[name] for name in judged.query_ids],
+    )
     for params in task.points:
         _time_steps(task, params, collection, model=model, steps=REHEARSED_STEPS, sign=silence)
     save_model(model, folder.peak_model(0, 0))
@@ -304,6 +312,7 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
         texts_per_s=(len(judged.document_ids) + len(judged.query_ids)) / evaluation.seconds,
         pairs_per_s=task.timed.batch_size / seconds if task.timed and seconds else None,
         silence_s=silence.longest_s,
+        tokens=tokens,
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,14 +48,18 @@ MOST_WORKERS = 8
 
 
 def pytest_configure() -> None:
-    """Has the folders of tests lie in memory where there is room: on a disk, most of a test is waiting for it.
+    """Sets the memory, signals and threads of the tests' processes.
 
-    A study's database is flushed at every commit. What is killed in a test loses nothing that it wrote, flushed or not;
+    The folders of tests lie in memory where there is room: on a disk, most of a test is waiting for it. A study's database is flushed at every commit. What is killed in a test loses nothing that it wrote, flushed or not;
     only a power cut would tell the two apart, and tests have none.
     """
     memory = find_memory()
     if memory is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, which processes of the tests would inherit
+    if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported
+        # processes that share the cores have a thread each: threads that wait for each other take many times as long
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -25,7 +25,20 @@ from sweep.storage.lock import StudyLock
 from sweep.storage.records import load_record
 from sweep.testing import write_toy_study
 
-STUDY = {"version", "study", "metric", "state", "budget", "baseline", "coordinator", "trials", "best", "saved"}
+STUDY = {
+    "version",
+    "study",
+    "metric",
+    "state",
+    "budget",
+    "baseline",
+    "coordinator",
+    "trials",
+    "best",
+    "recommendation",
+    "saved",
+}
+RECOMMENDATION = {"use", "number", "reason", "checkpoint"}
 TRIAL = {
     "number",
     "state",
@@ -97,6 +110,7 @@ def describe(file: Path) -> dict[str, Any]:
     assert set(view["budget"]) == {"trials", "finished", "ended_by"}
     assert set(view["baseline"]) == {"dev", "test"}
     assert set(view["saved"]) == {"examples", "fraction"}
+    assert set(view["recommendation"]) == RECOMMENDATION
     assert view["baseline"]["dev"] == pytest.approx(0.5)
     assert [trial["number"] for trial in view["trials"]] == list(range(len(view["trials"])))
     for trial in view["trials"]:

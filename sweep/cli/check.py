@@ -8,9 +8,9 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from sweep.cli.check_data import describe_data, describe_tokens
 from sweep.cli.watchers import format_time
 from sweep.coordinator.run import JOBS, find_fitting_slots
-from sweep.data import count_shared_documents
 from sweep.launch import LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
 from sweep.measures.geometry import COLLAPSED
@@ -37,13 +37,14 @@ def check(location: StudyLocation, *, measure: bool) -> None:
     """
     with StopSignal() as stop:
         plan = plan_study(location)
-        print(*_describe_space(plan), *_describe_data(plan), *_describe_trials(plan), sep="\n", flush=True)
+        print(*_describe_space(plan), *describe_data(plan), *_describe_trials(plan), sep="\n", flush=True)
         launcher = LocalLauncher((JOBS,))
         try:
             slots = find_fitting_slots(plan, launcher, stop=stop)
             print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots), flush=True)
             rehearsal = _rehearse(plan, launcher, slots[0], stop, timed=measure)
-            print(*_describe_model(plan, rehearsal.model), *_describe_untrained(plan, rehearsal), sep="\n")
+            print(*_describe_model(plan, rehearsal.model), *describe_tokens(rehearsal.tokens), sep="\n")
+            print(*_describe_untrained(plan, rehearsal), sep="\n")
             print(*_describe_cost(plan, rehearsal, len(slots)), *_describe_silence(plan, rehearsal), sep="\n")
         finally:
             launcher.close()
@@ -66,29 +67,6 @@ def _describe_space(plan: StudyPlan) -> Iterator[str]:
 def _describe_setting(dimension: Dimension, setting: Setting) -> str:
     is_log = isinstance(setting, FloatRange) and setting.log and dimension.varies(setting)
     return dimension.describe(setting) + (" (log)" if is_log else "")
-
-
-def _describe_data(plan: StudyPlan) -> Iterator[str]:
-    collection = plan.collection
-    yield f"Data:     {collection.name}: {len(collection.documents):,} documents, {len(collection.queries):,} queries"
-    for note in collection.notes:
-        yield from _wrap("          ", note)
-    for split in ("dev", "test"):
-        if split == "test" and not plan.has_test_split:
-            yield "          no test split: the figure of the best model will be optimistic"
-            continue
-        judged = plan.evaluation_set("dev" if split == "dev" else "test")
-        others = len(judged.document_ids) - judged.judged_documents
-        yield (
-            f"          {split}: {len(judged.query_ids)} queries over {len(judged.document_ids)} documents"
-            f" ({judged.judged_documents} judged, {others} sampled)"
-        )
-    for name, columns in plan.columns.items():
-        pairs = len(next(iter(columns.values())))
-        yield f"          {name}: {pairs:,} pairs, each seen {plan.spec.budget.examples / pairs:.2f} times a trial"
-    shared = count_shared_documents(collection)
-    if shared:
-        yield f"          {shared} documents judged for dev or test are trained on too: the collection has it so"
 
 
 def _describe_trials(plan: StudyPlan) -> Iterator[str]:
@@ -129,7 +107,7 @@ def _describe_model(plan: StudyPlan, model: ModelDescription) -> Iterator[str]:
     yield f"          reads {limit} tokens of a text ({positions})"
     shown = [f"{task} {model.prompts[task]!r}" if task in model.prompts else f"{task} none" for task in TASKS]
     unused = f"; not used: {', '.join(model.unused_prompts)}" if model.unused_prompts else ""
-    yield from _wrap("          ", f"prompts: {', '.join(shown)}{unused}")
+    yield from _wrap("          ", f"prompts: {', '.join(shown) if model.prompts else 'none'}{unused}")
     for change in model.changes:
         yield from _wrap("          ", f"change: {change}")
 

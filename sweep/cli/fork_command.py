@@ -13,7 +13,7 @@ def fork(old: StudyLocation, new: StudyLocation) -> None:
     Raises:
         SweepError: If the two cannot be compared, or the new one has begun.
     """
-    made = fork_study(plan_study(old), plan_study(new))
+    made = fork_study(plan_study(old), plan_study(new, after=old))
     print(f"{new.file}: takes over {len(made.taken)} trials of {old.file}")
     if made.left:
         print(f"  left, since their settings are none of the new space: {', '.join(map(str, made.left))}")

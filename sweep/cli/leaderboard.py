@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweep.columns import OUTCOME, choose_settings, rank_trials, write_rows
 from sweep.measures.score import Score
+from sweep.recommendation import compare, find_model, recommend
 from sweep.run_folder import seen_from_here
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, count_saved
@@ -30,7 +31,7 @@ def print_leaderboard(study: Study) -> None:
     evaluating = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
     print()
     peaks = f"Peaks are {record.measure.label} on dev (selected)"
-    print(f"{peaks}; at is the share of the trial's examples; * is the best model.")
+    print(f"{peaks}; at is the share of the trial's examples; * is the best of them.")
     if seconds:
         print(
             f"Stopping saved {saved:,} training examples ({fraction:.0%})."
@@ -39,28 +40,26 @@ def print_leaderboard(study: Study) -> None:
     if study.run_folder.report.is_file():
         print(f"Report:     {seen_from_here(study.run_folder.report)}")
     if study.best_model is not None:
-        print(f"Best model: {seen_from_here(study.best_model)}")
+        is_other = record.best is not None and recommend(study).number != record.best.number
+        print(f"{'Best on dev:' if is_other else 'Best model:'} {seen_from_here(study.best_model)}")
     print(*_suggest_commands(study), sep="\n")
 
 
 def _headline(study: Study) -> list[str]:
-    """The state of the study, whether training helped at all, and the figures of its best model."""
+    """The state of the study, which model to use and why, and the figures of its best trial."""
     record, best = study.record, study.record.best
     ended_by = record.attributes.get(ENDED_BY)
     why = f" (ended by {ended_by})" if study.state == "finished" and ended_by not in (None, "trials") else ""
     lines = [f"{record.name}: {record.counted} of {study.budget} trials, {study.state}{why}"]
     if best is None or best.peak is None:
-        return [*lines, "No trial has a result yet."]
-    if record.baseline is not None and best.peak.value <= record.baseline:
-        lines.append(f"No trial beats the untrained model ({record.baseline:.4f} on dev): use the base model as it is.")
-    untrained, chosen = study.tests.get(UNTRAINED), study.tests.get(best.number)
-    if untrained is not None and chosen is not None:
-        gain = Score(chosen).minus(Score(untrained))
-        low, high = gain.interval()
+        return [*lines, recommend(study).sentence]
+    lines.append(recommend(study).sentence)
+    gain = compare(study, best.number, UNTRAINED)
+    if gain is not None:
+        chosen = study.tests[best.number]
         lines.append(
-            f"Test {record.measure.label}, evaluated once: untrained {Score(untrained).mean:.4f},"
-            f" best (trial {best.number}) {Score(chosen).mean:.4f}; {gain.mean:+.4f}, 95 % interval {low:+.4f} to"
-            f" {high:+.4f} ({len(chosen)} queries)"
+            f"Test {record.measure.label}, evaluated once: untrained {gain.mean:.4f},"
+            f" best (trial {best.number}) {Score(chosen).mean:.4f}; {gain} ({len(chosen)} queries)"
         )
     elif study.state == "finished":
         lines.append("There is no figure on a test split: the dev figures were selected and are optimistic.")
@@ -86,6 +85,7 @@ def _suggest_commands(study: Study) -> list[str]:
         f"Look closer:   {name} dashboard {study.location.arguments}",
         f"More trials:   raise budget.trials in {shlex.quote(str(study.file))} and run it again",
     ]
-    if study.best_model is not None:
-        commands.append(f'Load it:       SentenceTransformer("{seen_from_here(study.best_model)}")')
+    model = find_model(study, recommend(study).number)
+    if model is not None:
+        commands.append(f'Load it:       SentenceTransformer("{seen_from_here(model)}")')
     return commands

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from sweep.errors import StorageError, StudyChangedError
 from sweep.plan import StudyPlan
-from sweep.settings.dimensions import DIMENSIONS, add_older
+from sweep.settings.begun import read_begun
+from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SIMILARITY, SPEC, SPEC_NOW
@@ -41,7 +42,7 @@ class Change:
 
 def find_changes(attributes: Mapping[str, Any], spec: StudySpec) -> list[Change]:
     """The changes of a study file since the study's last run; a key that is new in this program is none."""
-    last = _read_spec(attributes.get(SPEC_NOW, attributes[SPEC])).model_dump(mode="json")
+    last = read_begun(attributes.get(SPEC_NOW, attributes[SPEC])).model_dump(mode="json")
     return [Change(*difference) for difference in _differences("", last, spec.model_dump(mode="json"))]
 
 
@@ -72,7 +73,7 @@ def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any], *, has_measu
     """
     file, spec = plan.file, plan.spec
     try:
-        began = _read_spec(attributes[SPEC])
+        began = read_begun(attributes[SPEC])
     except ValidationError as error:
         raise StorageError(f"{file}: its study was begun by another version of this program") from error
     old, new = began.model_dump(mode="json"), spec.model_dump(mode="json")
@@ -105,11 +106,6 @@ def find_content_changes(plan: StudyPlan, attributes: Mapping[str, Any]) -> Iter
 def find_differences(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """The leaves below a key in which two study files differ: (key, old, new)."""
     return _differences(key, _lookup(old, key), _lookup(new, key))
-
-
-def _read_spec(stored: Mapping[str, Any]) -> StudySpec:
-    """The study file in a study's attributes; a dimension that is newer has its value from before."""
-    return StudySpec.model_validate({**stored, "space": add_older(stored["space"])})
 
 
 def _lookup(tables: Any, key: str) -> Any:

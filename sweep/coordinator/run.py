@@ -30,6 +30,7 @@ from sweep.coordinator.reruns import NoResultError, begin_reruns, check_result
 from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
+from sweep.measures.geometry import COLLAPSED
 from sweep.messages import EvaluationTask, Job, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder, read_study_name, write_study_name
@@ -291,6 +292,10 @@ class _StudyRun:
             value=prepared.baseline.value,
             parameters=prepared.parameters,
         )
+        for change in prepared.changes:
+            self._tell("prepare", f"the base model {change}")
+        if prepared.baseline.has_collapsed:
+            self._tell("warning", f"the untrained model's {COLLAPSED}")
         return prepared
 
     def _find_unevaluated(

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
+from sweep.data.leaks import Leaks
 from sweep.errors import CollectionError
 
 Split = Literal["train", "dev", "test"]
@@ -23,6 +24,9 @@ Qrels = Mapping[str, Mapping[str, float]]
 """Query id -> document id -> grade; see `is_relevant`. A whole grade is an integer."""
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+
+EVALUATED: tuple[Split, ...] = ("dev", "test")
+"""The splits that models are evaluated on."""
 
 Item = TypeVar("Item")
 
@@ -66,8 +70,13 @@ class Collection:
 
     Attributes:
         name: Its name in a study file.
-        held_out: Ids of documents that no format may train on. The split by document fills it; it is empty where the
-            authors of the collection made the splits, since they decided what may be shared.
+        held_out: Ids of documents that no format may train on: those of dev and test in a split by document, and those
+            that leak.
+        left_out: Ids of train queries that no format may train on, since they leak.
+        leaks: What of the train split is also in dev or test; left out of training, unless the study keeps it.
+        own_documents: Ids of queries that are documents of the corpus under the same id: none is to find itself.
+        titles_as_texts: Documents without a text, whose title has its place.
+        empty_queries: Queries without a text, which were left out.
         relevant: Grade from which a document is relevant; None for every grade above 0.
         notes: Sentences on how it was read: its layout, the files, and all that was left out.
     """
@@ -77,6 +86,11 @@ class Collection:
     queries: Mapping[str, str]
     qrels: Mapping[Split, Qrels]
     held_out: frozenset[str]
+    left_out: frozenset[str] = frozenset()
+    leaks: Leaks = field(default_factory=Leaks)
+    own_documents: frozenset[str] = frozenset()
+    titles_as_texts: int = 0
+    empty_queries: int = 0
     relevant: float | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -101,12 +115,31 @@ class Collection:
             for query, judged in sorted(self.qrels.get(split, {}).items(), key=lambda item: item[0]):
                 yield ["judgements", split, query, sorted(judged.items())]
         yield ["held out", sorted(self.held_out)]
+        for name, identifiers in (("left out", self.left_out), ("own documents", self.own_documents)):
+            if identifiers:
+                yield [name, sorted(identifiers)]
         if self.relevant is not None:
             yield ["relevant", self.relevant]
 
     def is_relevant(self, grade: float) -> bool:
         """Whether a grade makes a document a positive."""
         return is_relevant(grade, self.relevant)
+
+    @property
+    def evaluated_queries(self) -> set[str]:
+        """Ids of the queries of dev and test."""
+        return {query for split in EVALUATED for query in self.qrels.get(split, {})}
+
+    @property
+    def evaluated_documents(self) -> set[str]:
+        """Ids of the documents of the corpus that are relevant to a query of dev or test.
+
+        Those of grade 0 answer nothing there: in a pool judged for every query, and among mined negatives, that is
+        the whole corpus.
+        """
+        judged = (grades for split in EVALUATED for grades in self.qrels.get(split, {}).values())
+        found = {document for grades in judged for document, grade in grades.items() if self.is_relevant(grade)}
+        return found & self.documents.keys()
 
     def training_documents(self) -> Iterator[str]:
         """Ids, ascending, of the documents whose title and content may be trained on: both are there, not held out."""
@@ -118,10 +151,11 @@ class Collection:
     def training_judgements(self) -> Iterator[tuple[str, str]]:
         """(query id, document id), ascending, of the relevant judgements of the train split that may be trained on."""
         judgements = self.qrels.get("train", {})
-        for query in sorted(judgements):
+        for query in sorted(judgements.keys() & self.queries.keys() - self.left_out):
             for document, grade in sorted(judgements[query].items()):
-                known = query in self.queries and document in self.documents
-                if self.is_relevant(grade) and known and document not in self.held_out:
+                is_own = document == query and query in self.own_documents
+                is_open = document in self.documents and document not in self.held_out and not is_own
+                if self.is_relevant(grade) and is_open:
                     yield query, document
 
 
@@ -142,23 +176,6 @@ def open_for_pairs(collection: Collection, judgements: Qrels) -> Collection:
     )
 
 
-def count_shared_documents(collection: Collection) -> int:
-    """Documents relevant to a dev or test query that some format could also train on.
-
-    0 after the split by document. Where the authors made the splits it can be anything: in most public collections
-    the whole corpus is open to title-content training, so `check` says the number.
-    """
-    judged = {
-        document
-        for split in ("dev", "test")
-        for judgements in collection.qrels.get(split, {}).values()
-        for document, grade in judgements.items()
-        if collection.is_relevant(grade)
-    }
-    trained = {document for _, document in collection.training_judgements()}
-    return len(judged & (trained | set(collection.training_documents())))
-
-
 @dataclass(frozen=True)
 class EvaluationSet:
     """The queries and documents of a collection that models are evaluated on.
@@ -168,6 +185,8 @@ class EvaluationSet:
         query_ids: (Q,) ids, ascending.
         qrels: Judgements of those queries on those documents.
         judged_documents: How many of the documents are judged for one of the queries.
+        own_documents: Ids of those queries that are one of the documents, under the same id: each is left out of its
+            own ranking.
         relevant: Grade from which a document is relevant; None for every grade above 0.
     """
 
@@ -175,6 +194,7 @@ class EvaluationSet:
     query_ids: tuple[str, ...]
     qrels: Qrels
     judged_documents: int
+    own_documents: frozenset[str] = frozenset()
     relevant: float | None = None
 
 
@@ -188,17 +208,14 @@ def plan_evaluation_set(
     others fills up to it. Samples of one seed are nested: a larger one holds the smaller. Document ids descend because
     trec_eval breaks ties of the score in favour of the later id, in byte order, which is Python's order of strings.
 
-    A grade below 0 counts as 0, as in trec_eval, and a judgement on a document that is not in the corpus is left out.
+    A grade below 0 counts as 0, as in trec_eval, and a judgement on a document that is not in the corpus is left out,
+    as is that of a query which is a document on itself.
     Each split has samples of its own; a maximum of None keeps all, and the seed must not be negative.
 
     Raises:
         CollectionError: If no query of the split has a relevant document.
     """
-    judgements: dict[str, dict[str, float]] = {}
-    for query, grades in collection.qrels.get(split, {}).items():
-        known = {document: max(grade, 0) for document, grade in grades.items() if document in collection.documents}
-        if query in collection.queries and any(map(collection.is_relevant, known.values())):
-            judgements[query] = known
+    judgements = find_judged(collection, split)
     if not judgements:
         raise CollectionError(f"{collection.name}: no query of the {split} split has a relevant document")
 
@@ -213,8 +230,20 @@ def plan_evaluation_set(
         query_ids=tuple(query_ids),
         qrels={query: judgements[query] for query in query_ids},
         judged_documents=len(judged),
+        own_documents=collection.own_documents & set(query_ids) & {*judged, *filling},
         relevant=collection.relevant,
     )
+
+
+def find_judged(collection: Collection, split: Split) -> dict[str, dict[str, float]]:
+    """The queries of a split that a model can be evaluated on, with their grades on documents of the corpus."""
+    judgements: dict[str, dict[str, float]] = {}
+    for query, grades in collection.qrels.get(split, {}).items():
+        own = query if query in collection.own_documents else None
+        known = {name: max(grade, 0) for name, grade in grades.items() if name in collection.documents and name != own}
+        if query in collection.queries and any(map(collection.is_relevant, known.values())):
+            judgements[query] = known
+    return judgements
 
 
 def _sample(items: list[Item], size: int | None, *, rng: np.random.Generator) -> list[Item]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.data.collection import SPLITS, Collection, Qrels, RawCollection, Split
+from sweep.data.preparation import fill_in, group_documents, guard
 from sweep.data.readers.beir import is_canonical
 from sweep.data.readers.configurations import read_configurations
 from sweep.data.readers.listing import Listing
@@ -43,19 +44,21 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
         CollectionError: If the collection is unknown, cannot be read, or cannot be split.
     """
     contents = _read(data.collection, folder=folder)
+    prepared = contents if data.rules == 1 else fill_in(contents)
     try:
-        qrels, held_out = _split(contents, data)
+        qrels, held_out = _split(prepared, data)
     except CollectionError as error:
         raise CollectionError(f"{data.collection}: {error}") from error
-    return Collection(
+    collection = Collection(
         name=data.collection,
-        documents=contents.documents,
-        queries=contents.queries,
+        documents=prepared.documents,
+        queries=prepared.queries,
         qrels={split: qrels.get(split, {}) for split in SPLITS},
         held_out=held_out,
         relevant=data.relevant,
         notes=contents.notes,
     )
+    return collection if data.rules == 1 else guard(collection, data.split, source=contents)
 
 
 def pin_collection(data: DataSpec) -> DataSpec:
@@ -140,6 +143,7 @@ def _hint(listing: Listing) -> str:
 def _split(contents: RawCollection, data: DataSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
     """The judgements by split, and the documents that are held out."""
     qrels, split = contents.qrels, data.split
+    groups = group_documents(contents.documents, split)
 
     def divide(judgements: Qrels, test: float) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
         return split_by_document(
@@ -149,7 +153,9 @@ def _split(contents: RawCollection, data: DataSpec) -> tuple[Mapping[Split, Qrel
             dev=split.dev,
             test=test,
             seed=split.seed,
+            groups=groups,
             relevant=data.relevant,
+            any_grade_ties=data.rules == 1,
         )
 
     if len(qrels) == 1:

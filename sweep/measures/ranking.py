@@ -17,7 +17,7 @@ def rank_top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
     document id: order the columns by document id, descending, and the two agree.
 
     Args:
-        scores: (Q, D) finite scores, higher is better.
+        scores: (Q, D) scores, higher is better; none is NaN.
         k: Depth of the ranking.
 
     Raises:

@@ -27,14 +27,11 @@ def write_note(study: Study, findings: Sequence[Finding]) -> str:
     """The answer with its cautions, the diagnosis and the leaderboard, as Markdown."""
     answer = find_answer(study)
     # a headline that names a failure's cause includes text from outside
-    headline = f"**{answer.headline}**" if answer.trial else quote(answer.headline)
+    headline = quote(answer.headline) if answer.number is None else f"**{answer.headline}**"
     parts = [f"## {quote(study.name)}", headline]
     if answer.test is not None:
-        lines = [
-            f"- against {one.other} ({one.mean:.4f}): {one.gain:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}"
-            for one in answer.comparisons
-        ]
-        test = f"{answer.metric} on the test split {answer.test:.4f} ({answer.queries} queries)"
+        lines = [f"- against {one.other} ({one.mean:.4f}): {one}" for one in answer.comparisons]
+        test = f"{answer.metric} of {answer.name} on the test split {answer.test:.4f} ({answer.queries} queries)"
         parts.append("\n".join([test, *lines]))
     parts.append(f"Stopping saved {answer.saved_examples:,} training examples ({answer.saved_fraction:.0%}).")
     if answer.cautions:

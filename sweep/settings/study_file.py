@@ -67,6 +67,23 @@ class SplitSpec(Table):
     dev: float = Field(default=0.2, gt=0.0, lt=1.0, description="Share of the judged documents that selects.")
     test: float = Field(default=0.2, ge=0.0, lt=1.0, description="Share that is read once, when the budget is spent.")
     seed: int = Field(default=0, ge=0, description="Seed of the split.")
+    group: str | None = Field(
+        default=None,
+        min_length=1,
+        description='Documents that stay together: "title", or a pattern of ids whose first group (or match) is equal.',
+    )
+    leaks: Literal["leave-out", "keep"] = Field(
+        default="leave-out", description="What training does with texts that give dev or test away."
+    )
+
+    @field_validator("group")
+    @classmethod
+    def _group_is_a_pattern(cls, group: str | None) -> str | None:
+        try:
+            re.compile(group or "")
+        except re.error as error:
+            raise ValueError(f'must be "title" or a regular expression of document ids: {error}') from error
+        return group
 
     @model_validator(mode="after")
     def _leaves_training(self) -> Self:
@@ -81,12 +98,18 @@ class DataSpec(Table):
     collection: str = Field(
         min_length=1, description="A FOLDER or FILE of any known layout, hub:NAME@REVISION, package:aws-cli."
     )
-    split: SplitSpec = Field(default=SplitSpec(), description="Used only where the collection has no splits.")
+    split: SplitSpec = Field(
+        default=SplitSpec(), description="Shares are used only where the collection has no splits; the rest always."
+    )
     relevant: float | None = Field(
         default=None, gt=0.0, description="Grade from which a document is a positive; left out: any above 0."
     )
     document: Literal["text", "title-and-text"] = Field(
-        default="text", description="The part of a document that is embedded, in evaluation and query-document pairs."
+        default="title-and-text",
+        description="The part of a document that is embedded, in evaluation and query-document pairs.",
+    )
+    rules: Literal[1, 2] = Field(
+        default=2, description="Rules that prepare texts and judgements; 1 is what studies had that know no 2."
     )
 
 

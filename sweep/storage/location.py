@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from optuna.storages import RDBStorage
 
@@ -21,6 +21,7 @@ from sweep.storage.database import open_storage, open_storage_read_only
 from sweep.storage.failures import explain_failures
 from sweep.storage.journal import Journal
 from sweep.storage.lock import LockOwner, StudyLock, find_owner
+from sweep.storage.study_tables import read_content
 
 if TYPE_CHECKING:
     from sweep.storage.postgresql import Connector, PostgresAddress
@@ -190,6 +191,22 @@ def lock_study(database: DatabaseLocation, *, waiting: Waiting) -> Iterator[Lock
         finally:
             if "storage" in study.__dict__:  # it was opened
                 study.storage.engine.dispose()
+
+
+def read_attributes(database: DatabaseLocation) -> Mapping[str, Any]:
+    """The user attributes of the study in a database; empty where there is none.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    if not database.exists():
+        return {}
+    storage = database.open_read_only()
+    try:
+        with explain_failures(database):
+            return read_content(storage).attributes
+    finally:
+        storage.engine.dispose()
 
 
 @dataclass(frozen=True, kw_only=True)

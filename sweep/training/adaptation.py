@@ -40,7 +40,7 @@ def adapt(model: SentenceTransformer, spec: ModelSpec) -> list[str]:
     changes += _name_prompts(model, spec.prompts)
     if spec.keep_layers is not None:
         cut_layers(model, spec.keep_layers)
-        changes.append(f"keeps the layers {', '.join(map(str, spec.keep_layers))} alone")
+        changes.append(f"keeps only the layers {', '.join(map(str, spec.keep_layers))}")
     _check_routes(model)
     _check_batches(model)
     return changes

@@ -142,6 +142,7 @@ class Evaluator:
         self._documents = TokenizedTexts(model, list(self._document_rows), task="document", sign=sign)
         self._queries = TokenizedTexts(model, list(self._query_rows), task="query", sign=sign)
         self._grades = _grade_rows(judged)
+        self._own = _find_own(judged)
         self._judged = _padded([list(row.values()) for row in self._grades])  # (Q, J)
 
     def evaluate(self, model: SentenceTransformer, *, as_trained: bool = True) -> Evaluation:
@@ -199,7 +200,8 @@ class Evaluator:
     ) -> tuple[NDArray[np.float64], _Float32, _Float32]:
         """(Q, depth) grades in rank order, and the cosines of relevant pairs and of others, in chunks of queries.
 
-        A text that stands twice has one embedding and one score: ties between documents are no work of rounding.
+        A text that stands twice has one embedding and one score: ties between documents are no work of rounding. A
+        query that is itself a document is not compared with that.
         """
         queries = all_queries[self._rows]  # (Q, H)
         used = all_documents[: self._columns.max() + 1]  # those of held-out rows alone come behind
@@ -209,7 +211,8 @@ class Evaluator:
             rows = self._grades[start : start + QUERY_CHUNK]
             chunk = queries[start : start + QUERY_CHUNK]
             distinct = similarity.scores(chunk, used)
-            top = rank_top_k(self._spread(distinct), self._depth)
+            own = self._own[start : start + QUERY_CHUNK]
+            top = rank_top_k(_without_own(self._spread(distinct), own), self._depth)
             grades.append(
                 [[row.get(column, 0) for column in best] for row, best in zip(rows, top.tolist(), strict=True)]
             )
@@ -218,11 +221,12 @@ class Evaluator:
             cosines = self._spread(distinct)  # (q, D)
             relevant = np.zeros(cosines.shape, dtype=bool)
             for place, row in enumerate(rows):
-                relevant[
-                    place, [column for column, grade in row.items() if is_relevant(grade, self.judged.relevant)]
-                ] = True
+                columns = [column for column, grade in row.items() if is_relevant(grade, self.judged.relevant)]
+                relevant[place, columns] = True
+            others = ~relevant
+            others[own >= 0, own[own >= 0]] = False
             positives.append(cosines[relevant])
-            negatives.append(cosines[~relevant][::stride])
+            negatives.append(cosines[others][::stride])
             self._sign()
         return np.concatenate(grades).astype(np.float64), np.concatenate(positives), np.concatenate(negatives)
 
@@ -252,6 +256,22 @@ def _grade_rows(judged: EvaluationSet) -> list[dict[int, float]]:
         {columns[document]: grade for document, grade in judged.qrels[query].items() if document in columns}
         for query in judged.query_ids
     ]
+
+
+def _find_own(judged: EvaluationSet) -> NDArray[np.int64]:
+    """(Q,) the column of each query that is itself a document; -1 of the others."""
+    columns = {name: column for column, name in enumerate(judged.document_ids)}
+    return np.array([columns[name] if name in judged.own_documents else -1 for name in judged.query_ids])
+
+
+def _without_own(scores: _Float32, own: NDArray[np.int64]) -> _Float32:
+    """(q, D) scores in which queries that are documents find themselves last; ``own`` is (q,), -1 for none."""
+    rows = np.flatnonzero(own >= 0)
+    if not len(rows):
+        return scores
+    scores = scores.copy()
+    scores[rows, own[rows]] = -np.inf
+    return scores
 
 
 def _padded(rows: list[list[float]]) -> NDArray[np.float64]:

@@ -47,10 +47,10 @@ REFUSED = {
     "split": ("[evaluation]", "split = { seed = 1 }\n[evaluation]", "data.split.seed", 0, 1),
     "document": (
         "[evaluation]",
-        'document = "title-and-text"\n[evaluation]',
+        'document = "text"\n[evaluation]',
         "data.document",
-        "text",
         "title-and-text",
+        "text",
     ),
     "queries": ("max_queries = 60", "max_queries = 40", "evaluation.max_queries", 60, 40),
     "documents": ("max_queries = 60", "max_queries = 60\nmax_documents = 150", "evaluation.max_documents", None, 150),

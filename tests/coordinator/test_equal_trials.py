@@ -134,8 +134,9 @@ def test_a_failed_trial_has_no_curve_to_give(tmp_path: Path) -> None:
     one_point = {**FOUR_POINTS, "batch_size": 8, "data_format": "query-document"}
     file = write_study(tmp_path, one_point, trials=3, script={"fail": [0]})
     record, recorder = run(file)
-    assert [trial.state for trial in record.trials] == ["fail", "complete", "complete"]
-    assert equal_to(record) == {2: 1}
+    assert [trial.state for trial in record.trials] == ["fail", "complete", "complete", "complete"]
+    assert record.trials[2].attributes["rerun_of"] == 0
+    assert equal_to(record) == {2: 1, 3: 1}
     assert recorder.trials("start") == [0, 1]
 
 

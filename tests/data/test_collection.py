@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.data import Collection, Document, count_shared_documents, plan_evaluation_set
+from sweep.data import Collection, Document, plan_evaluation_set
 from sweep.errors import CollectionError
 
 
@@ -70,12 +70,28 @@ def test_the_hash_depends_on_everything_that_training_or_judging_sees(changed):
     assert changed.content_hash != make(GRADED).content_hash
 
 
-def test_shared_documents_are_the_relevant_ones_that_some_format_could_train_on():
-    assert count_shared_documents(make(GRADED)) == 5  # d01-d04, d09: all have title and text; d05 has grade 0 alone
-    assert count_shared_documents(make(GRADED, held_out=["d01", "d09"])) == 3
-    untitled = make({"train": {"q0": {"d00": 1, "d01": 1, "d02": 0}}, "dev": {"q1": {"d01": 1, "d02": 1}}})
-    bare = {key: Document("", document.text) for key, document in untitled.documents.items()}
-    assert count_shared_documents(Collection("bare", bare, untitled.queries, untitled.qrels, frozenset())) == 1
+def test_what_is_relevant_to_dev_or_test_is_known():
+    assert make(GRADED).evaluated_documents == {"d01", "d02", "d03", "d04", "d09"}  # d05 has grade 0 alone
+    assert make(GRADED).evaluated_queries == {"q1", "q2", "q3", "q4", "q5"}
+    assert make(GRADED, documents=5).evaluated_documents == {"d01", "d02", "d03", "d04"}
+
+
+def test_a_query_that_is_a_document_is_neither_trained_nor_evaluated_on_itself():
+    documents = {"q1": Document("", "query 1"), "d1": Document("", "text")}
+    qrels = {"train": {"q1": {"q1": 1, "d1": 1}}, "dev": {"q1": {"q1": 2, "d1": 1}}}
+    other = Collection("own", documents, {"q1": "query 1"}, qrels, frozenset(), own_documents=frozenset({"q1"}))
+    assert list(other.training_judgements()) == [("q1", "d1")]
+    planned = plan_evaluation_set(other, "dev", max_documents=None, max_queries=None, seed=0)
+    assert planned.qrels == {"q1": {"d1": 1}}
+    assert (planned.document_ids, planned.own_documents) == (("q1", "d1"), {"q1"})
+    sampled = plan_evaluation_set(other, "dev", max_documents=1, max_queries=None, seed=0)
+    assert (sampled.document_ids, sampled.own_documents) == (("d1",), frozenset())
+
+
+def test_a_query_that_is_left_out_of_training_has_no_pair():
+    other = Collection("left", make(GRADED).documents, make(GRADED).queries, GRADED, frozenset(), frozenset({"q0"}))
+    assert list(other.training_judgements()) == []
+    assert other.content_hash != make(GRADED).content_hash
 
 
 def test_everything_is_judged_where_nothing_limits_it():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sweep.data.formats.format import PAIR
-from sweep.data.negatives import NEAR, measure_false_negatives
+from sweep.data.near_texts import NEAR
+from sweep.data.negatives import measure_false_negatives
 
 
 def columns_of(*positives: str) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sweep.data import Document, RawCollection, count_shared_documents, load_collection, plan_evaluation_set, write_beir
+from sweep.data import Document, RawCollection, load_collection, plan_evaluation_set, write_beir
 from sweep.data.sources import LAYOUTS
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec, SplitSpec
@@ -26,19 +26,40 @@ def test_a_single_qrels_file_is_split_by_document(write_toy, name):
     collection = load(write_toy(**{name: "".join(ROWS.values())}), dev=0.25, test=0.25)
     assert sizes(collection) == {"train": 2, "dev": 1, "test": 1}
     assert len(collection.held_out) == 2
-    assert count_shared_documents(collection) == 0
+    assert not collection.leaks.documents
     assert plan_evaluation_set(collection, "dev", max_documents=None, max_queries=None, seed=0).judged_documents == 1
 
 
-def test_splits_with_dev_are_taken_as_they_are(write_toy):
+def test_splits_with_dev_are_kept_as_they_are_by_saying_so(write_toy):
+    collection = load(write_toy(train=ROWS[1] + ROWS[2], dev=ROWS[3], test=ROWS[4] + ROWS[1]), leaks="keep")
+    assert (collection.held_out, collection.left_out) == (frozenset(), frozenset())
+    assert collection.leaks.documents == {"judged": {"d1", "d3"}}
+    assert collection.leaks.queries == {"equal": {"q1"}}
+    assert list(collection.training_judgements()) == [("q1", "d1"), ("q2", "d2")]
+
+
+def test_what_a_study_from_before_trained_on_stays(write_toy):
+    folder = write_toy(train=ROWS[1] + ROWS[2], dev=ROWS[3], test=ROWS[4] + ROWS[1])
+    older = DataSpec(collection=f"beir:{folder.name}", rules=1, split=SplitSpec(leaks="keep"))
+    collection = load_collection(older, folder=folder.parent)
+    assert (collection.held_out, collection.left_out, collection.leaks.documents) == (frozenset(), frozenset(), {})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_group_of_documents_goes_into_one_split(write_toy, seed):
+    tied = load(write_toy(), dev=0.5, test=0.0, group="d[12]|(d)[34]", seed=seed)
+    (split,) = {split for split, judged in tied.qrels.items() if judged.keys() & {"q3", "q4"}}
+    assert {"q3", "q4"} <= tied.qrels[split].keys()
+
+
+def test_splits_with_dev_are_taken_without_what_leaks(write_toy):
     collection = load(write_toy(train=ROWS[1] + ROWS[2], dev=ROWS[3], test=ROWS[4] + ROWS[1]))
     assert collection.qrels == {
         "train": {"q1": {"d1": 1}, "q2": {"d2": 1}},
         "dev": {"q3": {"d3": 1}},
         "test": {"q4": {"d4": 1}, "q1": {"d1": 1}},
     }
-    assert collection.held_out == frozenset()
-    assert count_shared_documents(collection) == 2  # d1 by its query, d3 by its title; d4 has none
+    assert (collection.held_out, collection.left_out) == ({"d1", "d3"}, {"q1"})  # d4 has no title to be trained on
 
 
 @pytest.mark.parametrize(
@@ -47,7 +68,7 @@ def test_splits_with_dev_are_taken_as_they_are(write_toy):
 def test_a_split_that_is_absent_beside_dev_is_empty(write_toy, splits, empty):
     collection = load(write_toy(**splits))
     assert sizes(collection) == {"train": 1, "dev": 1, "test": 1} | {empty: 0}
-    assert collection.held_out == frozenset()
+    assert not set(collection.qrels["train"]) & collection.left_out
 
 
 def test_dev_is_carved_by_document_out_of_train_where_only_it_is_missing(write_toy):
@@ -153,7 +174,7 @@ def test_a_path_that_is_nearly_there_is_named(write_toy):
 @pytest.mark.parametrize(
     ("sets", "hashed"),
     [
-        (("all", "all"), "927a981b7fe536e061b8b80ae105b5cb5bd889d902e90e03b51bf905cf8d7376"),
+        (("all", "all"), "1c0ea01a32f3401add5c00d5b53987ec9088ec678b58358f935ca3b231a0c69e"),
         (("train", "test"), "34d261522a58e343b4ccaa2d05f5387dfeccdb7cf5bdbc29a51ef305e6d2f7b4"),
     ],
 )
@@ -164,7 +185,7 @@ def test_a_collection_of_an_older_study_has_the_hash_that_it_had(tmp_path, sets,
     for number, (query, grades) in enumerate(judged.items()):
         qrels[sets[number // 6]][query] = grades
     write_beir(tmp_path / "old", RawCollection(documents, {f"q{n}": f"query {n}" for n in range(12)}, qrels))
-    assert load_collection(DataSpec(collection="beir:old"), folder=tmp_path).content_hash == hashed
+    assert load_collection(DataSpec(collection="beir:old", rules=1), folder=tmp_path).content_hash == hashed
 
 
 def test_what_was_read_is_said_under_beir_too_where_it_is_something_else(tmp_path):

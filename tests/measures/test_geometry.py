@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweep.measures.geometry import COSINE_BINS, alignment, count_cosines, uniformity
+from sweep.measures.geometry import COSINE_BINS, alignment, count_cosines, has_collapsed, uniformity
 
 
 def test_every_cosine_is_counted_once_with_rounding_at_the_ends():
@@ -34,3 +34,18 @@ def test_uniformity_is_that_of_its_authors():
     np.testing.assert_allclose(uniformity(embeddings), float(theirs))
     assert uniformity(np.ones((3, 1))) == 0.0
     assert np.isnan(uniformity(embeddings[:1]))
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [
+        ((0.9999999, 1.0, 0.9999999, 1.0), True),
+        ((0.3, 0.300001, 0.3, 0.300002), True),
+        ((0.99, 1.0, 0.99, 1.0), False),
+        ((1.0, 1.0, 0.5, 0.5), False),
+        ((float("nan"), 1.0, 1.0, 1.0), False),
+        ((1.0, 1.0, 1.0, float("nan")), False),
+    ],
+)
+def test_embeddings_have_collapsed_where_all_cosines_are_equal_to_rounding(ends, expected):
+    assert has_collapsed(*ends) is expected

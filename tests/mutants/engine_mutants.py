@@ -311,7 +311,7 @@ TRAINING = [
         "tests/training/test_checkpoint.py",
         (
             "a checkpoint counts whatever its files hold",
-            "if _describe(folder / name) != expected:",
+            "if _describe(folder / name, sign) != expected:",
             "if not (folder / name).exists():",
             "a_folder_does_not_count_with",
         ),

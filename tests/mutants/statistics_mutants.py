@@ -176,7 +176,7 @@ DATA = [
         ),
     ),
     *of(
-        "sweep/data/negatives.py",
+        "sweep/data/near_texts.py",
         "tests/data/test_negatives.py",
         (
             "texts of seven words in ten are nearly equal",
@@ -186,8 +186,8 @@ DATA = [
         ),
         (
             "texts of just the share are not nearly equal",
-            "common >= NEAR *",
-            "common > NEAR *",
+            "common >= share *",
+            "common > share *",
             "four_words_of_five_are_near_and_three_of_four_are_not",
         ),
     ),
@@ -352,18 +352,18 @@ STOPPING = [
 
 REPORT = [
     *of(
-        "sweep/report/answer.py",
+        "sweep/recommendation.py",
         "tests/report/test_answer.py",
         (
             "a model that is worse beyond doubt is not told apart",
             "return self.low > 0 or self.high < 0",
-            "return self.low > 0",
-            "a_chosen_model_that_is_worse_beyond_doubt_is_told_apart_too",
+            "return self.high < 0",
+            "the_best_trial_is_to_be_used_and_is_compared_with_the_untrained_model_and_the_default",
         ),
         (
             "a gain is that of the other model",
-            "gain = Score(chosen).minus(other)",
-            "gain = other.minus(Score(chosen))",
+            "gain = Score(values).minus(Score(others))",
+            "gain = Score(others).minus(Score(values))",
             "the_best_trial_is_to_be_used_and_is_compared_with_the_untrained_model_and_the_default",
         ),
     ),

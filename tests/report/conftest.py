@@ -8,7 +8,7 @@ from sweep.study import Study
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """A finished study of twelve trials; to be read, not written."""
+    """A finished study of twelve trials, and one that failed and ran again; to be read, not written."""
     script = {"fail": [3], "diverge": [11]}
     folder = tmp_path_factory.mktemp("study")
     return make_study(folder, script=script, budget={"trials": 12}, space={"start": START})

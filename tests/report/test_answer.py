@@ -61,17 +61,20 @@ def test_an_interval_that_holds_zero_is_said_to_tell_nothing_apart(study: Study)
     assert "against the default" not in cautions
 
 
-def test_a_chosen_model_that_is_worse_beyond_doubt_is_told_apart_too(study: Study) -> None:
+def test_where_the_test_split_proves_the_untrained_model_better_its_figures_are_the_answer(study: Study) -> None:
     tests = {**study.tests, UNTRAINED: study.tests[1] + 0.1}
     answer = find_answer(change(study, tests=tests))
-    untrained = answer.comparisons[0]
-    assert (untrained.gain, untrained.is_told_apart) == (pytest.approx(-0.1), True)
-    assert "against the untrained model" not in " ".join(answer.cautions)
+    assert (answer.number, answer.name, answer.trial) == (UNTRAINED, "the untrained model", None)
+    assert answer.test == pytest.approx(float(np.mean(tests[UNTRAINED])))
+    best, _ = answer.comparisons
+    assert (best.other, best.gain, best.is_told_apart) == ("trial 1, the best on dev", pytest.approx(0.1), True)
+    assert "includes 0" not in " ".join(answer.cautions)
 
 
 def test_where_no_trial_beats_the_untrained_model_that_is_the_answer(study: Study) -> None:
     record = dataclasses.replace(study.record, baseline=0.95)
-    answer = find_answer(change(study, record=record))
+    answer = find_answer(change(study, record=record, tests={}))
+    assert (answer.number, answer.trial) == (UNTRAINED, None)
     assert answer.headline == "Use the untrained model: no trial beats it."
 
 
@@ -79,6 +82,8 @@ def test_a_study_without_a_trial_has_no_answer_yet(study: Study) -> None:
     answer = find_answer(change(study, trials=[], tests={}))
     assert answer == Answer(
         headline="There is no answer yet: no trial has begun.",
+        number=None,
+        name="",
         trial=None,
         metric="NDCG@10",
         test=None,
@@ -93,7 +98,7 @@ def test_a_study_without_a_trial_has_no_answer_yet(study: Study) -> None:
 def test_where_all_trials_failed_the_commonest_cause_is_named(study: Study) -> None:
     trials = with_state(study, "fail", error="ValueError: a\n<b>")
     assert find_answer(change(study, trials=trials, tests={})).headline == (
-        "There is no answer: all 12 trials failed, 12 of them with: ValueError: a\n<b>"
+        "There is no answer: all 13 trials failed, 13 of them with: ValueError: a\n<b>"
     )
 
 
@@ -118,7 +123,7 @@ def test_a_metric_that_is_always_0_gives_nothing_to_choose_by(study: Study) -> N
 def test_a_study_that_is_not_finished_says_so(study: Study) -> None:
     record = dataclasses.replace(study.record, trials=study.record.trials[:5], attributes={BUDGET_TRIALS: 12})
     answer = find_answer(change(study, record=record))
-    assert "The study is interrupted, with 5 of 12 trials: this may change." in answer.cautions
+    assert "The study is interrupted, with 4 of 12 trials: this may change." in answer.cautions
 
 
 def test_a_default_that_is_the_best_or_unknown_or_not_evaluated_is_said(study: Study, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_words_and_choices_filter_the_table(browser: Browser, page: Path, study:
     browser.type("#words", "DROP-OFF")
     stopped = browser.run(TRIALS, column(browser, "trial"))
     assert {int(number) for number in stopped} == set(frame.loc[frame["ended_by"] == "drop-off", "trial"])
-    assert browser.run("return document.getElementById('count').textContent") == f"{len(stopped)} of 12 trials"
+    assert browser.run("return document.getElementById('count').textContent") == f"{len(stopped)} of 13 trials"
     browser.type("#words", "")
     place = column(browser, "format")
     browser.click(f"select[data-column='{place}'] option:nth-child(2)")

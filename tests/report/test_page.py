@@ -119,7 +119,7 @@ def test_the_answer_comes_first_then_the_diagnosis_then_figures_then_every_trial
     assert "effect -0.1 (interval -0.2 to -0.05); trials 0, 2" in text
     assert text.count("What to do next") == 1
     rows = re.findall(r"<tr( class=best)?><td class=number data-value='([\d.]+)'>", page)
-    assert sorted(float(number) for _, number in rows) == list(range(12))
+    assert sorted(float(number) for _, number in rows) == list(range(13))
     assert [number for best, number in rows if best] == ["1.0"]
 
 
@@ -165,8 +165,8 @@ def test_a_study_whose_trials_all_failed_gives_a_page_that_names_the_cause(study
     )
     figures = [row for row in study.figures if row["trial"] < 0]
     page = render_page(change(study, trials=trials, tests={}, figures=figures), [])
-    assert "all 12 trials failed, 12 of them with: E: no" in page
-    assert page.count("failed: E: no") == 12
+    assert "all 13 trials failed, 13 of them with: E: no" in page
+    assert page.count("failed: E: no") == 13
 
 
 def test_a_metric_that_is_always_0_gives_a_page_that_says_so(study: Study) -> None:

@@ -106,7 +106,7 @@ def test_a_study_without_a_trial_has_empty_tables(untried: Study) -> None:
 
 def test_a_slot_does_one_thing_at_a_time(study: Study) -> None:
     slots = tables.tabulate_slots(study)
-    assert len(slots) == 12
+    assert len(slots) == 13
     assert (slots["ended"] >= slots["began"]).all()
     assert (slots["began"].to_numpy()[1:] >= slots["ended"].to_numpy()[:-1]).all()
     assert slots["began"].iloc[0] == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from dataclasses import replace
@@ -13,7 +14,7 @@ from sweep.data import FORMATS, Collection, Document, EvaluationSet, load_collec
 from sweep.data.formats.title_content import TitleContent
 from sweep.measures.measures import find_measure
 from sweep.settings.study_file import DataSpec
-from sweep.training.evaluator import Evaluator, TokenizedTexts, encode
+from sweep.training.evaluator import ENCODE_BATCH, Evaluator, TokenizedTexts, encode
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
 
@@ -221,6 +222,19 @@ def test_the_view_of_documents_decides_what_is_embedded(model, binary):
     assert both.positives != Evaluator(model, binary, judged=judged).evaluate(model).positives
 
 
+def test_a_query_that_is_a_document_does_not_find_itself(model, binary):
+    queries = {f"q{n:04}": binary.documents[f"d{n:04}"].text for n in range(20)}
+    documents = {**binary.documents, **{name: Document("", text) for name, text in queries.items()}}
+    judged = {name: {name.replace("q", "d"): 1} for name in queries}
+    found = Collection("own", documents, queries, {"dev": judged}, frozenset(), own_documents=frozenset(queries))
+    twins = Evaluator(model, found, judged=judged_set(found)).evaluate(model)
+    assert (twins.per_query == 1.0).all()  # the only other document of the very text
+    blind = dataclasses.replace(found, own_documents=frozenset())
+    assert Evaluator(model, blind, judged=judged_set(blind)).evaluate(model).per_query.max() < 1.0
+    # nor is its cosine with itself one of those with other documents
+    assert sum(twins.negatives.histogram) == 20 * (len(documents) - 2)
+
+
 def random_states():
     python, numpy, torch_state = random.getstate(), np.random.get_state(legacy=False), torch.random.get_rng_state()
     return python, numpy["state"]["key"].tolist(), numpy["state"]["pos"], torch_state.tolist()
@@ -352,3 +366,36 @@ def test_alignment_uniformity_and_histograms_come_from_the_same_embeddings(model
     documents = model.encode([binary.documents[name].text for name in judged.document_ids], normalize_embeddings=True)
     potential = torch.pdist(torch.tensor(documents, dtype=torch.float64)).pow(2).mul(-2).exp().mean().log()
     assert found.uniformity == pytest.approx(float(potential), abs=1e-4)
+
+
+@pytest.fixture
+def collapsed(tiny_model):
+    """A model that reads every text as the same vector, but for the rounding of its batch."""
+    model = load_model(tiny_model, device="cpu")
+    with torch.no_grad():
+        for table in (module for module in model.modules() if isinstance(module, torch.nn.Embedding)):
+            table.weight.copy_(table.weight[:1].expand_as(table.weight))
+    return model
+
+
+def test_a_collapsed_model_is_known_as_one_and_ranks_alike_whatever_the_batch(collapsed, binary, monkeypatch):
+    judged, values = judged_set(binary, max_queries=20), []
+    for size in (1, 7, 32):
+        monkeypatch.setitem(ENCODE_BATCH, "cpu", size)
+        evaluation = Evaluator(collapsed, binary, judged=judged).evaluate(collapsed)
+        assert evaluation.has_collapsed
+        values.append(evaluation.per_query)
+    np.testing.assert_array_equal(values[0], values[1])
+    np.testing.assert_array_equal(values[0], values[2])
+
+
+def test_documents_of_one_text_are_ties_that_the_later_id_wins(model, binary):
+    judged = judged_set(binary, max_queries=10)
+    first, second = judged.document_ids[:2]  # ids descend
+    twins = {**binary.documents, second: replace(binary.documents[second], text=binary.documents[first].text)}
+    query = judged.query_ids[0]
+    for relevant, rank in ((first, 0), (second, 1)):
+        qrels = {query: {relevant: 1}}
+        alone = replace(judged, document_ids=[first, second], query_ids=[query], qrels=qrels)
+        evaluation = Evaluator(model, replace(binary, documents=twins), judged=alone).evaluate(model)
+        assert evaluation.value == pytest.approx(1.0 / np.log2(rank + 2))

@@ -25,12 +25,14 @@ def make_columns(collection: Collection, data_format: Format, *, document: Docum
         ValueError: If the format makes other columns than it has roles for.
     """
     nothing = f"{collection.name}: the train split yields no pair for format {data_format.name!r}"
+    leak = collection.left_out or collection.held_out & collection.leaks.all_documents
+    advice = '; what leaks out of dev and test is left out: data.split.leaks = "keep" trains on it' if leak else ""
     for need in data_format.needs:
         if not need.is_met(collection):
-            raise CollectionError(f"{nothing}, which needs {need.text}")
+            raise CollectionError(f"{nothing}, which needs {need.text}{advice}")
     made, roles = data_format.make(collection, document), data_format.roles
     if made.keys() != roles.keys():
         raise ValueError(f"format {data_format.name!r} must make the columns {', '.join(roles)}, got {', '.join(made)}")
     if not all(made.values()):
-        raise CollectionError(nothing)
+        raise CollectionError(f"{nothing}{advice}")
     return {column: made[column] for column in columns_of(roles, *ROLES)}

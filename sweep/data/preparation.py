@@ -1,0 +1,131 @@
+"""Preparation of a collection by the rules of its study: texts that are missing, and texts that leak."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sweep.data.cache import cache_folder
+from sweep.data.collection import Collection, Document, RawCollection
+from sweep.data.leaks import Leaks, find_document_leaks, find_groups, find_query_leaks, normalize
+from sweep.settings.study_file import SplitSpec
+
+CACHED_FROM = 2000
+"""Documents from which leaks are kept in the cache: every trial loads the collection, and they take seconds to find."""
+
+_VERSION = 2
+"""Version of what is found, and part of its name in the cache."""
+
+
+def fill_in(contents: RawCollection) -> RawCollection:
+    """A collection whose documents without a text have their title for one, and whose queries all have a text."""
+    documents = {
+        name: Document("", document.title) if document.title.strip() and not document.text.strip() else document
+        for name, document in contents.documents.items()
+    }
+    queries = {name: text for name, text in contents.queries.items() if text.strip()}
+    return RawCollection(documents=documents, queries=queries, qrels=contents.qrels)
+
+
+def group_documents(documents: Mapping[str, Document], split: SplitSpec) -> dict[str, str]:
+    """The group of each document that a study keeps together with others."""
+    return find_groups({name: document.title for name, document in documents.items()}, split.group)
+
+
+def guard(collection: Collection, split: SplitSpec, *, source: RawCollection) -> Collection:
+    """A collection that trains on nothing that leaks, unless its study keeps that, and in which no query finds itself.
+
+    Args:
+        collection: The collection, filled in and split.
+        split: The table of the study file about that.
+        source: The collection before it was filled in.
+    """
+    leaks = _find_leaks(collection, split)
+    is_kept = split.leaks == "keep"
+    return dataclasses.replace(
+        collection,
+        held_out=collection.held_out if is_kept else collection.held_out | leaks.all_documents,
+        left_out=frozenset() if is_kept else leaks.all_queries,
+        leaks=leaks,
+        own_documents=_find_own_documents(collection),
+        titles_as_texts=sum(
+            name in source.documents and source.documents[name] != document
+            for name, document in collection.documents.items()
+        ),
+        empty_queries=len(source.queries) - len(collection.queries),
+    )
+
+
+def _find_own_documents(collection: Collection) -> frozenset[str]:
+    """Ids of queries that are a document: equal ids mean nothing without equal texts."""
+    both = collection.queries.keys() & collection.documents.keys()
+    return frozenset(name for name in both if _is_document(collection.queries[name], collection.documents[name]))
+
+
+def _is_document(query: str, document: Document) -> bool:
+    text = normalize(query)
+    return text in (normalize(document.text), normalize(f"{document.title} {document.text}"))
+
+
+def _find_leaks(collection: Collection, split: SplitSpec) -> Leaks:
+    """The leaks of a collection, from the cache where it is large."""
+    if len(collection.documents) < CACHED_FROM:
+        return _compute_leaks(collection, split)
+    file = cache_folder() / "leaks" / f"{_VERSION}-{_hash(collection, split)}.json"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _read_leaks(json.loads(file.read_bytes()))
+    leaks = _compute_leaks(collection, split)
+    with contextlib.suppress(OSError):  # without a cache they are found again
+        _write_atomically(file, leaks)
+    return leaks
+
+
+def _compute_leaks(collection: Collection, split: SplitSpec) -> Leaks:
+    trainable = {document for _, document in collection.training_judgements()} | set(collection.training_documents())
+    return Leaks(
+        documents=find_document_leaks(
+            {name: document.text for name, document in collection.documents.items()},
+            {name: document.title for name, document in collection.documents.items()},
+            judged=collection.evaluated_documents,
+            trainable=trainable,
+            groups=group_documents(collection.documents, split),
+        ),
+        queries=find_query_leaks(
+            collection.queries, train=set(collection.qrels["train"]), held=collection.evaluated_queries
+        ),
+    )
+
+
+def _hash(collection: Collection, split: SplitSpec) -> str:
+    """SHA-256 (hex) of all that leaks follow from."""
+    digest = hashlib.sha256(repr((split.group, collection.relevant)).encode())
+    for name, document in collection.documents.items():
+        digest.update(repr((name, document.title, document.text)).encode("utf-8", "backslashreplace"))
+    for facts in (collection.queries.items(), collection.qrels.items(), sorted(collection.held_out)):
+        digest.update(repr(list(facts)).encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()
+
+
+def _read_leaks(stored: Mapping[str, Any]) -> Leaks:
+    documents, queries = (
+        {reason: frozenset(names) for reason, names in stored[kind].items()} for kind in ("documents", "queries")
+    )
+    return Leaks(documents, queries)
+
+
+def _write_atomically(file: Path, leaks: Leaks) -> None:
+    stored = {
+        kind: {reason: sorted(names) for reason, names in found.items()}
+        for kind, found in (("documents", leaks.documents), ("queries", leaks.queries))
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".writing-", suffix=".json", delete=False) as place:
+        json.dump(stored, place)
+    os.replace(place.name, file)

@@ -1,0 +1,36 @@
+"""The study file of a study that has begun: what its tables meant then, and the defaults that have changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweep.settings.dimensions import add_older
+from sweep.settings.study_file import StudySpec
+
+
+def read_begun(stored: Mapping[str, Any]) -> StudySpec:
+    """The study file in a study's attributes; a setting that is newer than the study has its value from before."""
+    data: Mapping[str, Any] = stored["data"]
+    split = {"leaks": "keep", **data.get("split", {})}
+    return StudySpec.model_validate(
+        {**stored, "space": add_older(stored["space"]), "data": {"rules": 1, **data, "split": split}}
+    )
+
+
+def names_all_defaults(spec: StudySpec) -> bool:
+    """Whether a study file leaves out none of the settings whose defaults have changed."""
+    return {"document", "rules"} <= spec.data.model_fields_set and "leaks" in spec.data.split.model_fields_set
+
+
+def keep_defaults(spec: StudySpec, begun: StudySpec) -> StudySpec:
+    """A study file whose left-out settings of the data have the values with which its study began.
+
+    So a study goes on where a default has changed since, on the texts and judgements that it has been trained on.
+    """
+    data, split = spec.data, spec.data.split
+    if "leaks" not in split.model_fields_set:
+        split = split.model_copy(update={"leaks": begun.data.split.leaks})
+    left_out = {"document", "rules"} - data.model_fields_set
+    update = {"split": split, **{name: getattr(begun.data, name) for name in left_out}}
+    return spec.model_copy(update={"data": data.model_copy(update=update)})
