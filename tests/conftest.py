@@ -50,8 +50,9 @@ MOST_WORKERS = 8
 def pytest_configure() -> None:
     """Sets the memory, signals and threads of the tests' processes.
 
-    The folders of tests lie in memory where there is room: on a disk, most of a test is waiting for it. A study's database is flushed at every commit. What is killed in a test loses nothing that it wrote, flushed or not;
-    only a power cut would tell the two apart, and tests have none.
+    The folders of tests lie in memory where there is room: on a disk, most of a test is waiting for it. A study's
+    database is flushed at every commit. What is killed in a test loses nothing that it wrote, flushed or not; only a
+    power cut would tell the two apart, and tests have none.
     """
     memory = find_memory()
     if memory is not None:

@@ -31,7 +31,7 @@ def fill_in(contents: RawCollection) -> RawCollection:
         for name, document in contents.documents.items()
     }
     queries = {name: text for name, text in contents.queries.items() if text.strip()}
-    return RawCollection(documents=documents, queries=queries, qrels=contents.qrels)
+    return dataclasses.replace(contents, documents=documents, queries=queries)
 
 
 def group_documents(documents: Mapping[str, Document], split: SplitSpec) -> dict[str, str]:

@@ -98,11 +98,11 @@ class DataSpec(Table):
     collection: str = Field(
         min_length=1, description="A FOLDER or FILE of any known layout, hub:NAME@REVISION, package:aws-cli."
     )
-    split: SplitSpec = Field(
-        default=SplitSpec(), description="Shares are used only where the collection has no splits; the rest always."
-    )
     relevant: float | None = Field(
         default=None, gt=0.0, description="Grade from which a document is a positive; left out: any above 0."
+    )
+    split: SplitSpec = Field(
+        default=SplitSpec(), description="Shares are used only where the collection has no splits; the rest always."
     )
     document: Literal["text", "title-and-text"] = Field(
         default="title-and-text",

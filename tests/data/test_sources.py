@@ -218,3 +218,15 @@ def test_a_file_that_cannot_be_looked_at_is_named_with_the_reason(tmp_path, name
     with pytest.raises(CollectionError, match=problem) as refused:
         load_collection(DataSpec(collection="data"), folder=tmp_path)
     assert "\n" not in str(refused.value)
+
+
+def test_a_pool_that_is_judged_for_every_query_is_split_and_trained_on_by_what_is_relevant(tmp_path):
+    documents = {f"d{n}": Document("", f"text {n} of {n * n}") for n in range(20)}
+    pool = dict.fromkeys(documents, 0)
+    qrels = {f"q{n}": {**pool, **{f"d{5 * n + each}": 1 for each in range(5)}} for n in range(4)}
+    queries = {f"q{n}": f"what of {word}" for n, word in enumerate(("ash", "birch", "cedar", "elm"))}
+    write_beir(tmp_path / "pool", RawCollection(documents, queries, {"all": qrels}))
+    data = DataSpec(collection="pool", split=SplitSpec(dev=0.25, test=0.25))
+    collection = load_collection(data, folder=tmp_path)
+    assert sizes(collection) == {"train": 2, "dev": 1, "test": 1}
+    assert len(list(collection.training_judgements())) == 10
