@@ -148,9 +148,9 @@ class Collection:
         judgements = self.qrels.get("train", {})
         for query in sorted(judgements.keys() & self.queries.keys() - self.left_out):
             for document, grade in sorted(judgements[query].items()):
-                known = document in self.documents and document not in self.held_out
                 is_own = document == query and query in self.own_documents
-                if self.is_relevant(grade) and known and not is_own:
+                is_open = document in self.documents and document not in self.held_out and not is_own
+                if self.is_relevant(grade) and is_open:
                     yield query, document
 
 

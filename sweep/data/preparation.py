@@ -20,7 +20,7 @@ from sweep.settings.study_file import SplitSpec
 CACHED_FROM = 2000
 """Documents from which leaks are kept in the cache: every trial loads the collection, and they take seconds to find."""
 
-_VERSION = 1
+_VERSION = 2
 """Version of what is found, and part of its name in the cache."""
 
 
@@ -109,7 +109,7 @@ def _compute_leaks(collection: Collection, split: SplitSpec) -> Leaks:
 
 def _hash(collection: Collection, split: SplitSpec) -> str:
     """SHA-256 (hex) of all that leaks follow from."""
-    digest = hashlib.sha256(repr(split.group).encode())
+    digest = hashlib.sha256(repr((split.group, collection.relevant)).encode())
     for name, document in collection.documents.items():
         digest.update(repr((name, document.title, document.text)).encode("utf-8", "backslashreplace"))
     for facts in (

@@ -143,7 +143,7 @@ def _hint(listing: Listing) -> str:
 def _split(contents: RawCollection, data: DataSpec) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
     """The judgements by split, and the documents that are held out."""
     qrels, split = contents.qrels, data.split
-    together = group_documents(contents.documents, split)
+    groups = group_documents(contents.documents, split)
 
     def divide(judgements: Qrels, test: float) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
         return split_by_document(
@@ -153,8 +153,9 @@ def _split(contents: RawCollection, data: DataSpec) -> tuple[Mapping[Split, Qrel
             dev=split.dev,
             test=test,
             seed=split.seed,
-            together=together,
+            groups=groups,
             relevant=data.relevant,
+            any_grade_ties=data.rules == 1,
         )
 
     if len(qrels) == 1:

@@ -18,8 +18,9 @@ def split_by_document(
     dev: float,
     test: float,
     seed: int,
-    together: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
     relevant: float | None = None,
+    any_grade_ties: bool = False,
 ) -> tuple[dict[Split, Qrels], frozenset[str]]:
     """Splits judgements so that no document that is relevant to a dev or test query is relevant to a train query.
 
@@ -27,8 +28,8 @@ def split_by_document(
     of equal text: twins under two ids would carry the answer over. A group goes where it still fits, so that the
     shares are upper bounds, met as closely as groups allow. The result depends on no order of a mapping.
 
-    Only relevant judgements have to tie; where the shares can be met so, those of other grades do, too, and no
-    judged document at all is shared. Pools judged for many queries, and mined negatives, leave no such split.
+    Only relevant judgements tie: in a pool that is judged for every query, and among mined negatives, those of grade 0
+    would tie everything.
 
     Args:
         documents: Documents by id.
@@ -37,8 +38,9 @@ def split_by_document(
         dev: Share of the judged documents for dev, in (0, 1).
         test: Share for test, in [0, 1); dev + test is below 1.
         seed: Seed of the split, not negative.
-        together: Groups of documents that stay together, too, by document id.
+        groups: Groups of documents that stay together, too, by document id.
         relevant: Grade from which a document is relevant; None for every grade above 0.
+        any_grade_ties: Whether judgements of every grade tie, as in older studies.
 
     Returns:
         Judgements by split, all three present, and the ids of all documents, judged or not, that tie for a dev or test
@@ -59,16 +61,15 @@ def split_by_document(
     }
     if not any(positive.values()):
         raise CollectionError(f"no query has a relevant document{f' (grade {relevant:g} or more)' if relevant else ''}")
+    ties: Qrels = known if any_grade_ties else positive
+    tied = _tied_queries(documents, queries, ties, groups or {})
+    sizes = [len({document for query in group for document in ties[query]}) for group in tied]
     shares: Mapping[Split, float] = {"dev": dev, "test": test}
-    ties: Qrels = known
-    groups, sizes, split_of = _divide(documents, queries, known, shares, together=together or {}, seed=seed)
-    if not _are_met(sizes, split_of, shares) and positive != known:
-        ties = positive
-        groups, sizes, split_of = _divide(documents, queries, positive, shares, together=together or {}, seed=seed)
+    split_of = _assign(sizes, shares, seed=seed)
     for split, share in (("train", 1.0), *shares.items()):
         if share > 0 and split not in split_of:
             raise CollectionError(_describe_failure(sizes, split, shares, seed=seed))
-    of_query = {query: split for group, split in zip(groups, split_of, strict=True) for query in group}
+    of_query = {query: split for group, split in zip(tied, split_of, strict=True) for query in group}
     parts: dict[Split, Qrels] = {
         split: {query: known[query] for query in known if known[query] and of_query.get(query, "train") == split}
         for split in SPLITS
@@ -77,27 +78,6 @@ def split_by_document(
     contents = {documents[document].text for document in judged}
     twins = {key for key, document in documents.items() if document.text.strip() and document.text in contents}
     return parts, frozenset(judged | twins)
-
-
-def _divide(
-    documents: Mapping[str, Document],
-    queries: Mapping[str, str],
-    ties: Qrels,
-    shares: Mapping[Split, float],
-    *,
-    together: Mapping[str, str],
-    seed: int,
-) -> tuple[list[list[str]], list[int], list[Split]]:
-    """Groups of tied queries, how many documents tie each, and the split of each."""
-    groups = _tied_queries(documents, queries, ties, together)
-    sizes = [len({document for query in group for document in ties[query]}) for group in groups]
-    return groups, sizes, _assign(sizes, shares, seed=seed)
-
-
-def _are_met(sizes: list[int], split_of: list[Split], shares: Mapping[Split, float]) -> bool:
-    """Whether every split has a group, and dev and test at least half of their shares."""
-    filled = {split: sum(size for size, own in zip(sizes, split_of, strict=True) if own == split) for split in SPLITS}
-    return filled["train"] > 0 and all(2 * filled[split] >= share * sum(sizes) for split, share in shares.items())
 
 
 def _describe_failure(sizes: list[int], split: str, shares: Mapping[Split, float], *, seed: int) -> str:
@@ -131,7 +111,10 @@ def _find_shares(sizes: list[int], shares: Mapping[Split, float], *, seed: int) 
 
 
 def _tied_queries(
-    documents: Mapping[str, Document], queries: Mapping[str, str], qrels: Qrels, together: Mapping[str, str]
+    documents: Mapping[str, Document],
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    groups: Mapping[str, str],
 ) -> list[list[str]]:
     """Queries in groups: two are in one where judgements, equal contents or texts, or groups of documents tie them."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
@@ -148,15 +131,15 @@ def _tied_queries(
             ties.append(("document", document))
             if documents[document].text.strip():
                 ties.append(("document text", documents[document].text))
-            if document in together:
-                ties.append(("group", together[document]))
+            if document in groups:
+                ties.append(("group", groups[document]))
         for tie in ties:
             parent[find(tie)] = find(("query", query))
-    groups: dict[tuple[str, str], list[str]] = {}
+    tied: dict[tuple[str, str], list[str]] = {}
     for query in qrels:
         if qrels[query]:
-            groups.setdefault(find(("query", query)), []).append(query)
-    return list(groups.values())
+            tied.setdefault(find(("query", query)), []).append(query)
+    return list(tied.values())
 
 
 def _assign(sizes: list[int], shares: Mapping[Split, float], *, seed: int) -> list[Split]:

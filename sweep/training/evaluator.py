@@ -231,9 +231,8 @@ class Evaluator:
             cosines = self._spread(distinct)  # (q, D)
             relevant = np.zeros(cosines.shape, dtype=bool)
             for place, row in enumerate(rows):
-                relevant[
-                    place, [column for column, grade in row.items() if is_relevant(grade, self.judged.relevant)]
-                ] = True
+                columns = [column for column, grade in row.items() if is_relevant(grade, self.judged.relevant)]
+                relevant[place, columns] = True
             others = ~relevant
             others[own >= 0, own[own >= 0]] = False
             positives.append(cosines[relevant])

@@ -174,7 +174,7 @@ def test_a_path_that_is_nearly_there_is_named(write_toy):
 @pytest.mark.parametrize(
     ("sets", "hashed"),
     [
-        (("all", "all"), "927a981b7fe536e061b8b80ae105b5cb5bd889d902e90e03b51bf905cf8d7376"),
+        (("all", "all"), "1c0ea01a32f3401add5c00d5b53987ec9088ec678b58358f935ca3b231a0c69e"),
         (("train", "test"), "34d261522a58e343b4ccaa2d05f5387dfeccdb7cf5bdbc29a51ef305e6d2f7b4"),
     ],
 )
@@ -226,3 +226,15 @@ def test_documents_judged_not_relevant_are_left_out_unless_that_takes_most_of_tr
     rows = ROWS[2] + ROWS[3] + "q1\td4\t1\n"
     collection = load(write_toy(train=rows, dev="q4\td1\t1\n" + pool))
     assert collection.held_out == left_out
+
+
+def test_a_pool_that_is_judged_for_every_query_is_split_and_trained_on_by_what_is_relevant(tmp_path):
+    documents = {f"d{n}": Document("", f"text {n} of {n * n}") for n in range(20)}
+    pool = dict.fromkeys(documents, 0)
+    qrels = {f"q{n}": {**pool, **{f"d{5 * n + each}": 1 for each in range(5)}} for n in range(4)}
+    queries = {f"q{n}": f"what of {word}" for n, word in enumerate(("ash", "birch", "cedar", "elm"))}
+    write_beir(tmp_path / "pool", RawCollection(documents, queries, {"all": qrels}))
+    data = DataSpec(collection="pool", split=SplitSpec(dev=0.25, test=0.25))
+    collection = load_collection(data, folder=tmp_path)
+    assert sizes(collection) == {"train": 2, "dev": 1, "test": 1}
+    assert len(list(collection.training_judgements())) == 10

@@ -21,6 +21,10 @@ def judged(qrels):
     return {document for grades in qrels.values() for document in grades}
 
 
+def relevant_to(qrels):
+    return {document for grades in qrels.values() for document, grade in grades.items() if grade > 0}
+
+
 def in_one_part_only(*parts):
     return len(set().union(*parts)) == sum(map(len, parts))
 
@@ -33,17 +37,20 @@ def split_or_none(documents, queries, qrels, **shares):
 
 
 @settings(deadline=None)
-@given(judgements, st.integers(0, 9))
-def test_no_document_of_a_dev_or_test_query_is_judged_for_another_split(qrels, seed):
-    if (made := split_or_none(DOCUMENTS, QUERIES, qrels, dev=0.25, test=0.25, seed=seed)) is None:
+@given(judgements, st.integers(0, 9), st.booleans())
+def test_no_document_that_ties_a_dev_or_test_query_ties_one_of_another_split(qrels, seed, any_grade):
+    if (
+        made := split_or_none(DOCUMENTS, QUERIES, qrels, dev=0.25, test=0.25, seed=seed, any_grade_ties=any_grade)
+    ) is None:
         return
     parts, held_out = made
-    train, dev, test = (judged(parts[split]) for split in SPLITS)
+    ties = judged if any_grade else relevant_to
+    train, dev, test = (ties(parts[split]) for split in SPLITS)
     assert in_one_part_only(train, dev, test)
     assert held_out == dev | test
     assert {query: grades for part in parts.values() for query, grades in part.items()} == qrels
     assert sum(len(part) for part in parts.values()) == len(qrels)
-    assert len(dev) <= max(1, round(0.25 * len(judged(qrels))))
+    assert len(dev) <= max(1, round(0.25 * len(ties(qrels))))
 
 
 @settings(deadline=None)
@@ -125,17 +132,15 @@ def test_only_relevant_judgements_have_to_tie_where_a_pool_is_judged_for_every_q
     parts, held_out = split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.25, test=0.25, seed=0)
     assert [len(parts[split]) for split in SPLITS] == [2, 1, 1]
     assert {query: grades for part in parts.values() for query, grades in part.items()} == qrels
-    relevant = {
-        d for split in ("dev", "test") for grades in parts[split].values() for d, grade in grades.items() if grade
-    }
-    assert held_out == relevant
+    assert held_out == relevant_to(parts["dev"]) | relevant_to(parts["test"])
     assert len(held_out) == 10
 
 
-def test_judgements_of_grade_0_tie_too_where_the_shares_can_be_met_so():
+def test_judgements_of_every_grade_tie_in_an_older_study():
     qrels = {f"q{n:02}": {f"d{n:02}": 1, f"d{n + 1:02}": 0} for n in range(0, 40, 2)}
-    parts, held_out = split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.2, test=0.2, seed=0)
+    parts, held_out = split_by_document(DOCUMENTS, QUERIES, qrels, dev=0.2, test=0.2, seed=0, any_grade_ties=True)
     assert held_out == judged(parts["dev"]) | judged(parts["test"])
+    assert len(held_out) == 16
 
 
 def test_the_grade_from_which_a_document_is_relevant_is_the_one_that_ties():
