@@ -220,14 +220,14 @@ MISTAKES = {
     "unknown scheme of a collection": (
         "beir:collection",
         "msmarco:x",
-        r"'msmarco:x' .*; known are package:aws-cli, b",
+        r"'msmarco:x' has an unknown scheme; known are a FOLDER or FILE, .*package:aws-cli, beir:FOLDER",
     ),
     "unknown packaged collection": (
         "beir:collection",
         "package:x",
         r"no packaged collection 'x'; known is package:aws",
     ),
-    "missing collection": ("beir:collection", "beir:elsewhere", r"elsewhere: there is no such folder"),
+    "missing collection": ("beir:collection", "beir:elsewhere", r"elsewhere: there is no such file or folder"),
     "start point outside its range": (
         "[space]",
         "[space]\nstart = [{ learning_rate = 1e-4 }, { learning_rate = 1.0 }]",

@@ -60,7 +60,7 @@ def trec_values(file: Path, model: Path, split: str) -> list[float]:
         loaded.encode(texts, normalize_embeddings=True)
         for texts in (
             [collection.queries[name] for name in judged.query_ids],
-            [collection.documents[name].text for name in judged.document_ids],
+            [collection.documents[name].embedded(spec.data.document) for name in judged.document_ids],
         )
     )
     scores = (queries @ documents.T).tolist()
