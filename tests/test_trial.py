@@ -80,6 +80,11 @@ class ScriptedChannel:
         ]
 
 
+def _evaluator(model, collection, judged, task) -> Evaluator:
+    """The evaluator of a study's own view of documents."""
+    return Evaluator(model, collection, judged=judged, document=task.spec.data.document)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, tiny_model) -> StudyTask:
     """A prepared study over the toy collection."""
@@ -202,7 +207,7 @@ class TestReports:
         judged = plan_evaluation_set(collection, "dev", max_documents=60, max_queries=30, seed=0)
         best = max(channel.reports, key=lambda report: report.evaluation.value)
         model = load_model(RunFolder(task.run_folder).peak_model(task.trial, best.progress), device="cpu")
-        found = Evaluator(model, collection, judged=judged).evaluate(model)
+        found = _evaluator(model, collection, judged, task).evaluate(model)
         np.testing.assert_array_equal(found.per_query, best.evaluation.per_query)
 
     def test_the_worker_chooses_the_micro_batch_where_none_is_given(self, assignment):
@@ -382,7 +387,7 @@ class TestStudy:
         model = load_model(tiny_model, device="cpu")
         collection = load_collection(study.spec.data, folder=study.folder)
         judged = plan_evaluation_set(collection, "dev", max_documents=60, max_queries=30, seed=0)
-        expected = Evaluator(model, collection, judged=judged).evaluate(model)
+        expected = _evaluator(model, collection, judged, study).evaluate(model)
         np.testing.assert_array_equal(found.baseline.per_query, expected.per_query)
         assert found.baseline.positives == expected.positives
         assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -415,7 +420,7 @@ class TestStudy:
         assert list(found) == ["base", "best"]
         for name, path in models.items():
             model = load_model(path, device="cpu")
-            expected = Evaluator(model, collection, judged=judged).evaluate(model)
+            expected = _evaluator(model, collection, judged, study).evaluate(model)
             np.testing.assert_array_equal(found[name].per_query, expected.per_query)
         assert not np.array_equal(found["base"].per_query, found["best"].per_query)
 

@@ -94,7 +94,7 @@ def measure_as_used(plan: StudyPlan, folder: Path) -> float:
     judged, collection = plan.evaluation_set("dev"), plan.collection
     evaluator = InformationRetrievalEvaluator(
         {query: collection.queries[query] for query in judged.query_ids},
-        {name: collection.documents[name].text for name in judged.document_ids},
+        {name: collection.documents[name].embedded(plan.spec.data.document) for name in judged.document_ids},
         {query: {name for name, grade in judged.qrels[query].items() if grade > 0} for query in judged.query_ids},
     )
     figures = evaluator(SentenceTransformer(str(folder), device="cpu"))
