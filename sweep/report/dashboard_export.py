@@ -31,7 +31,7 @@ def write_note(study: Study, findings: Sequence[Finding]) -> str:
     parts = [f"## {quote(study.name)}", headline]
     if answer.test is not None:
         lines = [f"- against {one.other} ({one.mean:.4f}): {one}" for one in answer.comparisons]
-        test = f"{answer.metric} of {answer.name} on the test split {answer.test:.4f} ({answer.queries} queries)"
+        test = f"{answer.metric} on the test split: {answer.name} {answer.test:.4f} ({answer.queries} queries)"
         parts.append("\n".join([test, *lines]))
     parts.append(f"Stopping saved {answer.saved_examples:,} training examples ({answer.saved_fraction:.0%}).")
     if answer.cautions:

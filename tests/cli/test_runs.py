@@ -57,7 +57,10 @@ def test_the_log_that_a_run_prints_is_json_and_nothing_else(tmp_path: Path, tiny
     assert (ended.returncode, ended.stderr) == (0, "")
     printed = [json.loads(line) for line in ended.stdout.splitlines()]
     kinds = [line["event"] for line in printed]
-    assert kinds == ["study", "prepare", "prepare", "start", "evaluate", *kinds[5:-3], "end", "budget", "test"]
+    place = kinds.index("prepare")
+    assert set(kinds[:place]) == {"study"}  # the slot, and how the collection was read
+    assert kinds[place : place + 4] == ["prepare", "prepare", "start", "evaluate"]
+    assert kinds[-3:] == ["end", "budget", "test"]
     written = [json.loads(line) for line in RunFolder.beside(file).coordinator_log.read_text().splitlines()]
     for line in (*printed, *written):
         del line["time"]
