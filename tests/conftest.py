@@ -57,7 +57,9 @@ def pytest_configure() -> None:
     memory = find_memory()
     if memory is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, which processes of the tests would inherit
+    # nohup has the one ignored and a shell's background the other, which processes of the tests would inherit
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported
         # processes that share the cores have a thread each: threads that wait for each other take many times as long
         os.environ.setdefault("OMP_NUM_THREADS", "1")
