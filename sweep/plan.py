@@ -21,7 +21,7 @@ from sweep.data import (
     load_collection,
     make_columns,
     pin_collection,
-    plan_evaluation_set,
+    plan_judged,
     plan_order,
 )
 from sweep.errors import StorageError, StudyFileError, SweepError
@@ -89,14 +89,7 @@ class StudyPlan:
 
     def evaluation_set(self, split: Split) -> EvaluationSet:
         """The queries and documents that a model is evaluated on."""
-        evaluation = self.spec.evaluation
-        return plan_evaluation_set(
-            self.collection,
-            split,
-            max_documents=evaluation.max_documents,
-            max_queries=evaluation.max_queries,
-            seed=self.spec.data.split.seed,
-        )
+        return plan_judged(self.spec, self.collection, split)
 
     def steps(self, batch_size: int) -> int:
         """Optimizer steps of a trial."""

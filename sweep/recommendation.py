@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from sweep.measures.score import Score
@@ -166,17 +165,3 @@ def name_model(study: Study, number: int) -> str:
         return f"the default (trial {number}, the study's first start point)"
     is_best = best is not None and number == best.number
     return f"trial {number}, the best on dev" if is_best else f"trial {number}"
-
-
-def find_model(study: Study, number: int | None) -> Path | None:
-    """Folder of a model of a study, in Sentence Transformers format; None where it is not on disk."""
-    if number is None:
-        return None
-    if number == UNTRAINED:
-        folder = study.run_folder.base_model
-    else:
-        peak = study.record.trials[number].peak
-        if peak is None:
-            return None
-        folder = study.run_folder.peak_model(number, peak.progress)
-    return folder if folder.is_dir() else None

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from sweep.measures.score import Score
-from sweep.recommendation import find_model, recommend
+from sweep.recommendation import recommend
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
 from sweep.study import Study
@@ -85,7 +85,7 @@ def _describe_best(study: Study) -> dict[str, Any] | None:
 
 def _describe_recommendation(study: Study) -> dict[str, Any]:
     advice = recommend(study)
-    model = find_model(study, advice.number) if advice.use else None
+    model = study.find_model(advice.number) if advice.use else None
     return {
         "use": advice.use,
         "number": advice.trial,

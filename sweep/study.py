@@ -158,10 +158,19 @@ class Study:
     @property
     def best_model(self) -> Path | None:
         """Folder of the best model, in Sentence Transformers format; None where it is not on disk."""
-        best = self.record.best
-        if best is None or best.peak is None:
+        return self.find_model(self.record.best.number if self.record.best else None)
+
+    def find_model(self, number: int | None) -> Path | None:
+        """Folder of the model of a trial, or of the untrained one, by number; None where it is not on disk."""
+        if number is None:
             return None
-        folder = self.run_folder.peak_model(best.number, best.peak.progress)
+        if number == UNTRAINED:
+            folder = self.run_folder.base_model
+        else:
+            peak = self.record.trials[number].peak
+            if peak is None:
+                return None
+            folder = self.run_folder.peak_model(number, peak.progress)
         return folder if folder.is_dir() else None
 
     @cached_property

@@ -7,7 +7,6 @@ it reports each evaluation and obeys the answer.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sweep.data import choose_format, load_collection, make_columns, plan_evaluation_set, plan_held_out, plan_order
-from sweep.data.collection import Collection, EvaluationSet, Split
+from sweep.data import choose_format, load_collection, make_columns, plan_held_out, plan_judged, plan_order
+from sweep.data.collection import Collection, Split
 from sweep.data.negatives import measure_false_negatives
 from sweep.messages import (
     Assignment,
@@ -27,8 +26,6 @@ from sweep.messages import (
     Evaluation,
     EvaluationTask,
     PreparedStudy,
-    Rehearsal,
-    RehearsalTask,
     Report,
     Sign,
     StudyTask,
@@ -38,7 +35,6 @@ from sweep.messages import (
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import RETRIEVAL_FORMAT, Params
 from sweep.training.checkpoint import newest_complete, remove
-from sweep.training.description import describe_model
 from sweep.training.devices import (
     choose_micro_batch,
     limit_threads,
@@ -51,15 +47,16 @@ from sweep.training.fit import FitPlan, StepAction, TrainingStats, fit
 from sweep.training.losses import choose_loss
 from sweep.training.models import (
     Model,
-    check_saved,
     load_model,
     prepare_base_model,
     save_model,
     stored_precision,
 )
-from sweep.training.token_counts import count_tokens
 
 _log = logging.getLogger(__name__)
+
+UNTRAINED = "untrained"
+"""Name of the base model among those that are evaluated."""
 
 # The libraries draw progress bars with tqdm, whose default lock is a semaphore between processes that a worker would
 # leave behind with a complaint at exit; here one process draws.
@@ -79,7 +76,7 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
     return PreparedStudy(
         revision=base.identity,
         parameters=sum(parameter.numel() for parameter in base.model.parameters()),
-        baseline=_evaluate_saved(task, collection, "dev", {"": saved})[""],
+        baseline=evaluate_saved(task, collection, "dev", {UNTRAINED: saved})[UNTRAINED],
         collection_hash=collection.content_hash,
         changes=base.changes,
     )
@@ -88,10 +85,10 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
 def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
     """Evaluates models as they were saved, each once."""
     collection = load_collection(task.spec.data, folder=task.folder)
-    return _evaluate_saved(task, collection, task.split, task.models)
+    return evaluate_saved(task, collection, task.split, task.models)
 
 
-def _evaluate_saved(
+def evaluate_saved(
     task: StudyTask,
     collection: Collection,
     split: Split,
@@ -172,7 +169,7 @@ class _TrialRun:
 
     def _plan(self, collection: Collection) -> FitPlan:
         folder = RunFolder(self.task.run_folder)
-        plan = _plan_fit(
+        plan = plan_fit(
             self.task,
             self.task.params,
             collection,
@@ -236,7 +233,7 @@ class _TrialRun:
             remove(folder)
 
 
-def _plan_fit(
+def plan_fit(
     task: StudyTask,
     params: Params,
     collection: Collection,
@@ -247,6 +244,7 @@ def _plan_fit(
     checkpoint: Callable[[int], Path],
     sign: Sign,
 ) -> FitPlan:
+    """The inputs of a training run with some settings; see `FitPlan`."""
     sign(long_call=True)  # the order of all examples is planned at once
     data_format = choose_format(task.spec, params.data_format)
     columns = make_columns(collection, data_format, document=task.spec.data.document)
@@ -264,96 +262,6 @@ def _plan_fit(
     )
 
 
-REHEARSED_STEPS = 2
-TIMED_STEPS = 4
-"""Optimizer steps that are timed, the first of which only warms the device up."""
-
-
-@dataclass
-class _Silence:
-    """A sign of life that measures the longest time between two of them, except for calls announced as long."""
-
-    longest_s: float = 0.0
-    _last: float = math.inf
-
-    def __call__(self, *, long_call: bool = False) -> None:
-        now = time.perf_counter()
-        self.longest_s = max(self.longest_s, now - self._last)
-        self._last = math.inf if long_call else now  # infinite: what follows is no silence
-
-
-def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa: ARG001 - every job has a channel
-    """Goes the way of a run in its run folder: the base model is saved, loaded, evaluated and trained in each format.
-
-    What it gets through does not fail in a trial for a reason that could have been known.
-
-    ``silence_s`` is the longest time between two signs of life: what the longest batch took.
-
-    Raises:
-        SweepError: If it does not get through.
-    """
-    folder = RunFolder(task.run_folder)
-    base = prepare_base_model(task.spec.model, task.folder, into=folder.base_model)
-    collection = load_collection(task.spec.data, folder=task.folder)
-    silence = _Silence()
-    saved = {"": folder.base_model}
-    evaluation = _evaluate_saved(task, collection, "dev", saved, shuffled=True, sign=silence)[""]
-    judged = _plan_judged(task, collection, "dev")
-    model = load_model(folder.base_model, device=task.device)
-    document = task.spec.data.document
-    tokens = count_tokens(
-        model,
-        documents=[collection.documents[name].embedded(document) for name in judged.document_ids],
-        queries=[collection.queries[name] for name in judged.query_ids],
-    )
-    for params in task.points:
-        _time_steps(task, params, collection, model=model, steps=REHEARSED_STEPS, sign=silence)
-    save_model(model, folder.peak_model(0, 0))
-    check_saved(model, folder.peak_model(0, 0))
-    seconds = None
-    if task.timed:
-        seconds = _time_steps(task, task.timed, collection, model=model, steps=TIMED_STEPS, sign=silence)
-    return Rehearsal(
-        model=describe_model(base, folder.base_model),
-        evaluation=evaluation,
-        texts_per_s=(len(judged.document_ids) + len(judged.query_ids)) / evaluation.seconds,
-        pairs_per_s=task.timed.batch_size / seconds if task.timed and seconds else None,
-        silence_s=silence.longest_s,
-        tokens=tokens,
-    )
-
-
-def _time_steps(
-    task: RehearsalTask, params: Params, collection: Collection, *, model: Model, steps: int, sign: Sign
-) -> float:
-    """Makes some optimizer steps, and returns the seconds that one took after the first.
-
-    A batch is cut where the largest of the study would be, so that the loss is the one of its trials.
-    """
-    largest = task.spec.space.batch_sizes[-1]
-    columns = len(choose_format(task.spec, params.data_format).roles)
-    chosen = choose_micro_batch(model, largest, wanted=task.spec.workers.micro_batch, columns=columns)
-    half = max(1, params.batch_size // 2)
-    folder, ended = RunFolder(task.run_folder), list[float]()
-
-    def note_time(step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:  # noqa: ARG001 - OnStep's names
-        ended.append(time.perf_counter())
-        return StepAction.GO_ON
-
-    plan = _plan_fit(
-        task,
-        params,
-        collection,
-        steps=steps,
-        micro_batch=min(chosen, half) if chosen < largest else params.batch_size,
-        work_folder=folder.path / "work",
-        checkpoint=lambda step: folder.checkpoint(0, step),
-        sign=sign,
-    )
-    fit(model, plan, on_step=note_time)
-    return (ended[-1] - ended[0]) / (len(ended) - 1)
-
-
 def _make_evaluator(
     task: StudyTask,
     collection: Collection,
@@ -366,7 +274,7 @@ def _make_evaluator(
 ) -> Evaluator:
     """The evaluator of a split; a trial's also takes its loss on held-out pairs, its own and the retrieval task's."""
     sign(long_call=True)  # sets and pairs are planned over the whole collection
-    document, judged = task.spec.data.document, _plan_judged(task, collection, split)
+    document, judged = task.spec.data.document, plan_judged(task.spec, collection, split)
     loss = choose_loss(task.spec.loss, params) if params else None
     names = {"own": params.data_format, "retrieval": RETRIEVAL_FORMAT} if params else {}
     formats = {place: choose_format(task.spec, name) for place, name in names.items()}
@@ -385,15 +293,4 @@ def _make_evaluator(
         measure=task.spec.evaluation.measure,
         shuffled=shuffled,
         sign=sign,
-    )
-
-
-def _plan_judged(task: StudyTask, collection: Collection, split: Split) -> EvaluationSet:
-    evaluation = task.spec.evaluation
-    return plan_evaluation_set(
-        collection,
-        split,
-        max_documents=evaluation.max_documents,
-        max_queries=evaluation.max_queries,
-        seed=task.spec.data.split.seed,
     )

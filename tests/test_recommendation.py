@@ -11,7 +11,7 @@ from markupsafe import escape
 from numpy.typing import NDArray
 
 from sweep.cli.leaderboard import print_leaderboard
-from sweep.recommendation import Recommendation, compare, find_model, recommend
+from sweep.recommendation import Recommendation, compare, recommend
 from sweep.report.dashboard_export import write_note
 from sweep.report.page import render_page
 from sweep.status import describe_study
@@ -118,7 +118,7 @@ def test_a_study_without_a_trial_recommends_nothing(study: Study) -> None:
     found = recommend(change(study, trials=[], tests={}))
     assert (found.use, found.number) == (None, None)
     assert compare(change(study, tests={}), BEST, UNTRAINED) is None
-    assert find_model(study, None) is None
+    assert study.find_model(None) is None
 
 
 @pytest.mark.parametrize(

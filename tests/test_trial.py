@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from sweep.data import FORMATS, load_collection, plan_evaluation_set
 from sweep.messages import Assignment, EvaluationTask, RehearsalTask, Report, StudyTask, Verdict
 from sweep.progress import plan_evaluations
+from sweep.rehearsal import rehearse_study
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import load_study
@@ -23,7 +24,7 @@ from sweep.testing import write_toy_study
 from sweep.training.checkpoint import newest_complete, verify
 from sweep.training.evaluator import Evaluator
 from sweep.training.models import load_model
-from sweep.trial import evaluate_models, list_devices, prepare_study, rehearse_study, run_trial
+from sweep.trial import evaluate_models, list_devices, prepare_study, run_trial
 
 STEPS = 10
 GRID = [100, 200, 400, 700, 1000]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sweep.cli.check_baselines import describe_baselines
-from sweep.cli.check_data import describe_data, describe_tokens
+from sweep.cli.check_data import WIDTH, describe_data, describe_tokens, indent
 from sweep.cli.watchers import format_time
 from sweep.coordinator.run import JOBS, find_fitting_slots
+from sweep.data.formats.format import TASKS
 from sweep.launch import LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
 from sweep.measures.geometry import COLLAPSED
@@ -23,8 +24,6 @@ from sweep.settings.space import LOG2_BATCH_SIZE
 from sweep.settings.study_file import DropOffSpec, StoppingSpec
 from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
-
-TASKS = ("query", "document")
 
 STALL_MARGIN = 3.0
 """Times that a batch should fit into `workers.stall_s`: beside other trials, or with longer texts, it takes longer."""
@@ -58,7 +57,7 @@ def _describe_space(plan: StudyPlan) -> Iterator[str]:
     yield f"Study:    {plan.spec.name}, {plan.spec.budget.trials} trials of {plan.spec.budget.examples:,} examples"
     yield f"Base:     {plan.spec.model.base} ({plan.revision[:12]})"
     shown = [f"{each.label} {_describe_setting(each, getattr(space, each.name))}" for each in SHOWN]
-    yield from textwrap.wrap("Space:    " + "; ".join(shown), 110, subsequent_indent=" " * 10)
+    yield from textwrap.wrap("Space:    " + "; ".join(shown), WIDTH, subsequent_indent=" " * 10)
     yield f"          learning-rate rule {space.learning_rate_rule}; {len(space.start)} start points"
     for rate in sorted({*ends(space.learning_rate)}):
         low, high = spec.effective_learning_rate(rate, smallest), spec.effective_learning_rate(rate, largest)
@@ -96,7 +95,7 @@ def _describe_stopping(stopping: StoppingSpec) -> str:
 
 
 def _describe_model(plan: StudyPlan, model: ModelDescription) -> Iterator[str]:
-    yield from _wrap("Model:    ", " > ".join(model.modules))
+    yield from textwrap.wrap("Model:    " + " > ".join(model.modules), WIDTH, subsequent_indent=" " * 10)
     kept = "float32" if plan.spec.checkpoints.precision == "float32" else model.precision
     stored = f"{model.parameters / 1e6:.1f} M parameters, stored in {model.precision}"
     yield f"          {stored}, trained in float32, kept in {kept}"
@@ -108,9 +107,9 @@ def _describe_model(plan: StudyPlan, model: ModelDescription) -> Iterator[str]:
     yield f"          reads {limit} tokens of a text ({positions})"
     shown = [f"{task} {model.prompts[task]!r}" if task in model.prompts else f"{task} none" for task in TASKS]
     unused = f"; not used: {', '.join(model.unused_prompts)}" if model.unused_prompts else ""
-    yield from _wrap("          ", f"prompts: {', '.join(shown) if model.prompts else 'none'}{unused}")
+    yield from indent(f"prompts: {', '.join(shown) if model.prompts else 'none'}{unused}")
     for change in model.changes:
-        yield from _wrap("          ", f"change: {change}")
+        yield from indent(f"change: {change}")
 
 
 def _describe_untrained(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:
@@ -122,10 +121,6 @@ def _describe_untrained(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:
     )
     if evaluation.has_collapsed:
         yield f"          its {COLLAPSED}"
-
-
-def _wrap(heading: str, text: str) -> list[str]:
-    return textwrap.wrap(heading + text, 110, subsequent_indent=" " * 10, drop_whitespace=True)
 
 
 def _describe_cost(plan: StudyPlan, rehearsal: Rehearsal, slots: int) -> Iterator[str]:
@@ -155,25 +150,21 @@ def _describe_silence(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:
 def _rehearse(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSignal, *, timed: bool) -> Rehearsal:
     """The way of a run in small, in a folder that is gone afterwards."""
     space = plan.spec.space
-    lowest = [plan.space.params(plan.space.lowest() | {"data_format": name}) for name in space.data_format]
-    largest = lowest[-1]
-    if timed:
-        values = plan.space.lowest() | {
-            LOG2_BATCH_SIZE: space.batch_sizes[-1].bit_length() - 1,
-            "data_format": space.data_format[-1],
-        }
-        largest = plan.space.params(values)
+    values = [plan.space.lowest() | {"data_format": name} for name in space.data_format]
+    largest = values[-1] | {LOG2_BATCH_SIZE: space.batch_sizes[-1].bit_length() - 1}
     with tempfile.TemporaryDirectory() as folder:
         task = RehearsalTask(
             spec=plan.spec,
             folder=plan.folder,
             run_folder=Path(folder),
             device=slot.device,
-            points=tuple(lowest),
-            timed=largest if timed else None,
+            points=tuple(map(plan.space.params, values)),
+            timed=plan.space.params(largest) if timed else None,
         )
         log = Path(folder) / "rehearsal.log"
-        job = Job(name="rehearse", body=f"{JOBS}:rehearse_study", task=task, log=log, environment=slot.environment)
+        job = Job(
+            name="rehearse", body="sweep.rehearsal:rehearse_study", task=task, log=log, environment=slot.environment
+        )
         try:
             rehearsal: Rehearsal = run_job(launcher, job, stop=stop)
         except JobFailedError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sweep.columns import OUTCOME, choose_settings, rank_trials, write_rows
 from sweep.measures.score import Score
-from sweep.recommendation import compare, find_model, recommend
+from sweep.recommendation import compare, recommend
 from sweep.run_folder import seen_from_here
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, count_saved
@@ -85,7 +85,7 @@ def _suggest_commands(study: Study) -> list[str]:
         f"Look closer:   {name} dashboard {study.location.arguments}",
         f"More trials:   raise budget.trials in {shlex.quote(str(study.file))} and run it again",
     ]
-    model = find_model(study, recommend(study).number)
+    model = study.find_model(recommend(study).number)
     if model is not None:
         commands.append(f'Load it:       SentenceTransformer("{seen_from_here(model)}")')
     return commands

@@ -79,7 +79,7 @@ def _make_parser() -> argparse.ArgumentParser:
     report = add("report", _report, "write what happened in a study as one HTML file")
     report.add_argument("--output", metavar="FILE", help="where it is written (default: in the study's folder)")
     _add_replay_options(add("replay", _replay, "replay recorded runs under stopping rules, without training"))
-    check = add("check", _check, "validate a study file and show what a run would do and cost")
+    check = add("check", _check, "validate a study file, go the way of a run in small, and show what it would cost")
     check.add_argument("--no-measure", action="store_true", help="do not time training")
     fork = add("fork", _fork, "make a new study out of the trials of STUDY that still fit")
     fork.add_argument("new", metavar="NEW", help="study file of the new study")

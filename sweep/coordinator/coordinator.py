@@ -212,7 +212,7 @@ class Coordinator:
         self._plan.run_folder.trial(trial.number).mkdir(mode=0o700, parents=True, exist_ok=True)
         micro_batch = self._placement.limit_micro_batch(trial, slot)
         job = make_job(self._plan, trial, body=self._body, slot=slot, micro_batch=micro_batch)
-        self._ledger.begin_run(trial.number, slot=slot.name, device=slot.label, attempt=trial.attempt)
+        self._ledger.begin_run(trial.number, slot=slot, attempt=trial.attempt)
         self._launcher.start(job)
         self._running[trial.job] = trial
         self._tell("start", describe_params(trial.params), trial.number, slot=slot.name, attempt=trial.attempt)

@@ -18,6 +18,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import Trial
 
+from sweep.launch import Slot
 from sweep.messages import Evaluation, Report
 from sweep.settings.space import SearchSpace
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, as_row
@@ -224,13 +225,13 @@ class Ledger:
             known = {**imported.attributes, **rows[number].attributes}
             self._tables.put([dataclasses.replace(imported, attributes=known)])
 
-    def begin_run(self, number: int, *, slot: str, device: str, attempt: int) -> None:
+    def begin_run(self, number: int, *, slot: Slot, attempt: int) -> None:
         """Writes down that a process of a trial begins."""
         began = time.time()
 
         def begin() -> None:
-            self._runs.begin_run(number, slot=slot, device=device, began=began)
-            self.note(number, device=device, attempt=attempt, paused=False)
+            self._runs.begin_run(number, slot=slot.name, device=slot.label, began=began)
+            self.note(number, device=slot.label, device_type=slot.device, attempt=attempt, paused=False)
 
         self._together(begin)
 

@@ -318,9 +318,8 @@ class _StudyRun:
             if default is not None and default.peak is not None:
                 model = folder.peak_model(default.number, default.peak.progress)
                 wanted["test"] |= {default.number: model} if _is_complete(model) else {}
-        if self.plan.spec.checkpoints.precision == "base" or not str(best.attributes.get("device", "")).startswith(
-            "CPU"
-        ):
+        is_on_cpu = best.attributes.get("device_type", "cpu") == "cpu"
+        if self.plan.spec.checkpoints.precision == "base" or not is_on_cpu:
             wanted["dev"] = chosen
         left = {
             split: {

@@ -19,7 +19,7 @@ from sweep.data.formats import FORMATS, choose_format, make_columns
 from sweep.data.formats.format import Columns, Format
 from sweep.data.order import IntArray, count_distinct, plan_order
 from sweep.data.readers.beir import read_beir, write_beir
-from sweep.data.sources import READERS, load_collection, pin_collection
+from sweep.data.sources import READERS, load_collection, pin_collection, plan_judged
 from sweep.data.split import split_by_document
 from sweep.data.validation import HeldOutRows, plan_held_out
 
@@ -47,6 +47,7 @@ __all__ = [
     "pin_collection",
     "plan_evaluation_set",
     "plan_held_out",
+    "plan_judged",
     "plan_order",
     "read_beir",
     "split_by_document",

@@ -6,22 +6,22 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from sweep.data.cache import cache_folder
+from sweep.data.cache import fill_cached
 from sweep.data.collection import Collection, Document, RawCollection
 from sweep.data.leaks import Leaks, find_document_leaks, find_groups, find_query_leaks, normalize
+from sweep.errors import CollectionError
 from sweep.settings.study_file import SplitSpec
 
 CACHED_FROM = 2000
 """Documents from which leaks are kept in the cache: every trial loads the collection, and they take seconds to find."""
 
-_VERSION = 2
+_VERSION = 3
 """Version of what is found, and part of its name in the cache."""
+
+_FILE = "leaks.json"
 
 
 def fill_in(contents: RawCollection) -> RawCollection:
@@ -76,15 +76,14 @@ def _is_document(query: str, document: Document) -> bool:
 
 def _find_leaks(collection: Collection, split: SplitSpec) -> Leaks:
     """The leaks of a collection, from the cache where it is large."""
-    if len(collection.documents) < CACHED_FROM:
-        return _compute_leaks(collection, split)
-    file = cache_folder() / "leaks" / f"{_VERSION}-{_hash(collection, split)}.json"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        return _read_leaks(json.loads(file.read_bytes()))
-    leaks = _compute_leaks(collection, split)
-    with contextlib.suppress(OSError):  # without a cache they are found again
-        _write_atomically(file, leaks)
-    return leaks
+    if len(collection.documents) >= CACHED_FROM:
+        with contextlib.suppress(CollectionError):  # without a cache they are found again
+            folder = fill_cached(
+                Path("leaks", f"{_VERSION}-{_hash(collection, split)}"),
+                lambda made: _write_leaks(made / _FILE, _compute_leaks(collection, split)),
+            )
+            return _read_leaks(folder / _FILE)
+    return _compute_leaks(collection, split)
 
 
 def _compute_leaks(collection: Collection, split: SplitSpec) -> Leaks:
@@ -112,29 +111,22 @@ def _hash(collection: Collection, split: SplitSpec) -> str:
     digest = hashlib.sha256(repr((split.group, collection.relevant)).encode())
     for name, document in collection.documents.items():
         digest.update(repr((name, document.title, document.text)).encode("utf-8", "backslashreplace"))
-    for facts in (
-        collection.queries.items(),
-        collection.qrels.items(),
-        sorted(collection.held_out),
-        [collection.relevant],
-    ):
+    for facts in (collection.queries.items(), collection.qrels.items(), sorted(collection.held_out)):
         digest.update(repr(list(facts)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 
-def _read_leaks(stored: Mapping[str, Any]) -> Leaks:
+def _read_leaks(file: Path) -> Leaks:
+    stored = json.loads(file.read_bytes())
     documents, queries = (
         {reason: frozenset(names) for reason, names in stored[kind].items()} for kind in ("documents", "queries")
     )
     return Leaks(documents, queries)
 
 
-def _write_atomically(file: Path, leaks: Leaks) -> None:
+def _write_leaks(file: Path, leaks: Leaks) -> None:
     stored = {
         kind: {reason: sorted(names) for reason, names in found.items()}
         for kind, found in (("documents", leaks.documents), ("queries", leaks.queries))
     }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".writing-", suffix=".json", delete=False) as place:
-        json.dump(stored, place)
-    os.replace(place.name, file)
+    file.write_text(json.dumps(stored), encoding="utf-8")

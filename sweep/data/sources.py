@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sweep.data.collection import SPLITS, Collection, Qrels, RawCollection, Split
+from sweep.data.collection import (
+    SPLITS,
+    Collection,
+    EvaluationSet,
+    Qrels,
+    RawCollection,
+    Split,
+    plan_evaluation_set,
+)
 from sweep.data.preparation import fill_in, group_documents, guard
 from sweep.data.readers.beir import is_canonical
 from sweep.data.readers.configurations import read_configurations
@@ -17,7 +25,7 @@ from sweep.data.readers.reader import LayoutReader, Reader, RemoteReader
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
 from sweep.settings.entries import load_entries
-from sweep.settings.study_file import DataSpec
+from sweep.settings.study_file import DataSpec, StudySpec
 
 READERS = load_entries("sweep.data.readers", Reader)
 """Every reader by its scheme."""
@@ -71,6 +79,18 @@ def pin_collection(data: DataSpec) -> DataSpec:
     if scheme not in READERS or (pinned := READERS[scheme]().pin(source)) == source:
         return data
     return data.model_copy(update={"collection": f"{scheme}:{pinned}"})
+
+
+def plan_judged(spec: StudySpec, collection: Collection, split: Split) -> EvaluationSet:
+    """The queries and documents of a split that a study evaluates models on; see `plan_evaluation_set`."""
+    evaluation = spec.evaluation
+    return plan_evaluation_set(
+        collection,
+        split,
+        max_documents=evaluation.max_documents,
+        max_queries=evaluation.max_queries,
+        seed=spec.data.split.seed,
+    )
 
 
 def _read(name: str, *, folder: Path) -> RawCollection:

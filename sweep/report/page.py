@@ -15,7 +15,6 @@ import jinja2
 from markupsafe import Markup
 
 from sweep import __version__
-from sweep.recommendation import find_model
 from sweep.report.answer import Answer, find_answer
 from sweep.report.diagnosis import Finding
 from sweep.report.figures import load_plotly_script
@@ -29,7 +28,7 @@ from sweep.study import Study
 def render_page(study: Study, findings: Sequence[Finding]) -> str:
     """The report of a study with the findings of its diagnosis: HTML that opens from disk without a network."""
     answer = find_answer(study)
-    model = find_model(study, answer.number)
+    model = study.find_model(answer.number)
     return _load_template().render(
         study=study,
         answer=answer,

@@ -13,17 +13,19 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Router, Transformer
 
+from sweep.data.formats.format import TASKS
 from sweep.errors import ModelError, reason_of
 from sweep.settings.study_file import ModelSpec, PromptsSpec
 from sweep.training.layers import cut_layers
-
-TASKS = ("query", "document")
 
 OTHER_PROMPTS = {
     "query": ("search_query", "retrieval.query", "Retrieval-query", "web_search_query"),
     "document": ("passage", "corpus", "search_document", "retrieval.passage", "Retrieval-document"),
 }
 """Names under which models keep the prompt of a task that the library does not look under."""
+
+NO_LIMIT = 10**9
+"""Tokens from which a tokenizer's limit is none; transformers writes 1e30."""
 
 PROBE = ("A short text.", "A longer text, so that the short one is filled up to its length when both share a batch.")
 MAX_DEVIATION = 0.02
@@ -109,10 +111,9 @@ def _limit_length(model: SentenceTransformer, wanted: int | None) -> Iterator[st
         if length is not None and length != transformer.max_seq_length:
             before = transformer.max_seq_length
             transformer.max_seq_length = length
-            if wanted is None:
-                yield f"reads {length} tokens of a text: it has no more positions (its own limit: {before})"
-            else:
-                yield f"reads {length} tokens of a text instead of {before}"
+            told = before if before is not None and before < NO_LIMIT else "any number"
+            why = "" if wanted is not None else ": it has no more positions"
+            yield f"reads {length} tokens of a text instead of {told}{why}"
 
 
 def _name_prompts(model: SentenceTransformer, given: PromptsSpec) -> Iterator[str]:

@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device, truncate_embeddings
 
 from sweep.data import Collection, EvaluationSet, HeldOutRows, is_relevant
-from sweep.data.formats.format import PROMPTS, Prompt
+from sweep.data.formats.format import PROMPTS, TASKS, Prompt
 from sweep.data.grades import find_own, grade_rows, look_up_grades, pad_grades, rank_others, shuffle_rows
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
@@ -247,7 +247,7 @@ class Evaluator:
 
 def role_prompts(model: SentenceTransformer) -> dict[str, str]:
     """The prompts that a model brings for queries and for documents, without empty ones."""
-    return {role: prompt for role, prompt in model.prompts.items() if role in ("query", "document") and prompt}
+    return {role: prompt for role, prompt in model.prompts.items() if role in TASKS and prompt}
 
 
 def _unit(embeddings: torch.Tensor) -> torch.Tensor:

@@ -14,10 +14,11 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 
 from sweep.messages import Assignment, Rehearsal, RehearsalTask, Report, Verdict
 from sweep.plan import StudyPlan, plan_study
+from sweep.rehearsal import rehearse_study
 from sweep.run_folder import RunFolder
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_collection, write_toy_study
-from sweep.trial import prepare_study, rehearse_study, run_trial
+from sweep.trial import prepare_study, run_trial
 
 STEPS = 4
 

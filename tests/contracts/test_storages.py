@@ -27,7 +27,7 @@ from scripted import Recorder
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.coordinator.run import run_study
 from sweep.errors import StorageError, StudyLockedError
-from sweep.launch import InlineLauncher
+from sweep.launch import InlineLauncher, Slot
 from sweep.plan import StudyPlan, plan_study
 from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
@@ -138,7 +138,7 @@ def test_what_the_writer_remembers_of_an_ended_trial_is_what_is_read(ledger: Led
         report = dataclasses.replace(make_report(progress, ndcg), seconds=progress / 3)
         ledger.commit([Measurement(ended, report, {"micro_batch": 16})])
     ledger.note(ended, device="cpu", mark=[3, 1], share=math.inf)
-    ledger.begin_run(ended, slot="cpu", device="CPU", attempt=1)
+    ledger.begin_run(ended, slot=Slot(name="cpu", label="CPU"), attempt=1)
     ledger.study.enqueue_trial({}, user_attrs={"by": "hand"})
     others.append(begin_trial(ledger))
     ledger.mirror()  # which finds that the number was taken

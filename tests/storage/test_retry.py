@@ -12,6 +12,7 @@ from postgres import PostgresServer
 from sqlalchemy.exc import OperationalError
 
 from sweep.coordinator.ledger import Ledger, Measurement
+from sweep.launch import Slot
 from sweep.run_folder import RunFolder
 from sweep.storage.location import PostgresLocation, Waiting, lock_study
 from sweep.storage.postgresql import Connector, open_postgres
@@ -100,7 +101,7 @@ def write_study(connect: Connector, place: PostgresLocation) -> tuple[StudyRecor
     begin_study(ledger)
     for ndcg in (0.75, 0.25):
         number = begin_trial(ledger)
-        ledger.begin_run(number, slot="cpu", device="CPU", attempt=1)
+        ledger.begin_run(number, slot=Slot(name="cpu", label="CPU"), attempt=1)
         ledger.commit([Measurement(number, make_report(100, ndcg))])
         ledger.note(number, device="cpu")
         ledger.end_run(number)

@@ -27,7 +27,7 @@ class TestLength:
         save(tmp_path, encoder(roberta(), tmp_path, limit=34))
         base = load(tmp_path)
         assert base.model.max_seq_length == 33
-        assert base.changes == ("reads 33 tokens of a text: it has no more positions (its own limit: 34)",)
+        assert base.changes == ("reads 33 tokens of a text instead of 34: it has no more positions",)
         assert np.isfinite(base.model.encode(LONG)).all()
 
     def test_the_untouched_model_fails_on_such_a_text(self, tmp_path):

@@ -20,6 +20,9 @@ Prompt = Literal["query", "document"]
 Roles = Mapping[str, Role]
 """Role of each column by its name."""
 
+TASKS: tuple[Prompt, ...] = get_args(Prompt)
+"""What a text is to a model: its prompts, and its routes where it has some, go by this."""
+
 ROLES: tuple[Role, ...] = get_args(Role)
 """Every role, in the order in which losses take their columns."""
 
