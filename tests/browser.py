@@ -20,6 +20,7 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 DEADLINE_S = 300.0
+DRIVER_STARTS = 5
 
 SWITCHES = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
@@ -128,12 +129,8 @@ def open_browser(*, width: int = 1280, height: int = 900) -> Iterator[Browser]:
     if CHROMIUM is None or DRIVER is None:
         leave = pytest.fail if os.environ.get("CI") else pytest.skip
         leave("needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)")
-    driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    driver, port = start_driver(DRIVER)
     try:
-        assert driver.stdout is not None
-        port = next(
-            found.group(1) for line in driver.stdout if (found := re.search(r"successfully on port (\d+)", line))
-        )
         browser = Browser(f"http://127.0.0.1:{port}", width=width, height=height)
         try:
             yield browser
@@ -142,3 +139,21 @@ def open_browser(*, width: int = 1280, height: int = 900) -> Iterator[Browser]:
     finally:
         driver.terminate()
         driver.communicate(timeout=DEADLINE_S)
+
+
+def start_driver(program: str) -> tuple[subprocess.Popen[str], int]:
+    """A running driver and its port.
+
+    The driver listens on a free port of IPv4 and then wants the same one of IPv6, and ends where another process has
+    taken that meanwhile: it is started anew.
+    """
+    output = ""
+    for _attempt in range(DRIVER_STARTS):
+        driver = subprocess.Popen([program, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert driver.stdout is not None
+        for line in driver.stdout:
+            if found := re.search(r"successfully on port (\d+)", line):
+                return driver, int(found.group(1))
+            output += line
+        driver.wait(DEADLINE_S)
+    raise AssertionError(f"{program} did not start in {DRIVER_STARTS} attempts:\n{output}")
