@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.data.formats.format import Columns
 from sweep.errors import CollectionError
 
 IntArray = NDArray[np.int64]
+
+AnyColumns = Mapping[str, Sequence[str]] | Mapping[str, IntArray]
+"""Training columns of texts, or of the numbers of texts."""
 
 _LOOK_AHEAD = 8
 """Further rows of one text that may be on offer at once: it bounds what a batch costs by texts, not by rows."""
@@ -21,16 +23,16 @@ _FRUITLESS_PASSES = 8
 """Shuffles without one full batch after which a plan is given up."""
 
 
-def count_distinct(columns: Columns) -> int:
+def count_distinct(columns: AnyColumns) -> int:
     """The largest batch that the columns could give: the distinct texts of their poorest column.
 
     A row that holds one text twice fits no batch and does not count.
     """
-    rows = [row for row in zip(*columns.values(), strict=True) if len(set(row)) == len(row)]
-    return min((len(set(column)) for column in zip(*rows, strict=True)), default=0)
+    texts = _text_ids(columns)
+    return min(len(np.unique(column)) for column in texts[_find_usable(texts)].T)
 
 
-def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> IntArray:
+def plan_order(columns: AnyColumns, *, batch_size: int, steps: int, seed: int) -> IntArray:
     """(S, B) row indices in [0, N) of every batch of a training, step by step: a pure function of its arguments.
 
     The rows are shuffled and cut into batches: each batch takes, in shuffled order, rows whose texts it does not hold
@@ -55,8 +57,7 @@ def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> I
     if steps < 0:
         raise ValueError(f"steps must not be negative, got {steps}")
     texts = _text_ids(columns)
-    ordered = np.sort(texts, axis=1)
-    usable = np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).all(axis=1))
+    usable = _find_usable(texts)
     distinct = min(len(np.unique(column)) for column in texts[usable].T)
     batches = np.empty((steps, batch_size), dtype=np.int64)
     step, passes, fruitless = 0, 0, 0
@@ -76,11 +77,22 @@ def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> I
     return batches
 
 
-def _text_ids(columns: Columns) -> IntArray:
+def _text_ids(columns: AnyColumns) -> IntArray:
     """(N, C) number of every text, one numbering over all C columns: a title may be another row's content."""
     numbers: dict[str, int] = {}
-    ids = [[numbers.setdefault(text, len(numbers)) for text in column] for column in columns.values()]
-    return np.array(ids, dtype=np.int64).T
+
+    def number(column: Sequence[str] | IntArray) -> IntArray:
+        if isinstance(column, np.ndarray):
+            return column
+        return np.array([numbers.setdefault(text, len(numbers)) for text in column], dtype=np.int64)
+
+    return np.stack([number(column) for column in columns.values()], axis=1)
+
+
+def _find_usable(texts: IntArray) -> IntArray:
+    """The rows that hold no text twice: another one fits no batch."""
+    ordered = np.sort(texts, axis=1)
+    return np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).all(axis=1))
 
 
 def _cut_batches(texts: IntArray, batch_size: int, *, max_batches: int) -> Iterator[list[int]]:
