@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import signal
+import string
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,7 +121,7 @@ def write_toy_study(
     merged = {name: {**usual.get(name, {}), **tables.get(name, {})} for name in [*usual, *(set(tables) - set(usual))]}
     lines = ['name = "toy"']
     for name, table in merged.items():
-        lines += [f"\n[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+        lines += [f"\n[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in table.items())]
     file = folder / "toy.toml"
     file.write_text("\n".join(lines) + "\n")
     return file
@@ -332,9 +333,14 @@ def _publish(folder: Path, name: str, value: float | str) -> None:
     publish(partial, folder)
 
 
+def _key(name: str) -> str:
+    """A key of TOML, in quotation marks where it needs them."""
+    return name if set(name) <= {*string.ascii_letters, *string.digits, "-", "_"} else json.dumps(name)
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(_toml(inner) for inner in value) + "]"
     return json.dumps(value)

@@ -20,6 +20,7 @@ from sweep.data import choose_format, load_collection, plan_order
 from sweep.data.collection import Collection, Split
 from sweep.data.compiled import identify_compiled
 from sweep.data.negatives import measure_false_negatives
+from sweep.data.sections import share_out
 from sweep.errors import CheckpointError
 from sweep.messages import (
     Assignment,
@@ -299,7 +300,13 @@ def plan_fit(
         tokens=compiled.tokens,
         roles=rows.roles,
         loss=choose_loss(task.spec.loss, params),
-        order=plan_order(rows.columns, batch_size=params.batch_size, steps=steps, seed=task.spec.seed),
+        order=plan_order(
+            rows.columns,
+            batch_size=params.batch_size,
+            steps=steps,
+            seed=task.spec.seed,
+            sections=share_out(rows.sections, params.mixture),
+        ),
         micro_batch=micro_batch,
         seed=task.spec.seed,
         work_folder=work_folder,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
 
@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from sweep.data.arrow import Ragged, to_numpy
 from sweep.data.collection import EVALUATED, Collection, DocumentView, EvaluationSet, Split, find_judged
-from sweep.data.formats import choose_format, make_columns
+from sweep.data.formats import TrainingRows, choose_format, make_rows
 from sweep.data.formats.format import PROMPTS, Columns, Prompt, Roles, columns_of
 from sweep.data.grades import GradeRows, find_own, grade_rows
 from sweep.data.near_texts import TextWords, count_words
 from sweep.data.order import IntArray
+from sweep.data.sections import RowSection
 from sweep.data.sources import plan_judged
 from sweep.data.validation import HeldOutRows, plan_held_out
 from sweep.settings.dimensions import RETRIEVAL_FORMAT
@@ -63,11 +64,13 @@ class CompiledFormat:
     Attributes:
         roles: Role of each column.
         columns: (R,) numbers of the texts of each training column; empty where no trial trains in the format.
+        sections: The R rows by where they come from.
         held_out: Rows of its validation loss, by numbers of texts; None where there are none.
     """
 
     roles: Roles
     columns: Mapping[str, IntArray]
+    sections: tuple[RowSection, ...] = ()
     held_out: HeldOutRows[int] | None = None
 
     def texts_with(self, task: Prompt) -> IntArray:
@@ -117,11 +120,19 @@ class TextNumbers:
         """The number of each text."""
         return [self.numbers.setdefault(text, len(self.numbers)) for text in texts]
 
-    def number_format(self, roles: Roles, columns: Columns, held_out: HeldOutRows[str] | None = None) -> CompiledFormat:
+    def number_format(
+        self,
+        roles: Roles,
+        columns: Columns,
+        held_out: HeldOutRows[str] | None = None,
+        *,
+        sections: tuple[RowSection, ...] = (),
+    ) -> CompiledFormat:
         """A data format's columns and held-out rows by numbers of texts."""
         return CompiledFormat(
             roles=roles,
             columns={column: np.array(self.number(texts), dtype=np.int64) for column, texts in columns.items()},
+            sections=sections,
             held_out=held_out.replace(self.number) if held_out else None,
         )
 
@@ -170,11 +181,9 @@ def compile_collection(spec: StudySpec, collection: Collection, *, data_formats:
     formats = {}
     for name in sorted(trained | {RETRIEVAL_FORMAT}):
         known = choose_format(spec, name)
-        formats[name] = numbers.number_format(
-            known.roles,
-            make_columns(collection, known, document=document) if name in trained else {},
-            plan_held_out(collection, known, judgements=sets["dev"].qrels, document=document),
-        )
+        rows = make_rows(collection, known, document=document) if name in trained else TrainingRows({}, ())
+        held_out = plan_held_out(collection, known, judgements=sets["dev"].qrels, document=document)
+        formats[name] = numbers.number_format(known.roles, rows.columns, held_out, sections=rows.sections)
     return numbers.compile(formats=formats, judged=judged)
 
 
@@ -216,7 +225,8 @@ def to_tables(compiled: CompiledCollection) -> dict[str, pa.Table]:
         ),
     }
     for place, (name, known) in enumerate(compiled.formats.items()):
-        facts = {"name": name, "roles": json.dumps(known.roles)}
+        sections = [asdict(section) for section in known.sections]
+        facts = {"name": name, "roles": json.dumps(known.roles), "sections": json.dumps(sections)}
         tables[f"format-{place}"] = pa.table(dict(known.columns)).replace_schema_metadata(facts)
         if known.held_out:
             rows = {column: np.array(texts).ravel() for column, texts in known.held_out.texts.items()}
@@ -257,7 +267,8 @@ def _read_format(tables: Mapping[str, pa.Table], place: int) -> tuple[str, Compi
         batches = {name: to_numpy(held_out[name]).reshape(-1, batch_size).tolist() for name in held_out.column_names}
         rows = HeldOutRows({name: tuple(map(tuple, found)) for name, found in batches.items()}, roles)
     columns = {name: to_numpy(table[name]) for name in table.column_names}
-    return facts["name"], CompiledFormat(roles=roles, columns=columns, held_out=rows)
+    sections = tuple(RowSection(**section) for section in json.loads(facts["sections"]))
+    return facts["name"], CompiledFormat(roles=roles, columns=columns, sections=sections, held_out=rows)
 
 
 def _read_judged(tables: Mapping[str, pa.Table], split: Split) -> JudgedTexts:

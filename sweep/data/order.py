@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,15 @@ IntArray = NDArray[np.int64]
 
 AnyColumns = Mapping[str, Sequence[str]] | Mapping[str, IntArray]
 """Training columns of texts, or of the numbers of texts."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows of training columns that stand one behind the other, and their share of the examples of a training."""
+
+    rows: int
+    share: float
+
 
 _LOOK_AHEAD = 8
 """Further rows of one text that may be on offer at once: it bounds what a batch costs by texts, not by rows."""
@@ -32,7 +42,9 @@ def count_distinct(columns: AnyColumns) -> int:
     return min(len(np.unique(column)) for column in texts[_find_usable(texts)].T)
 
 
-def plan_order(columns: AnyColumns, *, batch_size: int, steps: int, seed: int) -> IntArray:
+def plan_order(
+    columns: AnyColumns, *, batch_size: int, steps: int, seed: int, sections: Sequence[Section] = ()
+) -> IntArray:
     """(S, B) row indices in [0, N) of every batch of a training, step by step: a pure function of its arguments.
 
     The rows are shuffled and cut into batches: each batch takes, in shuffled order, rows whose texts it does not hold
@@ -42,11 +54,15 @@ def plan_order(columns: AnyColumns, *, batch_size: int, steps: int, seed: int) -
     shorter one. A million rows took 4 s for a full pass of 122 batches of 8192, and 2 s for 2,000 batches of 256
     where 400 titles stand over them (2 shared cores).
 
+    Where sections have shares, a pass holds as many rows of each as its share says, and all rows of one of them; each
+    section is gone through from end to end, over as many passes as that takes, before its rows are shuffled anew.
+
     Args:
         columns: Training columns of N rows.
         batch_size: Rows of a batch, B, at least 1.
         steps: Batches to plan, S, at least 0.
         seed: Seed of the shuffles, not negative.
+        sections: Sections of the N rows; none where all rows count the same.
 
     Raises:
         CollectionError: If the columns give no full batch.
@@ -59,6 +75,7 @@ def plan_order(columns: AnyColumns, *, batch_size: int, steps: int, seed: int) -
     texts = _text_ids(columns)
     usable = _find_usable(texts)
     distinct = min(len(np.unique(column)) for column in texts[usable].T)
+    draw = _Passes(usable, sections, seed)
     batches = np.empty((steps, batch_size), dtype=np.int64)
     step, passes, fruitless = 0, 0, 0
     while step < steps:
@@ -67,7 +84,7 @@ def plan_order(columns: AnyColumns, *, batch_size: int, steps: int, seed: int) -
                 f"{len(texts)} training pairs with {distinct} distinct texts give no batch of"
                 f" {batch_size} without a text twice: lower batch_size"
             )
-        shuffled = usable[np.random.default_rng([seed, passes]).permutation(len(usable))]
+        shuffled = draw(passes)
         before = step
         for places in _cut_batches(texts[shuffled], batch_size, max_batches=steps - step):
             batches[step] = shuffled[places]
@@ -75,6 +92,39 @@ def plan_order(columns: AnyColumns, *, batch_size: int, steps: int, seed: int) -
         passes += 1
         fruitless = fruitless + 1 if step == before else 0
     return batches
+
+
+class _Passes:
+    """The rows of each pass, shuffled; a pure function of its number."""
+
+    def __init__(self, usable: IntArray, sections: Sequence[Section], seed: int) -> None:
+        ends = np.cumsum([section.rows for section in sections], dtype=np.int64)
+        places = np.searchsorted(ends, usable, side="right")
+        self._rows = [usable[places == place] for place in range(len(sections))] if len(sections) > 1 else [usable]
+        shares = [section.share for section in sections] if len(sections) > 1 else [1.0]
+        length = min(len(rows) / share for rows, share in zip(self._rows, shares, strict=True))
+        self._counts = [max(1, round(length * share)) for share in shares]
+        self._seed = seed
+
+    def __call__(self, number: int) -> IntArray:
+        """Rows of the pass with a number, from 0."""
+        if len(self._rows) == 1:
+            (rows,) = self._rows
+            return rows[np.random.default_rng([self._seed, number]).permutation(len(rows))]
+        parts = [self._draw(place, number * count, count) for place, count in enumerate(self._counts)]
+        joined = np.concatenate(parts)
+        return joined[np.random.default_rng([self._seed, number]).permutation(len(joined))]
+
+    def _draw(self, place: int, start: int, count: int) -> IntArray:
+        """Some rows of a section out of the endless sequence of its shuffles."""
+        rows = self._rows[place]
+        first, last = start // len(rows), (start + count - 1) // len(rows)
+        shuffles = [
+            rows[np.random.default_rng([self._seed, place, shuffle]).permutation(len(rows))]
+            for shuffle in range(first, last + 1)
+        ]
+        begin = start - first * len(rows)
+        return np.concatenate(shuffles)[begin : begin + count]
 
 
 def _text_ids(columns: AnyColumns) -> IntArray:

@@ -138,9 +138,8 @@ class SearchSpace:
         if not holds(distribution, each.to_parameter(given[each.name])):
             inside = each.describe(getattr(self.spec, each.name))
             raise StudyFileError(file, f"{given[each.name]!r} lies outside space.{each.name} ({inside})", key=key)
-        if each.needs is not None and each.needs[0] in given and not each.matters(given):
-            name, among = each.needs
-            raise StudyFileError(file, f"matters only where {name} is {' or '.join(map(str, among))}", key=key)
+        if each.needs is not None and each.needs.dimension in given and not each.matters(given):
+            raise StudyFileError(file, f"matters only where {each.needs.dimension} is {each.needs.text}", key=key)
 
     def _check_reachable(self, file: Path) -> None:
         smallest = self.effective_learning_rate(ends(self.spec.learning_rate)[0], self.spec.batch_sizes[0])

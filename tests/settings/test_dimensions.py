@@ -47,7 +47,8 @@ def test_a_dimension_has_one_default_and_a_newer_one_its_value_from_before(dimen
     assert getattr(SpaceSpec(), dimension.name) == dimension.default
     assert getattr(StartSpec(), dimension.name) is None
     (field,) = [field for field in dataclasses.fields(Params) if field.name == dimension.name]
-    assert field.default == (dataclasses.MISSING if dimension.before is None else dimension.before)
+    before = dimension.before if dimension.needs is None else None
+    assert field.default == (dataclasses.MISSING if dimension.before is None else before)
     assert field.default is dataclasses.MISSING or add_older({})[dimension.name] == field.default
     dimension.check(dimension.default)
 
