@@ -134,7 +134,7 @@ def tell_to(watcher: Watcher) -> Tell:
 
 def describe_params(params: Params) -> str:
     """A trial's settings in a line."""
-    return ", ".join(dimension.clause(params) for dimension in SHOWN)
+    return ", ".join(one.clause(params) for one in SHOWN if getattr(params, one.name) is not None)
 
 
 def format_event(event: Event) -> str:

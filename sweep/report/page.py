@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from sweep import __version__
+from sweep.by_benchmark import compare_on_test, describe_falls
 from sweep.report.answer import Answer, find_answer
 from sweep.report.diagnosis import Finding
 from sweep.report.figures import load_plotly_script
@@ -35,6 +36,8 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
         settings=_list_settings(answer),
         model=None if model is None else json.dumps(str(seen_from_here(model)), ensure_ascii=False),
         findings=findings,
+        falls=describe_falls(study),
+        tests=[] if answer.number is None else compare_on_test(study, answer.number),
         charts=draw_all(study),
         table=make_trials_table(study),
         version=__version__,
@@ -73,7 +76,8 @@ def _list_settings(answer: Answer) -> list[tuple[str, object]]:
     trial = answer.trial
     if trial is None or trial.params is None or trial.peak is None:
         return []
-    settings = [(dimension.label, dimension.say(trial.params)) for dimension in SHOWN]
+    mattering = [each for each in SHOWN if getattr(trial.params, each.name) is not None]
+    settings = [(each.label, each.say(trial.params)) for each in mattering]
     return [*settings, ("model kept at", f"{trial.peak.progress / 10:g} % of the examples")]
 
 
