@@ -75,7 +75,9 @@ def _describe_evaluation(plan: StudyPlan) -> Iterator[str]:
         yield from _describe_split(plan, "test", plan.evaluation_set("test"))
     else:
         yield "no test split: the figure of the best model will be optimistic"
-    unranked = len(plan.collection.documents) - len(dev.document_ids)
+    collection = plan.collection
+    ranked = [collection.take(part) for part in collection.benchmarks] or [collection]
+    unranked = sum(len(one.documents) for one in ranked) - len(dev.document_ids)
     if len(dev.document_ids) == dev.judged_documents:
         among = f"the other {unranked:,} would make it harder" if unranked else "there are no others"
         advice = "; evaluation.max_documents adds some" if unranked else ""
@@ -96,6 +98,9 @@ def _describe_split(plan: StudyPlan, split: Split, judged: EvaluationSet) -> Ite
         f"{split}: {len(judged.query_ids):,} of {every:,} queries over {len(judged.document_ids):,} documents"
         f" ({judged.judged_documents:,} judged, {others:,} sampled)"
     )
+    for block, one in zip(judged.blocks, judged.by_benchmark() if judged.blocks else (), strict=True):
+        of = f"{block.queries:,} queries over {block.documents:,} documents ({one.judged_documents:,} judged)"
+        yield f"{split} on {block.name} (weight {block.weight:g}): {of}"
     if evaluable < every:
         yield f"{every - evaluable:,} {split} queries have no relevant document and are left out"
 
@@ -110,6 +115,10 @@ def _describe_training(plan: StudyPlan) -> Iterator[str]:
         lost = f" ({leaks.pairs[name]:,} of which leak)" if is_kept else f" ({leaks.pairs[name]:,} left out)"
         seen = f"each seen {plan.spec.budget.examples / pairs:.2f} times a trial"
         yield f"{name}: {pairs:,} pairs{lost if leaks.pairs[name] else ''}, {seen}"
+    if shares := {part.name: part.trains for part in collection.parts if part.trains is not None}:
+        whole = sum(shares.values())
+        parts = ", ".join(f"{weight / whole:.0%} from {name}" for name, weight in shares.items())
+        yield f"of the examples of a trial come {parts}"
     said = [f"{LEAKS[reason]}: {count:,}" for reason, count in leaks.documents.items() if count]
     said += [f"{QUERY_LEAKS[reason]}: {count:,}" for reason, count in leaks.queries.items() if count]
     if said and is_kept:

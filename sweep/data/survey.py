@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweep.data.collection import Collection, DocumentView, Split, find_judged
-from sweep.data.formats.format import JUDGEMENTS, TITLES, Format
+from sweep.data.formats.format import JUDGEMENTS, NEGATIVES, TITLES, Format
 from sweep.data.leaks import DocumentLeak, QueryLeak, normalize
 
 
@@ -68,8 +68,9 @@ def count_leaks(collection: Collection, formats: Mapping[str, Format], *, docume
     guarded = dataclasses.replace(
         collection, held_out=collection.held_out | leaks.all_documents, left_out=leaks.all_queries
     )
-    used = {name for each in formats.values() for name in _list_documents(kept, each)}
-    asks = any(JUDGEMENTS in each.needs for each in formats.values())
+    parts = [part for each in formats.values() for part in each.parts]
+    used = {name for part in parts for name in _list_documents(kept, part)}
+    asks = any(JUDGEMENTS in part.needs for part in parts)
     documents = {reason: len(names & used) for reason, names in leaks.documents.items()}
     queries = {reason: len(names) for reason, names in leaks.queries.items()} if asks else {}
     pairs = {
@@ -81,6 +82,8 @@ def count_leaks(collection: Collection, formats: Mapping[str, Format], *, docume
 def _list_documents(collection: Collection, data_format: Format) -> set[str]:
     """Documents that a format can train on, by what it needs: judged ones, those with a title, or all."""
     names = {name for _, name in collection.training_judgements()} if JUDGEMENTS in data_format.needs else set()
+    if NEGATIVES in data_format.needs:
+        names |= {name for query in collection.qrels.get("train", {}) for name in collection.training_negatives(query)}
     if TITLES in data_format.needs or JUDGEMENTS not in data_format.needs:
         names |= set(collection.training_documents())
     return names
