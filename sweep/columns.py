@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.printable import make_printable
 from sweep.progress import COMPLETE, warmup_end
 from sweep.settings.dimensions import DIMENSIONS, SHOWN, Dimension, SpaceSettings
 from sweep.storage.evaluations import EvaluationRow
@@ -95,7 +96,7 @@ def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
 
 
 def _shorten(text: str) -> str:
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    printable = make_printable(text)
     return printable if len(printable) <= REASON_WIDTH else printable[: REASON_WIDTH - 3] + "..."
 
 
