@@ -79,7 +79,7 @@ class StudyPlan:
     @property
     def space(self) -> SearchSpace:
         """The search space."""
-        return SearchSpace(self.spec.space)
+        return SearchSpace(self.spec.space, seed=self.spec.seed)
 
     @cached_property
     def has_test_split(self) -> bool:
@@ -96,7 +96,7 @@ class StudyPlan:
         return count_steps(self.spec.budget.examples, batch_size)
 
     def trained_as(self, params: Params) -> tuple[object, ...]:
-        """What training makes of a trial's settings: two trials for which it is equal are one run, for the seed is too.
+        """What training makes of a trial's settings, its seed among them: two trials for which it is equal are one run.
 
         The rate is the effective one, without the last digits, which are the rounding of a sampler; a warm-up is a
         whole number of steps.
@@ -104,6 +104,7 @@ class StudyPlan:
         settings = params.as_dict() | {
             "learning_rate": None,
             "warmup_ratio": count_warmup_steps(params.warmup_ratio, self.steps(params.batch_size)),
+            "seed": self.spec.seed_of(params),
         }
         return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in settings.values())
 
@@ -204,4 +205,5 @@ def _check_batches(plan: StudyPlan) -> None:
                 " in a batch: lower it",
                 key="space.batch_size",
             )
-        plan_order(columns, batch_size=largest, steps=plan.steps(largest), seed=plan.spec.seed)
+        for seed in plan.spec.space.seed or (plan.spec.seed,):
+            plan_order(columns, batch_size=largest, steps=plan.steps(largest), seed=seed)

@@ -65,7 +65,7 @@ def _describe_trial(trial: TrialRecord, baseline: float | None) -> dict[str, Any
 def _describe_params(trial: TrialRecord) -> dict[str, Any] | None:
     if trial.params is None:
         return None
-    params = trial.params.as_dict()
+    params = trial.params.as_dict() | {"seed": trial.attributes.get("seed")}  # its own, or the study's
     del params["effective_learning_rate"]
     return params
 

@@ -245,6 +245,7 @@ def plan_fit(
     sign: Sign,
 ) -> FitPlan:
     """The inputs of a training run with some settings; see `FitPlan`."""
+    seed = task.spec.seed_of(params)
     sign(long_call=True)  # the order of all examples is planned at once
     data_format = choose_format(task.spec, params.data_format)
     columns = make_columns(collection, data_format, document=task.spec.data.document)
@@ -253,9 +254,9 @@ def plan_fit(
         columns=columns,
         roles=data_format.roles,
         loss=choose_loss(task.spec.loss, params),
-        order=plan_order(columns, batch_size=params.batch_size, steps=steps, seed=task.spec.seed),
+        order=plan_order(columns, batch_size=params.batch_size, steps=steps, seed=seed),
         micro_batch=micro_batch,
-        seed=task.spec.seed,
+        seed=seed,
         work_folder=work_folder,
         checkpoint=checkpoint,
         sign=sign,

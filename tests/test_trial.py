@@ -24,7 +24,7 @@ from sweep.testing import write_toy_study
 from sweep.training.checkpoint import newest_complete, verify
 from sweep.training.evaluator import Evaluator
 from sweep.training.models import load_model
-from sweep.trial import evaluate_models, list_devices, prepare_study, run_trial
+from sweep.trial import evaluate_models, list_devices, plan_fit, prepare_study, run_trial
 
 STEPS = 10
 GRID = [100, 200, 400, 700, 1000]
@@ -222,6 +222,31 @@ class TestReports:
         channel = ScriptedChannel()
         run_trial(assignment(data_format=data_format, steps=4), channel)
         assert [report.step for report in channel.reports] == [1, 2, 3, 4]  # several grid points fall on one step
+
+    def test_its_own_seed_is_that_of_its_order_and_dropout_and_without_one_it_has_the_studys(self, assignment):
+        curves = []
+        for trial, seed in enumerate((None, 0, 1, 2)):
+            channel = ScriptedChannel()
+            run_trial(assignment(trial=trial, steps=4, seed=seed), channel)
+            curves.append(channel.curve)
+        assert curves[0] == curves[1]
+        assert len({str(curve) for curve in curves}) == 3
+        plans = [
+            plan_fit(
+                assignment(),
+                assignment(seed=seed).params,
+                load_collection(assignment().spec.data, folder=assignment().folder),
+                steps=4,
+                micro_batch=BATCH,
+                work_folder=assignment().run_folder,
+                checkpoint=lambda step: assignment().run_folder / str(step),
+                sign=ScriptedChannel().sign,
+            )
+            for seed in (None, 0, 1)
+        ]
+        assert [plan.seed for plan in plans] == [0, 0, 1]
+        assert (plans[0].order == plans[1].order).all()
+        assert (plans[0].order != plans[2].order).any()
 
     def test_a_format_with_a_third_column_is_trained_on_and_validated_with_it(self, assignment, monkeypatch):
         monkeypatch.setitem(FORMATS, HardNegatives.name, HardNegatives)

@@ -21,7 +21,6 @@ from sweep.report.figures import load_plotly_script
 from sweep.report.report_charts import draw_all
 from sweep.report.trials_table import make_trials_table
 from sweep.run_folder import seen_from_here
-from sweep.settings.dimensions import SHOWN
 from sweep.study import Study
 
 
@@ -73,7 +72,7 @@ def _list_settings(answer: Answer) -> list[tuple[str, object]]:
     trial = answer.trial
     if trial is None or trial.params is None or trial.peak is None:
         return []
-    settings = [(dimension.label, dimension.say(trial.params)) for dimension in SHOWN]
+    settings = [(dimension.label, dimension.say(trial.params)) for dimension in trial.params.given]
     return [*settings, ("model kept at", f"{trial.peak.progress / 10:g} % of the examples")]
 
 
