@@ -81,6 +81,13 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_replay_options(add("replay", _replay, "replay recorded runs under stopping rules, without training"))
     check = add("check", _check, "validate a study file, go the way of a run in small, and show what it would cost")
     check.add_argument("--no-measure", action="store_true", help="do not time training")
+    data = add(
+        "data", _data, "show what a study evaluates on and trains on: counts, lengths, examples, what is left out"
+    )
+    data.add_argument(
+        "--examples", type=int, default=3, metavar="N", help="examples of each kind (default: %(default)s)"
+    )
+    data.add_argument("--html", metavar="FILE", help="write it as one HTML file instead")
     fork = add("fork", _fork, "make a new study out of the trials of STUDY that still fit")
     fork.add_argument("new", metavar="NEW", help="study file of the new study")
     diagnose = add("diagnose", _diagnose, "find the causes of falling runs, and what would settle the rest")
@@ -169,6 +176,18 @@ def _check(options: argparse.Namespace) -> None:
     from sweep.cli.check import check
 
     check(_locate(options), measure=not options.no_measure)
+
+
+def _data(options: argparse.Namespace) -> None:
+    from sweep.cli.data_command import print_data, write_data_page
+    from sweep.output_files import is_standard_output
+
+    if options.html is None:
+        print_data(_locate(options), examples=options.examples)
+        return
+    file = write_data_page(_locate(options), examples=options.examples, output=options.html)
+    if not is_standard_output(file):
+        print(f"The page lies at {file}")
 
 
 def _fork(options: argparse.Namespace) -> None:

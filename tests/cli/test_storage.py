@@ -44,6 +44,7 @@ SAYS = {
     ("status", "STUDY"): "toy-.*: 2 of 2 trials, finished",
     ("status", "STUDY", "--json"): '"state": "finished"',
     ("check", "STUDY", "--no-measure"): "toy.toml is valid",
+    ("data", "STUDY", "--examples", "1"): "Evaluated on",
     ("diagnose", "STUDY"): "why runs fell",
     ("diagnose", "STUDY", "--next"): "why runs fell",
     ("diagnose", "STUDY", "--json"): '"verdicts": ',
