@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report diagnose dashboard test test-gpu check chaos mutants pictures bench bench-diagnosis bench-engine bench-peers bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
+.PHONY: help sweep status report diagnose dashboard test test-gpu check chaos mutants pictures bench bench-data bench-diagnosis bench-engine bench-peers bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ bench-readers: setup-dev ## Measure a writer beside a dashboard and a report, on
 
 bench: setup ## Measure what the engine costs besides training
 	@.venv/bin/python tests/bench/overhead.py $(ARGS)
+
+bench-data: setup ## Measure what reading and tokenizing data costs a study
+	@.venv/bin/python tests/bench/data.py $(ARGS)
 
 bench-stopping: setup ## Measure the stopping rules on simulated and on recorded runs (hours; ARGS="--parts bank" less)
 	@.venv/bin/python tests/bench/stopping.py $(ARGS)

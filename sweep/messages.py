@@ -96,6 +96,13 @@ class EvaluationTask(StudyTask):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompilationTask(StudyTask):
+    """A study's collection that is to be compiled; ``identity`` is that of what it is compiled from."""
+
+    identity: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RehearsalTask(StudyTask):
     """A study's way in small.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,19 +18,22 @@ from sweep.data import (
     EvaluationSet,
     Format,
     Split,
+    choose_format,
     count_distinct,
     load_collection,
-    make_columns,
     pin_collection,
     plan_judged,
     plan_order,
 )
+from sweep.data.formats import TrainingRows, kind_of, make_rows
+from sweep.data.sections import share_out
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.progress import PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations
 from sweep.run_folder import RunFolder
 from sweep.settings.begun import keep_defaults, names_all_defaults, read_begun
-from sweep.settings.dimensions import DIMENSIONS, Params
+from sweep.settings.dimensions import DIMENSIONS, MIXTURE, Params
 from sweep.settings.entries import check_entry
+from sweep.settings.ranges import ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.location import StudyLocation, read_attributes
@@ -47,7 +51,7 @@ class StudyPlan:
         location: The study's file and database.
         spec: The file's content, with the budget of trials that a command named, and the scale that suits the model.
         collection: Its collection, loaded and split.
-        columns: Training columns of every data format of the space.
+        rows: Training columns of every data format of the space, and where their rows come from.
         base_model: Folder of the base model.
         revision: Identity of the base model.
         similarity: Function that compares its embeddings.
@@ -56,7 +60,7 @@ class StudyPlan:
     location: StudyLocation
     spec: StudySpec
     collection: Collection
-    columns: Mapping[str, Columns]
+    rows: Mapping[str, TrainingRows]
     base_model: Path
     revision: str
     similarity: str = "cosine"
@@ -75,6 +79,11 @@ class StudyPlan:
     def run_folder(self) -> RunFolder:
         """Paths of the study's output."""
         return self.location.run_folder
+
+    @property
+    def columns(self) -> dict[str, Columns]:
+        """Training columns of every data format of the space."""
+        return {name: rows.columns for name, rows in self.rows.items()}
 
     @property
     def space(self) -> SearchSpace:
@@ -142,12 +151,12 @@ def plan_study(location: StudyLocation, *, trials: int | None = None, after: Stu
         spec = spec.model_copy(update={"space": spec.space.model_copy(update={"scale": config.scale})})
     spec = spec.model_copy(update={"data": pin_collection(spec.data)})  # every trial of the study reads this revision
     collection = load_collection(spec.data, folder=folder)
-    columns = {name: make_columns(collection, formats[name], document=spec.data.document) for name in formats}
+    rows = {name: make_rows(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(
         location=location,
         spec=spec,
         collection=collection,
-        columns=columns,
+        rows=rows,
         base_model=base_model,
         revision=revision,
         similarity=config.similarity,
@@ -168,15 +177,30 @@ def _keep_defaults(spec: StudySpec, location: StudyLocation) -> StudySpec:
 
 
 def _check_formats(file: Path, spec: StudySpec) -> dict[str, Format]:
-    """The data formats of the space with their options; refuses unknown names and options."""
-    keys = dict.fromkeys(spec.formats, "formats") | dict.fromkeys(spec.space.data_format, "space.data_format")
-    formats = {
-        name: check_entry(
-            FORMATS, name, spec.formats.get(name, {}), kind="data format", file=file, key=key, table=f"formats.{name}"
-        )
-        for name, key in keys.items()
-    }
-    return {name: formats[name] for name in spec.space.data_format}
+    """The data formats of the space with their options; refuses unknown names, options and mixtures."""
+    for name in spec.formats:
+        if MIXTURE in name:
+            raise StudyFileError(
+                file, f"{name} is a mixture, and has no options but those of its parts", key=f"formats.{name}"
+            )
+        _check_format(file, spec, name, key="formats")
+    formats = {}
+    for name in spec.space.data_format:
+        parts = [_check_format(file, spec, part, key="space.data_format") for part in name.split(MIXTURE)]
+        if any(part.roles != parts[0].roles for part in parts):
+            columns = "; ".join(f"{part.label}: {', '.join(part.roles)}" for part in parts)
+            raise StudyFileError(
+                file, f"{name} mixes formats of different columns ({columns})", key="space.data_format"
+            )
+        formats[name] = choose_format(spec, name)
+    return formats
+
+
+def _check_format(file: Path, spec: StudySpec, name: str, *, key: str) -> Format:
+    """One data format, or a variant of one, with its options."""
+    options, table = spec.formats.get(name, {}), f"formats.{name}"
+    kind = kind_of(name)
+    return check_entry(FORMATS, kind, options, kind="data format", file=file, key=key, table=table).labelled(name)
 
 
 def _check_loss(file: Path, spec: StudySpec, formats: Mapping[str, Format]) -> None:
@@ -196,8 +220,8 @@ def _check_loss(file: Path, spec: StudySpec, formats: Mapping[str, Format]) -> N
 def _check_batches(plan: StudyPlan) -> None:
     """Refuses a largest batch that a data format cannot fill without repeating a text."""
     largest = plan.spec.space.batch_sizes[-1]
-    for name, columns in plan.columns.items():
-        distinct = count_distinct(columns)
+    for name, rows in plan.rows.items():
+        distinct = count_distinct(rows.columns)
         if largest > distinct:
             raise StudyFileError(
                 plan.file,
@@ -205,5 +229,8 @@ def _check_batches(plan: StudyPlan) -> None:
                 " in a batch: lower it",
                 key="space.batch_size",
             )
-        for seed in plan.spec.space.seed or (plan.spec.seed,):
-            plan_order(columns, batch_size=largest, steps=plan.steps(largest), seed=seed)
+        steps, seeds = plan.steps(largest), plan.spec.space.seed or (plan.spec.seed,)
+        mixtures = dict.fromkeys(ends(plan.spec.space.mixture)) if MIXTURE in name else [None]
+        for mixture, seed in itertools.product(mixtures, seeds):
+            sections = share_out(rows.sections, mixture)
+            plan_order(rows.columns, batch_size=largest, steps=steps, seed=seed, sections=sections)

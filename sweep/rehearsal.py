@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sweep.data import choose_format, load_collection, plan_judged
-from sweep.data.collection import Collection
 from sweep.messages import Channel, Rehearsal, RehearsalTask, Sign
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
+from sweep.training.compilation import Compiled
 from sweep.training.description import describe_model
 from sweep.training.devices import choose_micro_batch
 from sweep.training.fit import StepAction, TrainingStats, fit
 from sweep.training.models import Model, check_saved, load_model, prepare_base_model, save_model
 from sweep.training.token_counts import count_tokens
-from sweep.trial import UNTRAINED, evaluate_saved, plan_fit
+from sweep.trial import UNTRAINED, evaluate_saved, plan_fit, publish_compiled
 
 REHEARSED_STEPS = 2
 TIMED_STEPS = 4
@@ -51,8 +51,9 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
     base = prepare_base_model(task.spec.model, task.folder, into=folder.base_model)
     collection = load_collection(task.spec.data, folder=task.folder)
     silence = _Silence()
+    compiled = publish_compiled(task, collection, base.model, identity="rehearsed", sign=silence)
     saved = {UNTRAINED: folder.base_model}
-    evaluation = evaluate_saved(task, collection, "dev", saved, shuffled=True, sign=silence)[UNTRAINED]
+    evaluation = evaluate_saved(task, lambda _: compiled, "dev", saved, shuffled=True, sign=silence)[UNTRAINED]
     judged = plan_judged(task.spec, collection, "dev")
     model = load_model(folder.base_model, device=task.device)
     document = task.spec.data.document
@@ -62,12 +63,12 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
         queries=[collection.queries[name] for name in judged.query_ids],
     )
     for params in task.points:
-        _time_steps(task, params, collection, model=model, steps=REHEARSED_STEPS, sign=silence)
+        _time_steps(task, params, compiled, model=model, steps=REHEARSED_STEPS, sign=silence)
     save_model(model, folder.peak_model(0, 0))
     check_saved(model, folder.peak_model(0, 0))
     seconds = None
     if task.timed:
-        seconds = _time_steps(task, task.timed, collection, model=model, steps=TIMED_STEPS, sign=silence)
+        seconds = _time_steps(task, task.timed, compiled, model=model, steps=TIMED_STEPS, sign=silence)
     return Rehearsal(
         model=describe_model(base, folder.base_model),
         evaluation=evaluation,
@@ -79,7 +80,7 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
 
 
 def _time_steps(
-    task: RehearsalTask, params: Params, collection: Collection, *, model: Model, steps: int, sign: Sign
+    task: RehearsalTask, params: Params, compiled: Compiled, *, model: Model, steps: int, sign: Sign
 ) -> float:
     """Makes some optimizer steps, and returns the seconds that one took after the first.
 
@@ -98,7 +99,7 @@ def _time_steps(
     plan = plan_fit(
         task,
         params,
-        collection,
+        compiled,
         steps=steps,
         micro_batch=min(chosen, half) if chosen < largest else params.batch_size,
         work_folder=folder.path / "work",

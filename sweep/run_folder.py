@@ -53,6 +53,11 @@ class RunFolder:
         return self.path / "base"
 
     @property
+    def compiled(self) -> Path:
+        """Folder of the collection's texts and tokens, which every trial maps."""
+        return self.path / "compiled"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of all trials' models and checkpoints."""
         return self.path / "checkpoints"

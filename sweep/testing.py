@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import signal
+import string
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from sweep.measures.geometry import count_cosines
 from sweep.messages import (
     Assignment,
     Channel,
+    CompilationTask,
     Cosines,
     Evaluation,
     EvaluationTask,
@@ -119,7 +121,7 @@ def write_toy_study(
     merged = {name: {**usual.get(name, {}), **tables.get(name, {})} for name in [*usual, *(set(tables) - set(usual))]}
     lines = ['name = "toy"']
     for name, table in merged.items():
-        lines += [f"\n[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+        lines += [f"\n[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in table.items())]
     file = folder / "toy.toml"
     file.write_text("\n".join(lines) + "\n")
     return file
@@ -137,14 +139,24 @@ def scripted_ndcg(params: Params, progress: int) -> float:
 def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
     """Stands in for ``sweep.trial.prepare_study``."""
     from sweep.data import load_collection
+    from sweep.data.compiled import IDENTITY, identify_compiled
     from sweep.training.locate import locate_base_model
 
     _, revision = locate_base_model(task.spec.model.base, task.folder)
-    _publish(RunFolder(task.run_folder).base_model, "ndcg.json", 0.5)
+    folder = RunFolder(task.run_folder)
+    _publish(folder.base_model, "ndcg.json", 0.5)
     collection = load_collection(task.spec.data, folder=task.folder)
+    _publish(folder.compiled, IDENTITY, identify_compiled(task.spec, base=revision, content=collection.content_hash))
     return PreparedStudy(
         revision=revision, parameters=1, baseline=_evaluation(0.5, 0), collection_hash=collection.content_hash
     )
+
+
+def compile_again(task: CompilationTask, channel: Channel) -> None:  # noqa: ARG001 - every job has a channel
+    """Stands in for ``sweep.trial.compile_again``."""
+    from sweep.data.compiled import IDENTITY
+
+    _publish(RunFolder(task.run_folder).compiled, IDENTITY, task.identity)
 
 
 def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
@@ -312,8 +324,8 @@ def _report(
     )
 
 
-def _publish(folder: Path, name: str, value: float) -> None:
-    """Writes a checkpoint or a model that is a value in a file."""
+def _publish(folder: Path, name: str, value: float | str) -> None:
+    """Writes a folder, such as a checkpoint or a model, that is a value in a file."""
     partial = folder.with_name(folder.name + ".partial")
     remove(partial)
     partial.mkdir(parents=True)
@@ -321,9 +333,14 @@ def _publish(folder: Path, name: str, value: float) -> None:
     publish(partial, folder)
 
 
+def _key(name: str) -> str:
+    """A key of TOML, in quotation marks where it needs them."""
+    return name if set(name) <= {*string.ascii_letters, *string.digits, "-", "_"} else json.dumps(name)
+
+
 def _toml(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(_toml(inner) for inner in value) + "]"
     return json.dumps(value)

@@ -16,12 +16,16 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sweep.data import choose_format, load_collection, make_columns, plan_held_out, plan_judged, plan_order
+from sweep.data import choose_format, load_collection, plan_order
 from sweep.data.collection import Collection, Split
+from sweep.data.compiled import identify_compiled
 from sweep.data.negatives import measure_false_negatives
+from sweep.data.sections import share_out
+from sweep.errors import CheckpointError
 from sweep.messages import (
     Assignment,
     Channel,
+    CompilationTask,
     Device,
     Evaluation,
     EvaluationTask,
@@ -35,6 +39,7 @@ from sweep.messages import (
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import RETRIEVAL_FORMAT, Params
 from sweep.training.checkpoint import newest_complete, remove
+from sweep.training.compilation import Compiled, compile_study, open_compiled, write_compiled
 from sweep.training.devices import (
     choose_micro_batch,
     limit_threads,
@@ -68,29 +73,53 @@ def list_devices(task: None, channel: Channel) -> tuple[str, list[Device]]:  # n
     return list_cuda_devices()
 
 
-def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
-    """Loads the base model, makes it fit for the study, saves it for the trials, and evaluates it untrained."""
-    saved = RunFolder(task.run_folder).base_model
-    base = prepare_base_model(task.spec.model, task.folder, into=saved)
+def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:
+    """Loads the base model, makes it fit for the study, and saves it and the compiled collection for the trials.
+
+    The untrained model is evaluated.
+    """
+    folder = RunFolder(task.run_folder)
+    base = prepare_base_model(task.spec.model, task.folder, into=folder.base_model)
     collection = load_collection(task.spec.data, folder=task.folder)
+    identity = identify_compiled(task.spec, base=base.identity, content=collection.content_hash)
+    compiled = publish_compiled(task, collection, base.model, identity=identity, sign=channel.sign)
+    untrained = {UNTRAINED: folder.base_model}
     return PreparedStudy(
         revision=base.identity,
         parameters=sum(parameter.numel() for parameter in base.model.parameters()),
-        baseline=evaluate_saved(task, collection, "dev", {UNTRAINED: saved})[UNTRAINED],
+        baseline=evaluate_saved(task, lambda _: compiled, "dev", untrained)[UNTRAINED],
         collection_hash=collection.content_hash,
         changes=base.changes,
     )
 
 
-def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluation]:  # noqa: ARG001 - every job has a channel
-    """Evaluates models as they were saved, each once."""
+def compile_again(task: CompilationTask, channel: Channel) -> None:
+    """Compiles the collection of a study whose base model is saved."""
+    model = load_model(RunFolder(task.run_folder).base_model, device="cpu", precision=None)
     collection = load_collection(task.spec.data, folder=task.folder)
-    return evaluate_saved(task, collection, task.split, task.models)
+    publish_compiled(task, collection, model, identity=task.identity, sign=channel.sign)
+
+
+def publish_compiled(
+    task: StudyTask, collection: Collection, model: Model, *, identity: str, sign: Sign = give_no_sign
+) -> Compiled:
+    """Compiles a collection for all trials of a study, and maps what was written."""
+    folder = RunFolder(task.run_folder).compiled
+    compiled = compile_study(task.spec, collection, model, data_formats=task.spec.space.data_format, sign=sign)
+    write_compiled(compiled, folder, identity=identity, sign=sign)
+    return open_compiled(folder, sign=sign)
+
+
+def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluation]:
+    """Evaluates models as they were saved, each once."""
+    return evaluate_saved(
+        task, lambda model: open_or_compile(task, model, sign=channel.sign), task.split, task.models, sign=channel.sign
+    )
 
 
 def evaluate_saved(
     task: StudyTask,
-    collection: Collection,
+    find_compiled: Callable[[Model], Compiled],
     split: Split,
     models: Mapping[str, Path],
     *,
@@ -102,9 +131,27 @@ def evaluate_saved(
     evaluations = {}
     for name, folder in models.items():
         model = load_model(folder, device=task.device, precision=None)
-        evaluator = evaluator or _make_evaluator(task, collection, split, model=model, shuffled=shuffled, sign=sign)
+        evaluator = evaluator or _make_evaluator(task, find_compiled(model), split, shuffled=shuffled, sign=sign)
         evaluations[name] = evaluator.evaluate(model, as_trained=False)
     return evaluations
+
+
+def open_or_compile(
+    task: StudyTask, model: Model, *, data_format: str | None = None, sign: Sign = give_no_sign
+) -> Compiled:
+    """What the study has compiled; where it is damaged, or lacks a data format, it is compiled in memory.
+
+    The next run of the study writes it anew.
+    """
+    try:
+        compiled = open_compiled(RunFolder(task.run_folder).compiled, sign=sign)
+        if data_format is None or compiled.collection.formats[data_format].columns:
+            return compiled
+    except (CheckpointError, KeyError) as error:
+        _log.warning("the collection is read and tokenized again: %s", error)
+    sign(long_call=True)
+    collection = load_collection(task.spec.data, folder=task.folder)
+    return compile_study(task.spec, collection, model, data_formats=[data_format] if data_format else [], sign=sign)
 
 
 def run_trial(task: Assignment, channel: Channel) -> TrialResult:
@@ -146,12 +193,11 @@ class _TrialRun:
             )
         is_cast = task.spec.checkpoints.precision == "base"
         self.precision = stored_precision(folder.base_model) if is_cast else None
-        sign(long_call=True)
-        collection = load_collection(task.spec.data, folder=task.folder)
-        self.evaluator = _make_evaluator(task, collection, "dev", model=self.model, params=params, sign=sign)
+        compiled = open_or_compile(task, self.model, data_format=params.data_format, sign=sign)
+        self.evaluator = _make_evaluator(task, compiled, "dev", params=params, sign=sign)
         self.peak = task.peak
         self.due = {planned.step: planned.progress for planned in task.evaluations if planned.step > self.resumed_from}
-        step = fit(self.model, self._plan(collection), on_step=self._on_step, resume_from=checkpoint)
+        step = fit(self.model, self._plan(compiled), on_step=self._on_step, resume_from=checkpoint)
         return TrialResult(
             status=self.status,  # type: ignore[arg-type]
             step=step,
@@ -167,19 +213,20 @@ class _TrialRun:
             _log.warning("%s: is incomplete, so the trial goes on from %s", broken, newest or "its beginning")
         return newest
 
-    def _plan(self, collection: Collection) -> FitPlan:
+    def _plan(self, compiled: Compiled) -> FitPlan:
         folder = RunFolder(self.task.run_folder)
         plan = plan_fit(
             self.task,
             self.task.params,
-            collection,
+            compiled,
             steps=self.task.steps,
             micro_batch=self.micro_batch,
             work_folder=folder.trial(self.task.trial) / "work",
             checkpoint=lambda step: folder.checkpoint(self.task.trial, step),
             sign=self.channel.sign,
         )
-        self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles)
+        words = compiled.collection.words
+        self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles, words=words)
         return plan
 
     def _on_step(self, step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:
@@ -236,7 +283,7 @@ class _TrialRun:
 def plan_fit(
     task: StudyTask,
     params: Params,
-    collection: Collection,
+    compiled: Compiled,
     *,
     steps: int,
     micro_batch: int,
@@ -247,14 +294,20 @@ def plan_fit(
     """The inputs of a training run with some settings; see `FitPlan`."""
     seed = task.spec.seed_of(params)
     sign(long_call=True)  # the order of all examples is planned at once
-    data_format = choose_format(task.spec, params.data_format)
-    columns = make_columns(collection, data_format, document=task.spec.data.document)
+    rows = compiled.collection.formats[params.data_format]
     return FitPlan(
         params=params,
-        columns=columns,
-        roles=data_format.roles,
+        columns=rows.columns,
+        tokens=compiled.tokens,
+        roles=rows.roles,
         loss=choose_loss(task.spec.loss, params),
-        order=plan_order(columns, batch_size=params.batch_size, steps=steps, seed=seed),
+        order=plan_order(
+            rows.columns,
+            batch_size=params.batch_size,
+            steps=steps,
+            seed=seed,
+            sections=share_out(rows.sections, params.mixture),
+        ),
         micro_batch=micro_batch,
         seed=seed,
         work_folder=work_folder,
@@ -265,31 +318,25 @@ def plan_fit(
 
 def _make_evaluator(
     task: StudyTask,
-    collection: Collection,
+    compiled: Compiled,
     split: Split,
     *,
-    model: Model,
     params: Params | None = None,
     shuffled: bool = False,
     sign: Sign = give_no_sign,
 ) -> Evaluator:
     """The evaluator of a split; a trial's also takes its loss on held-out pairs, its own and the retrieval task's."""
-    sign(long_call=True)  # sets and pairs are planned over the whole collection
-    document, judged = task.spec.data.document, plan_judged(task.spec, collection, split)
     loss = choose_loss(task.spec.loss, params) if params else None
     names = {"own": params.data_format, "retrieval": RETRIEVAL_FORMAT} if params else {}
-    formats = {place: choose_format(task.spec, name) for place, name in names.items()}
-    held_out = {
-        place: plan_held_out(collection, known, judgements=judged.qrels, document=document)
-        for place, known in formats.items()
-        if loss is not None and loss.find_mismatch(known.roles) is None
-    }
+    formats = {place: compiled.collection.formats[name] for place, name in names.items()}
     return Evaluator(
-        model,
-        collection,
-        judged=judged,
-        document=document,
-        held_out={place: rows for place, rows in held_out.items() if rows is not None},
+        compiled.collection.judged[split],
+        compiled.tokens,
+        held_out={
+            place: known.held_out
+            for place, known in formats.items()
+            if known.held_out is not None and loss is not None and loss.find_mismatch(known.roles) is None
+        },
         loss=loss,
         measure=task.spec.evaluation.measure,
         shuffled=shuffled,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.settings.dimensions import DIMENSIONS, Dimension, Params, StartSpec
+from sweep.settings.dimensions import DIMENSIONS, Condition, Dimension, Params, StartSpec
 from sweep.settings.ranges import FloatRange, RealSetting
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import SpaceSpec
@@ -17,7 +17,7 @@ CYCLES = Dimension(
     about="Cycles of the cosine.",
     default=FloatRange(low=0.5, high=4.0),
     digits=".1f",
-    needs=("scheduler", ("cosine",)),
+    needs=Condition(dimension="scheduler", is_met=lambda name: name == "cosine", text="cosine"),
 )
 TABLE = (*DIMENSIONS, CYCLES)
 

@@ -97,6 +97,30 @@ def test_a_format_is_found_by_its_name_and_has_the_options_of_its_table(tmp_path
     assert list(columns) == ["anchor", "positive", "negative_1", "negative_2"]
 
 
+def test_variants_and_mixtures_of_formats_have_rows_of_their_own(tmp_path: Path) -> None:
+    names = ["query-document", "query-document:titled", "title-content+query-document:titled"]
+    file = write_toy_study(
+        tmp_path,
+        script={},
+        space={"data_format": names, "mixture": {"low": 0.2, "high": 0.8}},
+        data={"document": "text"},
+    )
+    file.write_text(file.read_text() + '\n[formats."query-document:titled"]\ndocument = "title-and-text"\n')
+    plan = plan_study(locate_study(file))
+    plain, titled, mixed = (plan.columns[name] for name in names)
+    assert plain["anchor"] == titled["anchor"]
+    assert all(f"\n{text}" in both for text, both in zip(plain["positive"], titled["positive"], strict=True))
+    assert mixed["anchor"][-len(titled["anchor"]) :] == titled["anchor"]
+    sections = plan.rows[names[2]].sections
+    assert [section.part for section in sections] == [0, 1]
+    assert sum(section.rows for section in sections) == len(mixed["anchor"])
+    space = plan.space
+    lowest = space.lowest()
+    assert "mixture" not in lowest
+    assert space.params(lowest).mixture is None
+    assert space.params(lowest | {"data_format": names[2], "mixture": 0.3}).mixture == 0.3
+
+
 MISTAKES = {
     "option out of range": (
         {"formats": {"hard-negatives": {"count": 0}}},
@@ -108,7 +132,32 @@ MISTAKES = {
     ),
     "options of an unknown format": (
         {"formats": {"triples": {}}},
-        r"formats: unknown data format 'triples'; known: hard-negatives, query-document, title-content",
+        r"formats: unknown data format 'triples'; known: hard-negatives, query-document, query-negatives, title-conte",
+    ),
+    "unknown format of a variant": (
+        {"space": {"data_format": "triples:own"}},
+        r"space\.data_format: unknown data format 'triples'; known: ",
+    ),
+    "unknown format in a mixture": (
+        {"space": {"data_format": "title-content+triples"}},
+        r"space\.data_format: unknown data format 'triples'; known: ",
+    ),
+    "mixture of other columns": (
+        {"space": {"data_format": "query-document+hard-negatives"}},
+        r"space\.data_format: query-document\+hard-negatives mixes formats of different columns"
+        r" \(query-document: anchor, positive; hard-negatives: negative_1, positive, anchor\)",
+    ),
+    "options of a mixture": (
+        {"formats": {"title-content+query-document": {}}},
+        r"formats\.title-content\+query-document: title-content\+query-document is a mixture, and has no options",
+    ),
+    "share outside of 0 and 1": (
+        {"space": {"mixture": {"low": 0.0, "high": 0.5}}},
+        r"space\.mixture: must be above 0, got 0\.0",
+    ),
+    "share of a format that is no mixture": (
+        {"space": {"start": [{"data_format": "query-document", "mixture": 0.5}]}},
+        r"space\.start\[0\]\.mixture: matters only where data_format is a mixture, such as A\+B",
     ),
     "unknown loss": ({"loss": {"name": "mse"}}, r"loss\.name: unknown loss 'mse'; known: .*multiple-negatives-ranking"),
     "unknown option of the loss": (

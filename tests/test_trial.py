@@ -12,7 +12,9 @@ import pytest
 import torch
 from hard_negatives import HardNegatives
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 
+import sweep.trial
 from sweep.data import FORMATS, load_collection, plan_evaluation_set
 from sweep.messages import Assignment, EvaluationTask, RehearsalTask, Report, StudyTask, Verdict
 from sweep.progress import plan_evaluations
@@ -22,9 +24,9 @@ from sweep.settings.dimensions import Params
 from sweep.settings.study_file import load_study
 from sweep.testing import write_toy_study
 from sweep.training.checkpoint import newest_complete, verify
-from sweep.training.evaluator import Evaluator
 from sweep.training.models import load_model
-from sweep.trial import evaluate_models, list_devices, plan_fit, prepare_study, run_trial
+from sweep.trial import evaluate_models, list_devices, open_or_compile, plan_fit, prepare_study, run_trial
+from tests.compiled import make_evaluator
 
 STEPS = 10
 GRID = [100, 200, 400, 700, 1000]
@@ -81,9 +83,9 @@ class ScriptedChannel:
         ]
 
 
-def _evaluator(model, collection, judged, task) -> Evaluator:
+def _evaluator(model, collection, judged, task):
     """The evaluator of a study's own view of documents."""
-    return Evaluator(model, collection, judged=judged, document=task.spec.data.document)
+    return make_evaluator(model, collection, judged=judged, document=task.spec.data.document)
 
 
 @pytest.fixture(scope="module")
@@ -231,17 +233,11 @@ class TestReports:
             curves.append(channel.curve)
         assert curves[0] == curves[1]
         assert len({str(curve) for curve in curves}) == 3
+        task = assignment()
+        compiled = open_or_compile(task, load_model(RunFolder(task.run_folder).base_model, device="cpu"))
+        settings = {"steps": 4, "micro_batch": BATCH, "work_folder": task.run_folder, "sign": ScriptedChannel().sign}
         plans = [
-            plan_fit(
-                assignment(),
-                assignment(seed=seed).params,
-                load_collection(assignment().spec.data, folder=assignment().folder),
-                steps=4,
-                micro_batch=BATCH,
-                work_folder=assignment().run_folder,
-                checkpoint=lambda step: assignment().run_folder / str(step),
-                sign=ScriptedChannel().sign,
-            )
+            plan_fit(task, replace(task.params, seed=seed), compiled, checkpoint=task.run_folder.joinpath, **settings)
             for seed in (None, 0, 1)
         ]
         assert [plan.seed for plan in plans] == [0, 0, 1]
@@ -402,6 +398,56 @@ def test_a_rate_so_high_that_weights_are_lost_is_reported_as_not_a_number(assign
     progress = [report.progress for report in channel.reports if not math.isnan(report.evaluation.value)]
     kept = [int(path.name[5:]) for path in RunFolder(task.run_folder).peak_models(task.trial)]
     assert set(kept) <= set(progress)
+
+
+class TestCompiled:
+    """A trial reads no collection and tokenizes nothing: what it needs was compiled once, and is mapped."""
+
+    @pytest.fixture
+    def read_again(self, monkeypatch):
+        """Notes the collections that a trial reads and the texts that it tokenizes."""
+        noted = {"read": [], "tokenized": []}
+        read, tokenize = sweep.trial.load_collection, SentenceTransformer.preprocess
+
+        def note_read(*args, **settings):
+            noted["read"].append(read(*args, **settings))
+            return noted["read"][-1]
+
+        def note_tokenized(model, inputs, *args, **settings):
+            noted["tokenized"] += inputs
+            return tokenize(model, inputs, *args, **settings)
+
+        monkeypatch.setattr(sweep.trial, "load_collection", note_read)
+        monkeypatch.setattr(SentenceTransformer, "preprocess", note_tokenized)
+        return noted
+
+    def test_a_trial_reads_no_collection_and_tokenizes_nothing(self, assignment, read_again):
+        run_trial(assignment(), ScriptedChannel())
+        assert read_again["read"] == []
+        assert len(read_again["tokenized"]) <= 2  # what the micro-batch is probed with
+
+    @pytest.mark.parametrize("damage", ["missing", "cut short", "another manifest", "lost format"])
+    def test_where_it_is_damaged_the_trial_makes_it_itself_and_is_the_same(
+        self, assignment, read_again, damage, uninterrupted
+    ):
+        _, expected, _ = uninterrupted
+        task = assignment(trial=0, micro_batch=uninterrupted[0].micro_batch)
+        compiled = RunFolder(task.run_folder).compiled
+        file = next(compiled.glob("tokens-document.arrow"))
+        if damage == "missing":
+            shutil.rmtree(compiled)
+        elif damage == "cut short":
+            file.write_bytes(file.read_bytes()[:-1000])
+        elif damage == "another manifest":
+            (compiled / "manifest.json").write_text("{}")
+        else:
+            for table in compiled.glob("format-*.arrow"):
+                table.unlink()
+        channel = ScriptedChannel()
+        run_trial(task, channel)
+        assert len(read_again["read"]) == 1
+        assert len(read_again["tokenized"]) > 100
+        assert channel.curve == expected.curve
 
 
 class TestStudy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,12 @@ from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import check_room, count_weight_bytes
 from sweep.coordinator.reruns import NoResultError, begin_reruns, check_result
+from sweep.data.compiled import IDENTITY, identify_compiled
 from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
 from sweep.launch.jobs import JobFailedError, run_job
 from sweep.measures.geometry import COLLAPSED
-from sweep.messages import EvaluationTask, Job, PreparedStudy, StudyTask
+from sweep.messages import CompilationTask, EvaluationTask, Job, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder, read_study_name, write_study_name
 from sweep.signals import InterruptedRunError, StopSignal
@@ -43,7 +45,7 @@ from sweep.storage.retry import retry
 from sweep.training.checkpoint import verify
 
 JOBS = "sweep.trial"
-"""Module that holds the bodies of a study's jobs: prepare_study, run_trial, evaluate_models."""
+"""Module that holds the bodies of a study's jobs: prepare_study, compile_again, run_trial, evaluate_models."""
 
 YOUNG = 20_000
 """New objects after which Python collects garbage; its own 700 are for programs that make few."""
@@ -276,7 +278,20 @@ class _StudyRun:
             began = describe_beginning(self.plan, revision=revision, collection_hash=collection_hash)
             metric = self.plan.spec.evaluation.measure.label
             ledger.begin_study({"parameters": prepared.parameters, **began}, prepared.baseline, metric=metric)
+        self._compile(slots[0])
         return ledger
+
+    def _compile(self, slot: Slot) -> None:
+        """Has the collection compiled, unless that has been done: texts and tokens are made once for all trials."""
+        plan = self.plan
+        identity = identify_compiled(plan.spec, base=plan.revision, content=plan.collection.content_hash)
+        if _is_compiled(plan.run_folder.compiled, identity):
+            return
+        self._tell("prepare", "compiling the collection")
+        task = CompilationTask(
+            spec=plan.spec, folder=plan.folder, run_folder=plan.run_folder.path, device=slot.device, identity=identity
+        )
+        self._run_job("compile_again", task, slot)
 
     def _prepare(self, slot: Slot) -> PreparedStudy:
         self._tell("prepare", "loading the base model and evaluating it untrained")
@@ -362,6 +377,10 @@ class _StudyRun:
 
     def _tell(self, kind: EventKind, text: str, trial: int | None = None, **numbers: object) -> None:
         self.watcher.show(Event(kind, text, trial, numbers))
+
+
+def _is_compiled(folder: Path, identity: str) -> bool:
+    return _is_complete(folder) and json.loads((folder / IDENTITY).read_bytes()) == identity
 
 
 def _is_complete(model: Path) -> bool:

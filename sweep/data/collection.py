@@ -153,6 +153,17 @@ class Collection:
                 if self.is_relevant(grade) and is_open:
                     yield query, document
 
+    def training_negatives(self, query: str) -> list[str]:
+        """Ids, ascending, of the documents that the train split judges not relevant for a query and may train on."""
+        if query in self.left_out or query not in self.queries:
+            return []
+        judged = self.qrels.get("train", {}).get(query, {})
+        return sorted(
+            name
+            for name, grade in judged.items()
+            if not self.is_relevant(grade) and name in self.documents and name not in self.held_out
+        )
+
 
 def open_for_pairs(collection: Collection, judgements: Qrels) -> Collection:
     """A collection whose train split is ``judgements``, and whose corpus is the documents judged there.

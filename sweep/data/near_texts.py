@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sweep.data.arrow import Ragged
 
 IntArray = NDArray[np.int64]
 
@@ -26,19 +30,55 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+@dataclass(frozen=True)
+class TextWords:
+    """The words of some of N numbered texts, without case and punctuation, and their signatures.
+
+    Attributes:
+        texts: (T,) numbers of the texts, ascending.
+        words: The numbers of each one's distinct words, ascending.
+        signatures: (T, bands) numbers of the bands of its MinHash signature.
+    """
+
+    texts: IntArray
+    words: Ragged
+    signatures: IntArray
+
+    def take(self, texts: IntArray) -> tuple[list[frozenset[int]], IntArray]:
+        """The words and the signatures of some of the texts."""
+        places = np.searchsorted(self.texts, texts)
+        chosen = self.words.take(places)
+        return [frozenset(chosen[row].tolist()) for row in range(len(chosen))], self.signatures[places]
+
+
+def count_words(texts: Sequence[str], chosen: IntArray) -> TextWords:
+    """The words of the texts with some numbers, ascending."""
+    numbers: dict[str, int] = {}
+    words = Ragged.of(
+        [_number_words(frozenset(split_words(texts[text].casefold())), numbers) for text in chosen.tolist()], np.int32
+    )
+    return TextWords(chosen, words, _sign(words, vocabulary=len(numbers)))
+
+
 def sign_words(words: Sequence[frozenset[str]]) -> IntArray:
     """(N, bands) a number for each band of each text's MinHash signature."""
     numbers: dict[str, int] = {}
-    texts = [np.array([numbers.setdefault(word, len(numbers)) for word in sorted(text)]) for text in words]
+    return _sign(Ragged.of([_number_words(text, numbers) for text in words], np.int32), vocabulary=len(numbers))
+
+
+def _number_words(words: frozenset[str], numbers: dict[str, int]) -> NDArray[np.int32]:
+    return np.array(sorted(numbers.setdefault(word, len(numbers)) for word in sorted(words)), dtype=np.int32)
+
+
+def _sign(words: Ragged, *, vocabulary: int) -> IntArray:
     random = np.random.default_rng(0)
     factors = random.integers(1, _PRIME, size=(_BANDS * _ROWS, 1))
     offsets = random.integers(0, _PRIME, size=(_BANDS * _ROWS, 1))
-    hashed = (factors * np.arange(1, len(numbers) + 1) + offsets) % _PRIME  # (bands * rows, words)
-    signatures = np.full((len(texts), _BANDS * _ROWS), -1, dtype=np.int64)
-    for place, text in enumerate(texts):
-        if len(text):
-            signatures[place] = hashed[:, text].min(axis=1)
-    rows = signatures.reshape(len(texts), _BANDS, _ROWS)
+    hashed = (factors * np.arange(1, vocabulary + 1) + offsets) % _PRIME  # (bands * rows, words)
+    signatures = np.full((len(words), _BANDS * _ROWS), -1, dtype=np.int64)
+    for place in np.flatnonzero(words.lengths).tolist():
+        signatures[place] = hashed[:, words[place]].min(axis=1)
+    rows = signatures.reshape(len(words), _BANDS, _ROWS)
     keys: IntArray = (rows * np.array([1, 1_000_003, 998_244_353])).sum(axis=2)  # wraps around, as a hash may
     return keys
 
@@ -49,7 +89,7 @@ def group_near(signatures: IntArray) -> Iterator[NDArray[np.intp]]:
         yield from _group_equal(band)
 
 
-def is_near(first: frozenset[str], second: frozenset[str], *, share: float = NEAR) -> bool:
+def is_near(first: AbstractSet[object], second: AbstractSet[object], *, share: float = NEAR) -> bool:
     """Whether two sets of words have a share of all their words in common."""
     common = len(first & second)
     return common >= share * (len(first) + len(second) - common)

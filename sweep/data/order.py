@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.data.formats.format import Columns
 from sweep.errors import CollectionError
 
 IntArray = NDArray[np.int64]
+
+AnyColumns = Mapping[str, Sequence[str]] | Mapping[str, IntArray]
+"""Training columns of texts, or of the numbers of texts."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows of training columns that stand one behind the other, and their share of the examples of a training."""
+
+    rows: int
+    share: float
+
 
 _LOOK_AHEAD = 8
 """Further rows of one text that may be on offer at once: it bounds what a batch costs by texts, not by rows."""
@@ -21,16 +33,18 @@ _FRUITLESS_PASSES = 8
 """Shuffles without one full batch after which a plan is given up."""
 
 
-def count_distinct(columns: Columns) -> int:
+def count_distinct(columns: AnyColumns) -> int:
     """The largest batch that the columns could give: the distinct texts of their poorest column.
 
     A row that holds one text twice fits no batch and does not count.
     """
-    rows = [row for row in zip(*columns.values(), strict=True) if len(set(row)) == len(row)]
-    return min((len(set(column)) for column in zip(*rows, strict=True)), default=0)
+    texts = _text_ids(columns)
+    return min(len(np.unique(column)) for column in texts[_find_usable(texts)].T)
 
 
-def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> IntArray:
+def plan_order(
+    columns: AnyColumns, *, batch_size: int, steps: int, seed: int, sections: Sequence[Section] = ()
+) -> IntArray:
     """(S, B) row indices in [0, N) of every batch of a training, step by step: a pure function of its arguments.
 
     The rows are shuffled and cut into batches: each batch takes, in shuffled order, rows whose texts it does not hold
@@ -40,11 +54,15 @@ def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> I
     shorter one. A million rows took 4 s for a full pass of 122 batches of 8192, and 2 s for 2,000 batches of 256
     where 400 titles stand over them (2 shared cores).
 
+    Where sections have shares, a pass holds as many rows of each as its share says, and all rows of one of them; each
+    section is gone through from end to end, over as many passes as that takes, before its rows are shuffled anew.
+
     Args:
         columns: Training columns of N rows.
         batch_size: Rows of a batch, B, at least 1.
         steps: Batches to plan, S, at least 0.
         seed: Seed of the shuffles, not negative.
+        sections: Sections of the N rows; none where all rows count the same.
 
     Raises:
         CollectionError: If the columns give no full batch.
@@ -55,9 +73,9 @@ def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> I
     if steps < 0:
         raise ValueError(f"steps must not be negative, got {steps}")
     texts = _text_ids(columns)
-    ordered = np.sort(texts, axis=1)
-    usable = np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).all(axis=1))
+    usable = _find_usable(texts)
     distinct = min(len(np.unique(column)) for column in texts[usable].T)
+    draw = _Passes(usable, sections, seed)
     batches = np.empty((steps, batch_size), dtype=np.int64)
     step, passes, fruitless = 0, 0, 0
     while step < steps:
@@ -66,7 +84,7 @@ def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> I
                 f"{len(texts)} training pairs with {distinct} distinct texts give no batch of"
                 f" {batch_size} without a text twice: lower batch_size"
             )
-        shuffled = usable[np.random.default_rng([seed, passes]).permutation(len(usable))]
+        shuffled = draw(passes)
         before = step
         for places in _cut_batches(texts[shuffled], batch_size, max_batches=steps - step):
             batches[step] = shuffled[places]
@@ -76,11 +94,55 @@ def plan_order(columns: Columns, *, batch_size: int, steps: int, seed: int) -> I
     return batches
 
 
-def _text_ids(columns: Columns) -> IntArray:
+class _Passes:
+    """The rows of each pass, shuffled; a pure function of its number."""
+
+    def __init__(self, usable: IntArray, sections: Sequence[Section], seed: int) -> None:
+        ends = np.cumsum([section.rows for section in sections], dtype=np.int64)
+        places = np.searchsorted(ends, usable, side="right")
+        self._rows = [usable[places == place] for place in range(len(sections))] if len(sections) > 1 else [usable]
+        shares = [section.share for section in sections] if len(sections) > 1 else [1.0]
+        length = min(len(rows) / share for rows, share in zip(self._rows, shares, strict=True))
+        self._counts = [max(1, round(length * share)) for share in shares]
+        self._seed = seed
+
+    def __call__(self, number: int) -> IntArray:
+        """Rows of the pass with a number, from 0."""
+        if len(self._rows) == 1:
+            (rows,) = self._rows
+            return rows[np.random.default_rng([self._seed, number]).permutation(len(rows))]
+        parts = [self._draw(place, number * count, count) for place, count in enumerate(self._counts)]
+        joined = np.concatenate(parts)
+        return joined[np.random.default_rng([self._seed, number]).permutation(len(joined))]
+
+    def _draw(self, place: int, start: int, count: int) -> IntArray:
+        """Some rows of a section out of the endless sequence of its shuffles."""
+        rows = self._rows[place]
+        first, last = start // len(rows), (start + count - 1) // len(rows)
+        shuffles = [
+            rows[np.random.default_rng([self._seed, place, shuffle]).permutation(len(rows))]
+            for shuffle in range(first, last + 1)
+        ]
+        begin = start - first * len(rows)
+        return np.concatenate(shuffles)[begin : begin + count]
+
+
+def _text_ids(columns: AnyColumns) -> IntArray:
     """(N, C) number of every text, one numbering over all C columns: a title may be another row's content."""
     numbers: dict[str, int] = {}
-    ids = [[numbers.setdefault(text, len(numbers)) for text in column] for column in columns.values()]
-    return np.array(ids, dtype=np.int64).T
+
+    def number(column: Sequence[str] | IntArray) -> IntArray:
+        if isinstance(column, np.ndarray):
+            return column
+        return np.array([numbers.setdefault(text, len(numbers)) for text in column], dtype=np.int64)
+
+    return np.stack([number(column) for column in columns.values()], axis=1)
+
+
+def _find_usable(texts: IntArray) -> IntArray:
+    """The rows that hold no text twice: another one fits no batch."""
+    ordered = np.sort(texts, axis=1)
+    return np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).all(axis=1))
 
 
 def _cut_batches(texts: IntArray, batch_size: int, *, max_batches: int) -> Iterator[list[int]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Generic, TypeVar
 
 from sweep.data.collection import Collection, DocumentView, Qrels, open_for_pairs
 from sweep.data.formats import make_columns
@@ -18,28 +19,38 @@ BATCH_SIZE = 64
 BATCHES = 8
 
 
+Text = TypeVar("Text")
+Other = TypeVar("Other")
+
+
 @dataclass(frozen=True)
-class HeldOutRows:
+class HeldOutRows(Generic[Text]):
     """Rows of one data format whose pairs no trial trains on.
 
     Attributes:
-        texts: (S, B) texts of each column, in the order in which a loss takes the columns; no text twice in a batch.
+        texts: (S, B) texts of each column, or their numbers, in the order in which a loss takes the columns; no text
+            twice in a batch.
         roles: Role of each column.
     """
 
-    texts: Mapping[str, tuple[tuple[str, ...], ...]]
+    texts: Mapping[str, tuple[tuple[Text, ...], ...]]
     roles: Roles
 
-    def texts_with(self, prompt: Prompt) -> Iterator[str]:
+    def texts_with(self, prompt: Prompt) -> Iterator[Text]:
         """The texts of the columns that have the prompt of queries, or of documents."""
         for column, batches in self.texts.items():
             if PROMPTS[self.roles[column]] == prompt:
                 yield from chain.from_iterable(batches)
 
+    def replace(self, change: Callable[[Sequence[Text]], Sequence[Other]]) -> HeldOutRows[Other]:
+        """The same rows of other texts, batch by batch."""
+        texts = {column: tuple(tuple(change(batch)) for batch in batches) for column, batches in self.texts.items()}
+        return HeldOutRows(texts, self.roles)
+
 
 def plan_held_out(
     collection: Collection, data_format: Format, *, judgements: Qrels, document: DocumentView
-) -> HeldOutRows | None:
+) -> HeldOutRows[str] | None:
     """The rows that a data format makes of held-out judgements, without the pairs that it also trains on.
 
     The same rows in the same batches for every trial: eight batches of 64, smaller ones where there are fewer distinct

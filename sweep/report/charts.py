@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 INK, MUTED, PAPER, GRID = "@ink", "@muted", "@paper", "@grid"
 
 FORMAT_COLOURS = {"query-document": "#0072B2", "title-content": "#D55E00"}
-OTHER_FORMATS = ("#56B4E9", "#A6761D")
+OTHER_FORMATS = ("#56B4E9", "#A6761D", "#332288", "#117733")
 LOSS_COLOURS = {"loss": "#E69F00", "validation_loss": "#CC79A7", "validation_loss_retrieval": "#999933"}
 COSINE_COLOURS = {"positive": "#009E73", "negative": "#888888"}
 """Okabe and Ito's colours, which can be told apart with every common colour blindness, and two more of their kind."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweep.settings.dimensions import add_older
+from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.study_file import StudySpec
+
+_BEFORE = {each.name: each.before for each in DIMENSIONS if each.before is not None}
+"""Settings of the space in studies that are older than the dimension."""
 
 
 def read_begun(stored: Mapping[str, Any]) -> StudySpec:
@@ -14,7 +17,7 @@ def read_begun(stored: Mapping[str, Any]) -> StudySpec:
     data: Mapping[str, Any] = stored["data"]
     split = {"leaks": "keep", **data.get("split", {})}
     return StudySpec.model_validate(
-        {**stored, "space": add_older(stored["space"]), "data": {"rules": 1, **data, "split": split}}
+        {**stored, "space": _BEFORE | stored["space"], "data": {"rules": 1, **data, "split": split}}
     )
 
 

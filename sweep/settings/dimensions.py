@@ -8,7 +8,7 @@ over the table. New entries go last: the sampler draws in the table's order.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -32,10 +32,23 @@ RETRIEVAL_FORMAT = "query-document"
 Scheduler = Literal["linear", "cosine", "constant", "cosine-with-floor"]
 
 Value = float | int | str
+
+MIXTURE = "+"
+"""Sign between the data formats of a mixture: the name of a mixture is theirs."""
+
 Kind = Literal["real", "power of two", "choice", "seed"]
 
 SEEDS = 2**32
 """Number of seeds: NumPy's older generators, which the libraries set as well, take no larger one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """When a dimension matters: with some values of another one, earlier in the table, which ``text`` says."""
+
+    dimension: str
+    is_met: Callable[[Any], bool]
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +68,7 @@ class Dimension:
         log: Whether one fixed value counts as searched by its logarithm, so that it can become a range of one later.
         used_as: Field of `Params` that tables show in its place: the value that training uses after a rule.
         gt: Bound that values are above; ``ge``, ``lt``: at least, below.
-        needs: Name of another dimension, earlier in the table, and those of its values with which this one matters;
-            with others it is neither searched nor given to the trainer.
+        needs: When it matters; elsewhere it is neither searched nor given to the trainer.
         is_always_shown: Whether short tables show it even where all trials have the same value.
     """
 
@@ -73,7 +85,7 @@ class Dimension:
     gt: float | None = None
     ge: float | None = None
     lt: float | None = None
-    needs: tuple[str, tuple[Value, ...]] | None = None
+    needs: Condition | None = None
     is_always_shown: bool = False
 
     @property
@@ -98,7 +110,7 @@ class Dimension:
 
     def matters(self, settings: Mapping[str, Any]) -> bool:
         """Whether it is searched and obeyed beside other settings, given by their names."""
-        return self.needs is None or settings.get(self.needs[0]) in self.needs[1]
+        return self.needs is None or self.needs.is_met(settings.get(self.needs.dimension))
 
     def to_parameter(self, value: Any) -> Any:
         """A value as its parameter in the Optuna study; a fraction, which no range holds, for no power of two."""
@@ -244,6 +256,20 @@ DIMENSIONS: tuple[Dimension, ...] = (
         ge=0.0,
     ),
     Dimension(
+        name="mixture",
+        kind="real",
+        label="mixture",
+        about="Share of the first data format of a mixture in the training pairs; its others share the rest equally.",
+        default=0.5,
+        before=0.5,
+        digits=".2f",
+        gt=0.0,
+        lt=1.0,
+        needs=Condition(
+            dimension="data_format", is_met=lambda name: MIXTURE in str(name), text="a mixture, such as A+B"
+        ),
+    ),
+    Dimension(
         name="seed",
         kind="seed",
         label="seed",
@@ -281,6 +307,7 @@ class SpaceSettings(Table):
     scale: RealSetting = _space("scale")
     scheduler: Annotated[tuple[Scheduler, ...], OneOrMore, Field(min_length=1)] = _space("scheduler")
     weight_decay: RealSetting = _space("weight_decay")
+    mixture: RealSetting = _space("mixture")
     seed: SeedSetting | None = _space("seed")
 
     @field_validator("*")
@@ -307,6 +334,7 @@ class StartSpec(Table):
     scale: float | None = _start("scale")
     scheduler: Scheduler | None = _start("scheduler")
     weight_decay: float | None = _start("weight_decay")
+    mixture: float | None = _start("mixture")
     seed: int | None = _start("seed")
 
 
@@ -326,6 +354,7 @@ class Params:
     scale: float
     scheduler: Scheduler
     weight_decay: float = 0.0
+    mixture: float | None = None
     seed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -339,5 +368,6 @@ class Params:
 
 
 def add_older(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a study by name; dimensions that are newer than it have their values from before."""
-    return {each.name: each.before for each in DIMENSIONS if each.before is not None} | dict(settings)
+    """Settings of a study by name; dimensions that are newer than it have their value from before, if it matters."""
+    newer = (each for each in DIMENSIONS if each.before is not None)
+    return {each.name: each.before if each.matters(settings) else None for each in newer} | dict(settings)

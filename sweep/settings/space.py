@@ -168,9 +168,8 @@ class SearchSpace:
             setting = getattr(self.spec, each.name)
             inside = "which is left out: list the seeds there" if setting is None else each.describe(setting)
             raise StudyFileError(file, f"{given[each.name]!r} lies outside space.{each.name} ({inside})", key=key)
-        if each.needs is not None and each.needs[0] in given and not each.matters(given):
-            name, among = each.needs
-            raise StudyFileError(file, f"matters only where {name} is {' or '.join(map(str, among))}", key=key)
+        if each.needs is not None and each.needs.dimension in given and not each.matters(given):
+            raise StudyFileError(file, f"matters only where {each.needs.dimension} is {each.needs.text}", key=key)
 
     def _check_reachable(self, file: Path) -> None:
         smallest = self.effective_learning_rate(ends(self.spec.learning_rate)[0], self.spec.batch_sizes[0])

@@ -11,8 +11,8 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, R
 
 from sweep.messages import ModelDescription
 from sweep.training.adaptation import unused_prompts, usable_positions
-from sweep.training.evaluator import role_prompts
 from sweep.training.models import UntrainedModel, stored_precision
+from sweep.training.tokens import role_prompts
 
 
 def describe_model(base: UntrainedModel, folder: Path) -> ModelDescription:

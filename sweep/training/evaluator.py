@@ -1,7 +1,7 @@
 """Evaluator: a measure of a model on a fixed set of queries and documents.
 
-Texts are tokenized once, in batches of like length, so that an evaluation is little more than the model's own forward
-passes. Nothing here draws a random number, so an evaluation leaves a training run as it was.
+Texts are compiled and tokenized before, so that an evaluation is little more than the model's own forward passes, on
+batches of like length. Nothing here draws a random number, so an evaluation leaves a training run as it was.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device, truncate_embeddings
 
-from sweep.data import Collection, EvaluationSet, HeldOutRows, is_relevant
-from sweep.data.formats.format import PROMPTS, TASKS, Prompt
-from sweep.data.grades import find_own, grade_rows, look_up_grades, pad_grades, rank_others, shuffle_rows
+from sweep.data import HeldOutRows, IntArray, is_relevant
+from sweep.data.compiled import JudgedTexts
+from sweep.data.formats.format import PROMPTS, Prompt
+from sweep.data.grades import look_up_grades, pad_grades, rank_others, shuffle_rows
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.measures.ranking import FloatArray
@@ -28,6 +28,7 @@ from sweep.messages import Cosines, Evaluation, Sign, give_no_sign
 from sweep.training.devices import autocast
 from sweep.training.losses.loss import Loss
 from sweep.training.similarity import Similarity
+from sweep.training.tokens import Tokens
 
 SIDE_FIGURES = {name: find_measure(name.replace("_", "@")) for name in ("ndcg_10", "recall_10", "recall_100", "mrr_10")}
 """Measures whose means are recorded with every evaluation, whatever the study's metric is."""
@@ -42,51 +43,31 @@ _Float32 = NDArray[np.float32]
 _NO_COSINES = Cosines(mean=np.nan, p5=np.nan, p95=np.nan)
 
 
-class TokenizedTexts:
-    """N texts of a task as batches of like length, ready for a model's forward pass: cut by its tokenizer and limit.
-
-    The task's prompt is put before each text, and the model's routes are those of the task, as in the library's
-    ``encode_query`` and ``encode_document``. A sign of life follows each batch.
-    """
-
-    def __init__(
-        self, model: SentenceTransformer, texts: Sequence[str], *, task: Prompt, sign: Sign = give_no_sign
-    ) -> None:
-        size = ENCODE_BATCH.get(model.device.type, 32)
-        self.task = task
-        prompt = role_prompts(model).get(task)
-        lengths = np.array([len(text) for text in texts], dtype=np.int64)
-        order = np.argsort(-lengths, kind="stable")
-        for start in range(0, len(texts), size):  # lengths in tokens, found in batches of like length in characters
-            rows = order[start : start + size]
-            features = model.preprocess([texts[row] for row in rows], prompt=prompt, task=task)
-            if "attention_mask" in features:  # an average of static embeddings has none
-                lengths[rows] = features["attention_mask"].sum(dim=1).numpy()
-            sign()
-        self.order = np.argsort(-lengths, kind="stable")
-        self.batches: list[dict[str, Any]] = []
-        for start in range(0, len(texts), size):
-            rows = self.order[start : start + size]
-            self.batches.append(model.preprocess([texts[row] for row in rows], prompt=prompt, task=task))
-            sign()
-
-
 def encode(
-    model: SentenceTransformer, texts: TokenizedTexts, *, as_trained: bool = True, sign: Sign = give_no_sign
+    model: SentenceTransformer,
+    tokens: Tokens,
+    texts: IntArray,
+    *,
+    as_trained: bool = True,
+    sign: Sign = give_no_sign,
 ) -> _Float32:
-    """(N, H) embeddings in the order of the texts, on the dimensions that the model is used with.
+    """(N, H) embeddings of the texts with N numbers, on the dimensions that the model is used with.
 
-    They have length 1 where the model compares cosines, and are not finite where the model's were not. With
-    ``as_trained`` the precision is that of training, else that of whoever loads the model. The model is left in the
-    mode (training or not) that it came in. A sign of life follows each batch.
+    Their task's prompt is put before the texts, and the model's routes are those of the task, as in the library's
+    ``encode_query`` and ``encode_document``. The embeddings have length 1 where the model compares cosines, and are not
+    finite where the model's were not. With ``as_trained`` the precision is that of training, else that of whoever loads
+    the model. The model is left in the mode (training or not) that it came in. A sign of life follows each batch.
     """
     training = model.training
+    order = np.argsort(-tokens.lengths(texts), kind="stable")
+    size = ENCODE_BATCH.get(model.device.type, 32)
     model.eval()
     try:
         with torch.inference_mode(), autocast(model.device.type) if as_trained else contextlib.nullcontext():
             parts = []
-            for batch in texts.batches:
-                parts.append(model(batch_to_device(dict(batch), model.device), task=texts.task)["sentence_embedding"])
+            for start in range(0, len(texts), size):
+                features = tokens.batch(texts[order[start : start + size]], model)
+                parts.append(model(batch_to_device(features, model.device), task=tokens.task)["sentence_embedding"])
                 sign()
             found = torch.cat(parts).float()
             if model.truncate_dim is not None:
@@ -96,7 +77,7 @@ def encode(
     finally:
         model.train(training)
     restored: _Float32 = np.empty_like(embeddings)
-    restored[texts.order] = embeddings
+    restored[order] = embeddings
     return restored
 
 
@@ -104,47 +85,41 @@ class Evaluator:
     """Evaluates models on one set of queries and documents.
 
     Args:
-        model: Any of the models to be evaluated: they share tokenizers, prompts and routes.
-        collection: The collection with the texts.
         judged: The queries, documents and grades; the documents descend by id, so that ties are broken as by trec_eval.
-        document: The part of a document that is embedded.
+        tokens: The texts by task, as any of the models takes them: they share tokenizers, prompts and routes.
         held_out: Rows, by any name, that a validation loss is taken over. Of their texts only those that are not
             encoded anyway are encoded besides.
         loss: The loss that is taken over them; without one there is none.
         measure: The study's measure; by default NDCG@10.
         shuffled: Whether each query is also evaluated by the judgements of another one.
-        sign: Given between the batches of texts that are tokenized and encoded, and of queries that are ranked.
+        sign: Given between the batches of texts that are encoded, and of queries that are ranked.
     """
 
     def __init__(
         self,
-        model: SentenceTransformer,
-        collection: Collection,
+        judged: JudgedTexts,
+        tokens: Mapping[Prompt, Tokens],
         *,
-        judged: EvaluationSet,
-        document: Any = "text",
-        held_out: Mapping[str, HeldOutRows] | None = None,
+        held_out: Mapping[str, HeldOutRows[int]] | None = None,
         loss: Loss | None = None,
         measure: Measure | None = None,
         shuffled: bool = False,
         sign: Sign = give_no_sign,
     ) -> None:
-        self.judged = judged
+        self._relevant = judged.relevant
+        self._tokens = tokens
         self._sign = sign
         self._held_out = held_out or {}
         self._loss = loss
         self._measure = measure or find_measure(DEFAULT_METRIC)
         self._depth = max(measure.depth for measure in (self._measure, *SIDE_FIGURES.values()))
-        documents = [collection.documents[name].embedded(document) for name in judged.document_ids]
-        queries = [collection.queries[name] for name in judged.query_ids]
+        documents, queries = judged.documents.tolist(), judged.queries.tolist()
         held = self._held_out.values()
         self._document_rows = _rows_of(documents, (text for rows in held for text in rows.texts_with("document")))
         self._query_rows = _rows_of(queries, (text for rows in held for text in rows.texts_with("query")))
         self._columns = np.array([self._document_rows[text] for text in documents])  # (D,) rows of the distinct texts
         self._rows = np.array([self._query_rows[text] for text in queries])  # (Q,)
-        self._documents = TokenizedTexts(model, list(self._document_rows), task="document", sign=sign)
-        self._queries = TokenizedTexts(model, list(self._query_rows), task="query", sign=sign)
-        self._grades, self._own = grade_rows(judged), find_own(judged)
+        self._grades, self._own = judged.grades, judged.own
         self._judged = pad_grades(self._grades)  # (Q, J)
         self._shuffled = shuffle_rows(self._grades, seed=0) if shuffled else None
 
@@ -155,8 +130,8 @@ class Evaluator:
         """
         start = time.perf_counter()
         similarity = Similarity(model.similarity_fn_name)
-        all_documents = encode(model, self._documents, as_trained=as_trained, sign=self._sign)
-        all_queries = encode(model, self._queries, as_trained=as_trained, sign=self._sign)
+        all_documents = self._encode(model, "document", self._document_rows, as_trained=as_trained)
+        all_queries = self._encode(model, "query", self._query_rows, as_trained=as_trained)
         if not (np.isfinite(all_documents).all() and np.isfinite(all_queries).all()):
             per_query = np.full(len(self._rows), np.nan, dtype=np.float32)
             seconds = time.perf_counter() - start
@@ -175,6 +150,10 @@ class Evaluator:
             validation_losses=self._validation_losses(similarity, query=all_queries, document=all_documents),
             seconds=time.perf_counter() - start,
         )
+
+    def _encode(self, model: SentenceTransformer, task: Prompt, rows: Iterable[int], *, as_trained: bool) -> _Float32:
+        texts = np.array(list(rows), dtype=np.int64)
+        return encode(model, self._tokens[task], texts, as_trained=as_trained, sign=self._sign)
 
     def _summarize(self, cosines: _Float32) -> Cosines:
         self._sign()
@@ -199,7 +178,7 @@ class Evaluator:
         """(Q,) values of a measure, in the precision in which they are recorded."""
         self._sign()
         judged = self._judged if judged is None else judged
-        return measure.evaluate(ranked, judged, relevant=self.judged.relevant).astype(np.float32)
+        return measure.evaluate(ranked, judged, relevant=self._relevant).astype(np.float32)
 
     def _evaluate_shuffled(self, top: NDArray[np.int64]) -> _Float32 | None:
         """(Q,) values of the measure by the judgements of other queries, where they are wanted."""
@@ -231,7 +210,7 @@ class Evaluator:
             cosines = self._spread(distinct)  # (q, D)
             relevant = np.zeros(cosines.shape, dtype=bool)
             for place, row in enumerate(rows):
-                columns = [column for column, grade in row.items() if is_relevant(grade, self.judged.relevant)]
+                columns = [column for column, grade in row.items() if is_relevant(grade, self._relevant)]
                 relevant[place, columns] = True
             others = ~relevant
             others[own >= 0, own[own >= 0]] = False
@@ -245,11 +224,6 @@ class Evaluator:
         return distinct if distinct.shape[1] == len(self._columns) else distinct[:, self._columns]
 
 
-def role_prompts(model: SentenceTransformer) -> dict[str, str]:
-    """The prompts that a model brings for queries and for documents, without empty ones."""
-    return {role: prompt for role, prompt in model.prompts.items() if role in TASKS and prompt}
-
-
 def _unit(embeddings: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(embeddings, dim=1)
 
@@ -259,12 +233,12 @@ def _unit_rows(similarity: Similarity, embeddings: _Float32) -> _Float32:
     return embeddings if similarity.needs_unit_length else _unit(torch.from_numpy(embeddings)).numpy()
 
 
-def _rows_of(texts: Sequence[str], further: Iterable[str]) -> dict[str, int]:
-    """The row in which each distinct text is encoded, in order of first occurrence."""
+def _rows_of(texts: Sequence[int], further: Iterable[int]) -> dict[int, int]:
+    """The row in which each distinct text is encoded, by its number, in order of first occurrence."""
     return {text: row for row, text in enumerate(dict.fromkeys([*texts, *further]))}
 
 
-def _look_up(batches: Sequence[Sequence[str]], rows: Mapping[str, int]) -> NDArray[np.int64]:
+def _look_up(batches: Sequence[Sequence[int]], rows: Mapping[int, int]) -> NDArray[np.int64]:
     """(S, B) rows of the texts of S batches."""
     return np.array([[rows[text] for text in batch] for batch in batches])
 

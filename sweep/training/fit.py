@@ -6,29 +6,33 @@ import enum
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset
+from datasets.table import InMemoryTable
 from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from transformers import PrinterCallback, TrainerCallback
 
-from sweep.data import Columns, IntArray
-from sweep.data.formats.format import PROMPTS, Roles, columns_of
+from sweep.data import IntArray
+from sweep.data.formats.format import PROMPTS, Prompt, Roles, columns_of
 from sweep.messages import Sign, give_no_sign
 from sweep.progress import count_warmup_steps
 from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import publish
 from sweep.training.devices import computes_bf16, translate_oom
-from sweep.training.evaluator import role_prompts
 from sweep.training.losses.loss import Loss
+from sweep.training.tokens import Features, Tokens
 
 SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
     "linear": ("linear", {}),
@@ -55,7 +59,8 @@ class FitPlan:
     """The inputs of one training run.
 
     Attributes:
-        columns: N rows of training texts by column, in the order in which the loss takes them.
+        columns: (N,) numbers of the texts of each training column, in the order in which the loss takes them.
+        tokens: The texts by task, as the model takes them.
         order: (steps, batch) rows of each optimizer step.
         micro_batch: Rows that go through the model at once.
         seed: Seed of dropout.
@@ -65,7 +70,8 @@ class FitPlan:
     """
 
     params: Params
-    columns: Columns
+    columns: Mapping[str, IntArray]
+    tokens: Mapping[Prompt, Tokens]
     roles: Roles
     loss: Loss
     order: IntArray
@@ -116,7 +122,10 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
     trainer = _PlannedTrainer(
         model=model,
         args=_training_arguments(model, plan),
-        train_dataset=Dataset.from_dict(dict(plan.columns)),
+        train_dataset=Dataset(InMemoryTable(pa.table(dict(plan.columns))), fingerprint="planned"),
+        data_collator=SentenceTransformerDataCollator(
+            preprocess_fn=partial(_make_batch, model, plan.tokens), router_mapping=_tasks(plan.roles)
+        ),
         loss=plan.loss.build(model, micro_batch=plan.micro_batch if plan.is_cut else None),
         plan=plan,
     )
@@ -136,8 +145,6 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
     """The settings by the trainer's names."""
     params = plan.params
     scheduler, scheduler_settings = SCHEDULES[params.scheduler]
-    by_role = role_prompts(model)
-    prompts = {column: by_role[PROMPTS[role]] for column, role in plan.roles.items() if PROMPTS[role] in by_role}
     return SentenceTransformerTrainingArguments(
         output_dir=str(plan.work_folder),
         max_steps=len(plan.order),
@@ -147,8 +154,7 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
         weight_decay=params.weight_decay,
         lr_scheduler_type=scheduler,
         lr_scheduler_kwargs=scheduler_settings,
-        prompts=prompts or None,
-        router_mapping={column: str(PROMPTS[role]) for column, role in plan.roles.items()},
+        router_mapping=_tasks(plan.roles),
         bf16=computes_bf16(model.device.type),
         use_cpu=model.device.type == "cpu",
         seed=plan.seed,
@@ -159,6 +165,23 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
         disable_tqdm=True,
         dataloader_pin_memory=model.device.type == "cuda",
     )
+
+
+def _tasks(roles: Roles) -> dict[str, str]:
+    """The task of each column."""
+    return {column: str(PROMPTS[role]) for column, role in roles.items()}
+
+
+def _make_batch(
+    model: SentenceTransformer,
+    tokens: Mapping[Prompt, Tokens],
+    texts: Sequence[int],
+    *,
+    prompt: str | None,  # noqa: ARG001 - it is in the tokens
+    task: Prompt,
+) -> Features:
+    """The library's preprocessing, of texts by number."""
+    return tokens[task].batch(np.array(texts, dtype=np.int64), model)
 
 
 class _PlannedBatches(DefaultBatchSampler):
@@ -173,7 +196,8 @@ class _PlannedBatches(DefaultBatchSampler):
         self._order = plan.order
         if plan.is_cut:
             documents = [plan.columns[column] for column in columns_of(plan.roles, "positive", "negative")]
-            lengths = np.array([max(map(len, row)) for row in zip(*documents, strict=True)])
+            characters = plan.tokens["document"].collection.characters
+            lengths = np.max([characters[texts] for texts in documents], axis=0)
             by_length = np.argsort(-lengths[plan.order], axis=1, kind="stable")
             self._order = np.take_along_axis(plan.order, by_length, axis=1)
 

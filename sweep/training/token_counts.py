@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from sweep.messages import TokenCounts
-from sweep.training.evaluator import role_prompts
+from sweep.training.tokens import role_prompts
 
 MAX_TEXTS = 2000
 """Documents, and queries, that are counted: as many evenly spread ones."""

@@ -115,12 +115,13 @@ class SideRun:
 # ---- bodies of the processes
 
 
-def prepare(task: Assignment, channel: Channel) -> dict[str, str]:  # noqa: ARG001 - every job has a channel
-    """Saves the base model for both sides, and the bare side's texts in the order in which they are trained on."""
-    from sweep.training.models import load_base_model, save_model
+def prepare(task: Assignment, channel: Channel) -> dict[str, str]:
+    """Prepares our side as a study does, and the bare side's texts in the order in which they are trained on."""
+    from sweep.training.models import load_base_model
+    from sweep.trial import prepare_study
 
+    prepare_study(task, channel)
     model = load_base_model(task.spec.model, task.folder).model
-    save_model(model, RunFolder(task.run_folder).base_model)
     spec, view = task.spec, task.spec.data.document
     collection = load_collection(spec.data, folder=task.folder)
     columns = make_columns(collection, choose_format(spec, task.params.data_format), document=view)
@@ -156,14 +157,14 @@ def trace_trial(task: Assignment, channel: Channel) -> dict[str, float]:
 
     clock = Stopwatch()
     clock.watch(trial, "load_model", "loading the model")
-    for function in ("load_collection", "_judge", "make_columns", "plan_order"):
+    for function in ("open_or_compile", "_make_evaluator", "plan_order"):
         clock.watch(trial, function, "texts and plan")
     clock.watch(fit._PlannedTrainer, "__init__", "setting the trainer up")
     clock.watch(fit._PlannedTrainer, "train", "training")
     clock.watch(fit._PlannedTrainer, "_save_checkpoint", "checkpoints")
     clock.watch(fit, "publish", "checkpoints")
     clock.watch(trial, "save_model", "peak models")
-    clock.watch(Evaluator, "test", "evaluation")
+    clock.watch(Evaluator, "evaluate", "evaluation")
     clock.watch(channel, "report", "answers")
     trial.run_trial(task, channel)
     return dict(clock.seconds)

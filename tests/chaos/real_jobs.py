@@ -10,10 +10,10 @@ from typing import Any
 from history import HISTORY
 
 from sweep.messages import Assignment, Channel, Report, TrialResult, Verdict
-from sweep.trial import evaluate_models, prepare_study
+from sweep.trial import compile_again, evaluate_models, prepare_study
 from sweep.trial import run_trial as run_real_trial
 
-__all__ = ["evaluate_models", "prepare_study", "run_trial"]
+__all__ = ["compile_again", "evaluate_models", "prepare_study", "run_trial"]
 
 
 class RecordingChannel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,19 +10,34 @@ from hard_negatives import HardNegatives
 from pydantic import ValidationError
 
 from sweep.data import FORMATS, SPLITS, Collection, Document, load_collection, make_columns
+from sweep.data.formats import find_format
 from sweep.data.formats.format import ROLES, Format, columns_of
+from sweep.data.formats.query_negatives import QueryNegatives
 from sweep.errors import CollectionError
 from sweep.settings.study_file import DataSpec
 
-EVERY = [*(kind() for kind in FORMATS.values()), HardNegatives(count=2)]
+EVERY = [
+    *(kind() for kind in FORMATS.values()),
+    QueryNegatives(negatives=2),
+    find_format("query-document:titled", {"query-document:titled": {"document": "title-and-text"}}),
+    find_format("title-content+query-document", {}),
+    HardNegatives(count=2),
+]
 EMPTY = Collection("empty", {"d": Document("", "text")}, {}, {split: {} for split in SPLITS}, frozenset())
 
-every_format = pytest.mark.parametrize("data_format", EVERY, ids=lambda one: one.name)
+every_format = pytest.mark.parametrize("data_format", EVERY, ids=lambda one: one.label)
 
 
 @pytest.fixture(scope="module")
 def toy(toy_collection) -> Collection:
-    return load_collection(DataSpec(collection=f"beir:{toy_collection}"), folder=toy_collection)
+    """The toy collection, with three documents that are judged not relevant for each train query."""
+    loaded = load_collection(DataSpec(collection=f"beir:{toy_collection}"), folder=toy_collection)
+    open_documents = [name for name in sorted(loaded.documents) if name not in loaded.held_out]
+    train = {
+        query: {**dict.fromkeys(open_documents[place : place + 3], 0), **grades}
+        for place, (query, grades) in enumerate(sorted(loaded.qrels["train"].items()))
+    }
+    return replace(loaded, qrels={**loaded.qrels, "train": train})
 
 
 @every_format
@@ -59,9 +75,11 @@ def test_neither_the_judgements_of_dev_and_test_nor_the_order_of_the_collection_
 
 @every_format
 def test_a_collection_without_what_it_needs_is_refused_with_it(data_format: Format):
-    assert data_format.needs
-    problem = f"empty: the train split yields no pair for format '{data_format.name}', which needs "
-    with pytest.raises(CollectionError, match=problem + data_format.needs[0].text):
+    part = data_format.parts[0]
+    problem = (
+        f"empty: the train split yields no pair for format '{part.label}', which needs {part.needs[0].text} (0 of "
+    )
+    with pytest.raises(CollectionError, match=re.escape(problem)):
         make_columns(EMPTY, data_format, document="text")
 
 

@@ -8,10 +8,10 @@ import torch
 
 from sweep.data.formats.format import PAIR
 from sweep.testing import write_tiny_model
-from sweep.training.evaluator import TokenizedTexts, encode
 from sweep.training.losses import LOSSES
 from sweep.training.models import load_model
 from sweep.training.similarity import Similarity
+from tests.compiled import encode_texts
 
 BATCH = 8
 ROLES = [PAIR, {**PAIR, "negative": "negative"}, {**PAIR, "first": "negative", "second": "negative"}]
@@ -88,8 +88,5 @@ def test_the_validation_loss_is_the_mean_of_it_over_the_batches(kind, roles, bas
     loss = kind().build(model, micro_batch=None)
     with torch.no_grad():
         theirs = np.mean([float(value_of(loss, model, texts)) for texts in batches])
-    embedded = [
-        np.stack([encode(model, TokenizedTexts(model, texts[column], task="document")) for texts in batches])
-        for column in range(len(roles))
-    ]
+    embedded = [np.stack([encode_texts(model, texts[column]) for texts in batches]) for column in range(len(roles))]
     assert kind().validation_loss(embedded, similarity=Similarity("cosine")) == pytest.approx(theirs, abs=1e-4)

@@ -10,9 +10,9 @@ from processes import wait_until
 
 from sweep import testing
 from sweep.messages import Assignment, Channel, TrialResult
-from sweep.testing import SCRIPT, evaluate_models, prepare_study
+from sweep.testing import SCRIPT, compile_again, evaluate_models, prepare_study
 
-__all__ = ["evaluate_models", "prepare_study", "run_trial"]
+__all__ = ["compile_again", "evaluate_models", "prepare_study", "run_trial"]
 
 
 def run_trial(task: Assignment, channel: Channel) -> TrialResult:

@@ -138,6 +138,12 @@ def test_a_resumed_search_draws_no_point_that_it_drew_before() -> None:
     assert len({tuple(values.values()) for _, values in drawn}) == 12
 
 
+def test_each_trial_has_draws_of_its_own_even_where_none_is_known_yet() -> None:
+    first, again, second = (make_proposer(make_space()).propose(number).values for number in (0, 0, 1))
+    assert first == again
+    assert first["learning_rate"] != second["learning_rate"]
+
+
 # ---- start points
 
 STARTS = [
@@ -158,7 +164,7 @@ def test_start_points_come_first_once_each_and_the_sampler_completes_them() -> N
     for index, start in enumerate(STARTS):
         assert holds_start(proposals[index], start)
         assert proposals[index].origin["start"] == index
-        assert proposals[index].values.keys() == space.distributions.keys()
+        assert proposals[index].values.keys() == space.unconditional.keys()
     assert [proposal.origin for proposal in proposals[3:]] == [{}, {}, {}]
     assert proposals[1].params.batch_size in (4, 8, 16, 32, 64)
 
@@ -267,7 +273,7 @@ def test_a_new_dimension_with_one_value_changes_nothing_of_what_a_quickstart_tri
         found = search(Proposer(space, seed=seed, trials=12), range(12), closeness)
         drawn.append([values for _, values in found])
     more = drawn[0][0].keys() - drawn[1][0].keys()
-    assert more == {one.parameter for one in DIMENSIONS if one.before is not None}
+    assert more == {one.parameter for one in DIMENSIONS if one.before is not None and one.needs is None}
     assert [{name: one for name, one in values.items() if name not in more} for values in drawn[0]] == drawn[1]
 
 

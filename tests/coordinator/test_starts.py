@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from scripted import NoDevice, check_finished, rewrite, run, set_script
 
 from sweep.coordinator.run import run_study
+from sweep.data.compiled import IDENTITY, identify_compiled
 from sweep.errors import DeviceError, ModelError, StorageError, StudyLockedError, SweepError
 from sweep.launch import InlineLauncher
 from sweep.launch.jobs import JobFailedError
@@ -18,6 +20,7 @@ from sweep.signals import StopSignal
 from sweep.storage.location import locate_study
 from sweep.storage.lock import StudyLock
 from sweep.testing import write_toy_study
+from sweep.training.checkpoint import publish, verify
 
 
 def test_a_run_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
@@ -100,4 +103,28 @@ def test_a_study_that_another_coordinator_runs_is_left_alone(tmp_path: Path) -> 
         run(file)
     assert folder.database.read_bytes() == before
     run(file)
+    check_finished(file)
+
+
+@pytest.mark.parametrize("damage", ["none", "missing", "damaged", "of other texts"])
+def test_the_collection_is_compiled_once_and_again_where_that_is_lost(tmp_path: Path, damage: str) -> None:
+    file = write_toy_study(tmp_path, script={}, budget={"trials": 1})
+    run(file)
+    compiled = RunFolder.beside(file).compiled
+    verify(compiled)
+    rewrite(file, "trials = 1", "trials = 2")
+    if damage == "missing":
+        shutil.rmtree(compiled)
+    elif damage == "damaged":
+        (compiled / IDENTITY).write_text('"another"')
+    elif damage == "of other texts":
+        (compiled / IDENTITY).write_text('"another"')
+        compiled.rename(tmp_path / "other.partial")
+        publish(tmp_path / "other.partial", compiled)  # complete, but made of something else
+    _, recorder = run(file)
+    assert recorder.texts("prepare") == ([] if damage == "none" else ["compiling the collection"])
+    verify(compiled)
+    plan = plan_study(locate_study(file))
+    identity = identify_compiled(plan.spec, base=plan.revision, content=plan.collection.content_hash)
+    assert json.loads((compiled / IDENTITY).read_text()) == identity
     check_finished(file)

@@ -6,6 +6,7 @@ import pytest
 from sweep.data.formats.format import PAIR
 from sweep.data.near_texts import NEAR
 from sweep.data.negatives import measure_false_negatives
+from tests.compiled import number_columns
 
 
 def columns_of(*positives: str) -> dict[str, list[str]]:
@@ -13,7 +14,8 @@ def columns_of(*positives: str) -> dict[str, list[str]]:
 
 
 def share_of(columns: dict[str, list[str]], order: np.ndarray) -> float:
-    return measure_false_negatives(columns, order, roles=PAIR)
+    known, words = number_columns(columns, PAIR)
+    return measure_false_negatives(known, order, roles=PAIR, words=words)
 
 
 def share_by_hand(positives: list[str], order: np.ndarray) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.data import count_distinct, plan_order
-from sweep.data.order import _LOOK_AHEAD, _cut_batches
+from sweep.data.order import _LOOK_AHEAD, Section, _cut_batches
+from sweep.data.sections import RowSection, share_out
 from sweep.errors import CollectionError
 
 rows = st.lists(st.tuples(st.integers(0, 8), st.integers(4, 30)), min_size=1, max_size=60)
@@ -183,3 +185,49 @@ def test_many_rows_under_few_titles_are_planned_in_seconds():
     order = plan_order(columns, batch_size=256, steps=500, seed=0)
     assert time.process_time() - began < 10  # took 0.4 s; looking at every waiting row takes minutes
     assert len(np.unique(order)) == order.size
+
+
+class TestSections:
+    """Rows of several origins, each with its share of the examples."""
+
+    COLUMNS: ClassVar = {"anchor": [f"a{row}" for row in range(130)], "positive": [f"b{row}" for row in range(130)]}
+
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+    def test_every_section_has_its_share(self, share):
+        sections = (Section(100, share), Section(30, 1 - share))
+        order = plan_order(self.COLUMNS, batch_size=10, steps=200, seed=0, sections=sections)
+        assert np.mean(order < 100) == pytest.approx(share, abs=0.03)
+        assert all(len(set(batch)) == 10 for batch in order.tolist())
+
+    def test_a_section_is_gone_through_before_its_rows_come_again(self):
+        sections = (Section(100, 0.1), Section(30, 0.9))
+        order = plan_order(self.COLUMNS, batch_size=1, steps=330, seed=0, sections=sections).ravel()
+        for rows in (order[order < 100], order[order >= 100]):
+            counts = np.bincount(rows)
+            counts = counts[counts > 0]
+            assert counts.max() - counts.min() <= 1
+            assert counts.size == min(len(rows), 100 if rows[0] < 100 else 30)
+
+    def test_a_longer_plan_begins_with_the_shorter_one(self):
+        sections = (Section(100, 0.3), Section(30, 0.7))
+        longer, shorter = (
+            plan_order(self.COLUMNS, batch_size=8, steps=steps, seed=3, sections=sections) for steps in (60, 25)
+        )
+        np.testing.assert_array_equal(longer[:25], shorter)
+
+    def test_one_section_is_no_mixture(self):
+        alone = plan_order(self.COLUMNS, batch_size=8, steps=60, seed=3)
+        np.testing.assert_array_equal(
+            plan_order(self.COLUMNS, batch_size=8, steps=60, seed=3, sections=(Section(130, 1.0),)), alone
+        )
+
+    def test_a_mixture_whose_passes_give_no_batch_is_refused(self):
+        sections = (Section(100, 0.01), Section(30, 0.99))
+        with pytest.raises(CollectionError, match="no batch of 60"):
+            plan_order(self.COLUMNS, batch_size=60, steps=1, seed=0, sections=sections)
+
+
+def test_the_first_format_of_a_mixture_has_the_share_that_is_set_and_the_others_share_the_rest():
+    sections = [RowSection(10, place, 3) for place in range(3)]
+    assert [section.share for section in share_out(sections, 0.6)] == pytest.approx([0.6, 0.2, 0.2])
+    assert share_out([RowSection(10)], None) == (Section(10, 1.0),)

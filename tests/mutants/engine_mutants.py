@@ -18,7 +18,7 @@ COORDINATOR = [
             "all proposals have the study's seed",
             "[self._seed, number, attempt]",
             "[self._seed, attempt]",
-            "a_resumed_search_draws_no_point_that_it_drew_before",
+            "each_trial_has_draws_of_its_own_even_where_none_is_known_yet",
         ),
         (
             "start points are tried again after a restart",

@@ -164,8 +164,8 @@ DATA = [
         "tests/data/test_order.py",
         (
             "a pass repeats the shuffle of the one before",
-            "np.random.default_rng([seed, passes])",
-            "np.random.default_rng([seed])",
+            "return rows[np.random.default_rng([self._seed, number])",
+            "return rows[np.random.default_rng([self._seed])",
             "passes_are_shuffled_anew",
         ),
         (

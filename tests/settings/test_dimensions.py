@@ -51,7 +51,8 @@ def test_a_dimension_has_one_default_and_a_newer_one_its_value_from_before(dimen
         assert (field.default, dimension.default, dimension.before) == (None, None, None)
         assert dimension.name not in add_older({})
         return
-    assert field.default == (dataclasses.MISSING if dimension.before is None else dimension.before)
+    before = dimension.before if dimension.needs is None else None
+    assert field.default == (dataclasses.MISSING if dimension.before is None else before)
     assert field.default is dataclasses.MISSING or add_older({})[dimension.name] == field.default
     assert dimension.default is not None
     dimension.check(dimension.default)

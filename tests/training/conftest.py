@@ -17,6 +17,7 @@ from sweep.testing import write_tiny_model
 from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
+from tests.compiled import compile_columns
 
 
 @dataclass
@@ -82,9 +83,12 @@ def train_in(tiny_model: Path, columns: dict[str, list[str]]) -> Train:
             "scheduler": "linear",
         }
         chosen = Params(**{**usual, **params})
+        trained_model = model or load_model(base, device="cpu")
+        known, _, tokens = compile_columns(trained_model, columns)
         plan = FitPlan(
             params=chosen,
-            columns=columns,
+            columns=known.columns,
+            tokens=tokens,
             roles=PAIR,
             loss=MultipleNegativesRanking(scale=chosen.scale),
             order=plan_order(columns, batch_size=chosen.batch_size, steps=steps, seed=0),
@@ -93,7 +97,7 @@ def train_in(tiny_model: Path, columns: dict[str, list[str]]) -> Train:
             work_folder=folder / "work",
             checkpoint=lambda step: folder / f"step-{step:08d}",
         )
-        trained = Trained(model or load_model(base, device="cpu"), plan)
+        trained = Trained(trained_model, plan)
         trained.last_step = fit(
             trained.model, plan, on_step=lambda step, loss: on_step(trained, step, loss), resume_from=resume_from
         )

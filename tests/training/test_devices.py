@@ -12,10 +12,10 @@ from sweep.errors import DeviceMemoryError
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import DataSpec, ModelSpec
 from sweep.training.devices import autocast, choose_micro_batch, computes_bf16, list_cuda_devices
-from sweep.training.evaluator import Evaluator
 from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_base_model, load_model
+from tests.compiled import compile_columns, make_evaluator
 
 
 def keep_loss(trained, step, take_course):
@@ -111,7 +111,7 @@ class TestCuda:
         found = {}
         for device in ("cpu", "cuda"):
             model = load_model(tiny_model, device=device)
-            found[device] = Evaluator(model, binary, judged=judged).evaluate(model)
+            found[device] = make_evaluator(model, binary, judged=judged).evaluate(model)
         assert found["cuda"].value == pytest.approx(
             found["cpu"].value, abs=0.1
         )  # bfloat16 swaps documents of like cosine
@@ -123,7 +123,7 @@ class TestCuda:
         model = load_model(tiny_model, device="cuda").train()
         judged = plan_evaluation_set(binary, "dev", max_documents=60, max_queries=20, seed=0)
         before = torch.cuda.get_rng_state()
-        Evaluator(model, binary, judged=judged).evaluate(model)
+        make_evaluator(model, binary, judged=judged).evaluate(model)
         assert torch.equal(torch.cuda.get_rng_state(), before)
 
     @pytest.mark.parametrize("batch_size", [2, 64, 1 << 20])
@@ -159,6 +159,7 @@ class TestCuda:
             ]
             for column in ("anchor", "positive")
         }
+        known, _, tokens = compile_columns(model, columns)
         plan = FitPlan(
             params=Params(
                 learning_rate=1e-5,
@@ -169,7 +170,8 @@ class TestCuda:
                 scale=20.0,
                 scheduler="linear",
             ),
-            columns=columns,
+            columns=known.columns,
+            tokens=tokens,
             roles=PAIR,
             loss=MultipleNegativesRanking(),
             order=np.arange(batch_size)[None, :],

@@ -14,9 +14,11 @@ from sweep.data import FORMATS, Collection, Document, EvaluationSet, load_collec
 from sweep.data.formats.title_content import TitleContent
 from sweep.measures.measures import find_measure
 from sweep.settings.study_file import DataSpec
-from sweep.training.evaluator import ENCODE_BATCH, Evaluator, TokenizedTexts, encode
+from sweep.training.evaluator import ENCODE_BATCH, encode
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
+from sweep.training.tokens import TOKENIZED_AT_ONCE, tokenize
+from tests.compiled import compile_texts, encode_texts, make_evaluator
 
 TEXTS = ["", "a", "abc def", "z" * 90, "one two three", "Ümläut, 日本", *("ab " * n + "cd" for n in range(1, 60))]
 
@@ -72,7 +74,7 @@ def assert_summary(found, cosines):
 @pytest.mark.parametrize("count", [1, 31, 32, 33, len(TEXTS)])
 def test_embeddings_come_in_the_order_of_the_texts_and_are_those_of_the_library(model, count):
     texts = [TEXTS[place] for place in np.random.default_rng(count).permutation(len(TEXTS))[:count]]
-    ours = encode(model, TokenizedTexts(model, texts, task="document"))
+    ours = encode_texts(model, texts)
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, model.encode(texts, normalize_embeddings=True), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1.0, atol=1e-5)
@@ -80,29 +82,29 @@ def test_embeddings_come_in_the_order_of_the_texts_and_are_those_of_the_library(
 
 def test_a_sign_of_life_follows_each_batch_that_is_tokenized_or_encoded(model):
     signs = []
-    texts = TokenizedTexts(model, TEXTS, task="document", sign=lambda: signs.append("tokenized"))
-    assert len(texts.batches) > 1
-    assert signs == ["tokenized"] * (2 * len(texts.batches))  # once for their lengths
+    texts = [f"{text} {number}" for number in range(8) for text in TEXTS]
+    compiled, numbers = compile_texts(texts)
+    tokens = tokenize(model, compiled, sign=lambda: signs.append("tokenized"))["document"]
+    assert signs == ["tokenized"] * -(-len(texts) // TOKENIZED_AT_ONCE)
+    assert len(signs) > 1
     signs.clear()
-    encode(model, texts, sign=lambda: signs.append("encoded"))
-    assert signs == ["encoded"] * len(texts.batches)
+    encode(model, tokens, numbers, sign=lambda: signs.append("encoded"))
+    assert signs == ["encoded"] * -(-len(texts) // ENCODE_BATCH["cpu"])
 
 
 def test_a_judging_gives_signs_from_its_beginning_to_its_end(model, binary):
     signs = []
     judged = judged_set(binary, max_documents=60, max_queries=20)
-    evaluator = Evaluator(model, binary, judged=judged, sign=lambda: signs.append("made"))
-    evaluator._sign = lambda: signs.append("judged")
-    evaluator.evaluate(model)
-    batches = len(evaluator._documents.batches) + len(evaluator._queries.batches)
-    assert signs[: 2 * batches] == ["made"] * (2 * batches)
-    assert signs[2 * batches :] == ["judged"] * (
-        batches + 1 + 5 + 2
-    )  # a chunk is ranked, five measures taken, two summaries
+    make_evaluator(model, binary, judged=judged, sign=lambda: signs.append("judged")).evaluate(model)
+    batches = -(-60 // ENCODE_BATCH["cpu"]) + -(-20 // ENCODE_BATCH["cpu"])
+    assert len(signs) == batches + 1 + 5 + 2  # a chunk is ranked, five measures taken, two summaries
 
 
 def test_batches_hold_texts_of_like_length_so_that_little_is_padded(model):
-    batches = TokenizedTexts(model, TEXTS, task="document").batches
+    batches = []
+    hook = model.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0]))
+    encode_texts(model, TEXTS)
+    hook.remove()
     lengths = [batch["attention_mask"].sum(dim=1) for batch in batches]
     assert sorted((int(length) for row in lengths for length in row), reverse=True) == torch.cat(lengths).tolist()
     assert [batch["attention_mask"].shape[1] for batch in batches] == [int(row.max()) for row in lengths]
@@ -135,7 +137,7 @@ def test_a_measure_is_that_of_trec_eval_on_the_embeddings_of_the_library(model, 
     found = evaluator.evaluate(run)
     values = {name: [found[query][name] for query in judged.query_ids] for name in asked}
     measure = find_measure(metric)
-    ours = Evaluator(model, graded, judged=judged, measure=measure).evaluate(model)
+    ours = make_evaluator(model, graded, judged=judged, measure=measure).evaluate(model)
     np.testing.assert_allclose(ours.per_query, values[theirs], atol=1e-6)
     assert ours.value == pytest.approx(np.mean(ours.per_query))
     assert ours.ndcg_10 == pytest.approx(np.mean(values["ndcg_cut_10"]), abs=1e-6)
@@ -158,7 +160,7 @@ def test_measures_of_relevant_or_not_are_trec_evals_at_the_grade_from_which_a_do
     asked = {"ndcg_cut.10", "recall.10", "map_cut.10", "recip_rank"}
     found = pytrec_eval.RelevanceEvaluator(qrels, asked, relevance_level=2).evaluate(run)
     for metric, theirs in (("ndcg@10", "ndcg_cut_10"), ("recall@10", "recall_10"), ("map@10", "map_cut_10")):
-        ours = Evaluator(model, graded, judged=judged, measure=find_measure(metric)).evaluate(model)
+        ours = make_evaluator(model, graded, judged=judged, measure=find_measure(metric)).evaluate(model)
         np.testing.assert_allclose(ours.per_query, [found[query][theirs] for query in judged.query_ids], atol=1e-6)
     positives = sum(grade >= 2 for grades in qrels.values() for grade in grades.values())
     assert sum(ours.positives.histogram) == positives
@@ -174,7 +176,7 @@ def test_mean_ndcg_of_binary_grades_is_that_of_the_librarys_evaluator(model, bin
         write_csv=False,
     )
     theirs = evaluator(model)["cosine_ndcg@10"]
-    ours = Evaluator(model, binary, judged=judged).evaluate(model).value
+    ours = make_evaluator(model, binary, judged=judged).evaluate(model).value
     assert 0.01 < ours < 0.99
     assert ours == pytest.approx(theirs, abs=1e-6)
 
@@ -184,7 +186,7 @@ def test_cosines_of_relevant_and_of_other_pairs_are_those_of_the_library(model, 
     chosen = request.getfixturevalue(collection)
     judged = judged_set(chosen)
     cosines, relevant = library_cosines(model, chosen, judged), relevant_mask(judged)
-    found = Evaluator(model, chosen, judged=judged).evaluate(model)
+    found = make_evaluator(model, chosen, judged=judged).evaluate(model)
     assert_summary(found.positives, cosines[relevant])
     assert_summary(found.negatives, cosines[~relevant])
     assert found.seconds > 0
@@ -200,13 +202,13 @@ def test_more_queries_than_are_ranked_at_once_are_ranked_alike(model):
         frozenset(),
     )
     judged = judged_set(collection)
-    found = Evaluator(model, collection, judged=judged).evaluate(model)
+    found = make_evaluator(model, collection, judged=judged).evaluate(model)
     assert found.per_query.shape == (1100,)
     parts = [
         EvaluationSet(judged.document_ids, names, {name: judged.qrels[name] for name in names}, judged.judged_documents)
         for names in (judged.query_ids[:1000], judged.query_ids[1000:])
     ]
-    apart = [Evaluator(model, collection, judged=part).evaluate(model).per_query for part in parts]
+    apart = [make_evaluator(model, collection, judged=part).evaluate(model).per_query for part in parts]
     assert (np.concatenate(apart) == found.per_query).mean() > 0.99  # rounding can swap two documents
     cosines, relevant = library_cosines(model, collection, judged), relevant_mask(judged)
     assert_summary(found.positives, cosines[relevant])
@@ -215,11 +217,11 @@ def test_more_queries_than_are_ranked_at_once_are_ranked_alike(model):
 
 def test_the_view_of_documents_decides_what_is_embedded(model, binary):
     judged = judged_set(binary, max_documents=60, max_queries=20)
-    both = Evaluator(model, binary, judged=judged, document="title-and-text").evaluate(model)
+    both = make_evaluator(model, binary, judged=judged, document="title-and-text").evaluate(model)
     joined = {name: Document("", document.embedded("title-and-text")) for name, document in binary.documents.items()}
     same = Collection("joined", joined, binary.queries, binary.qrels, binary.held_out)
-    assert both.positives == Evaluator(model, same, judged=judged).evaluate(model).positives
-    assert both.positives != Evaluator(model, binary, judged=judged).evaluate(model).positives
+    assert both.positives == make_evaluator(model, same, judged=judged).evaluate(model).positives
+    assert both.positives != make_evaluator(model, binary, judged=judged).evaluate(model).positives
 
 
 def test_a_query_that_is_a_document_does_not_find_itself(model, binary):
@@ -227,18 +229,18 @@ def test_a_query_that_is_a_document_does_not_find_itself(model, binary):
     documents = {**binary.documents, **{name: Document("", text) for name, text in queries.items()}}
     judged = {name: {name.replace("q", "d"): 1} for name in queries}
     found = Collection("own", documents, queries, {"dev": judged}, frozenset(), own_documents=frozenset(queries))
-    twins = Evaluator(model, found, judged=judged_set(found)).evaluate(model)
+    twins = make_evaluator(model, found, judged=judged_set(found)).evaluate(model)
     assert (twins.per_query == 1.0).all()  # the only other document of the very text
     blind = dataclasses.replace(found, own_documents=frozenset())
-    assert Evaluator(model, blind, judged=judged_set(blind)).evaluate(model).per_query.max() < 1.0
+    assert make_evaluator(model, blind, judged=judged_set(blind)).evaluate(model).per_query.max() < 1.0
     # nor is its cosine with itself one of those with other documents
     assert sum(twins.negatives.histogram) == 20 * (len(documents) - 2)
 
 
 def test_shuffled_judgements_are_worth_little_and_are_evaluated_on_the_same_ranking(model, binary):
     judged = judged_set(binary)
-    both = Evaluator(model, binary, judged=judged, shuffled=True).evaluate(model)
-    alone = Evaluator(model, binary, judged=judged).evaluate(model)
+    both = make_evaluator(model, binary, judged=judged, shuffled=True).evaluate(model)
+    alone = make_evaluator(model, binary, judged=judged).evaluate(model)
     assert alone.shuffled is None
     assert (both.per_query == alone.per_query).all()
     assert both.shuffled.shape == both.per_query.shape
@@ -255,7 +257,7 @@ def test_judging_draws_no_random_number_and_leaves_the_model_in_its_mode(tiny_mo
     model = load_model(tiny_model, device="cpu")
     model.train(training)
     before = random_states()
-    evaluator = Evaluator(model, binary, judged=judged_set(binary, max_documents=60, max_queries=20))
+    evaluator = make_evaluator(model, binary, judged=judged_set(binary, max_documents=60, max_queries=20))
     first, second = evaluator.evaluate(model), evaluator.evaluate(model)
     assert random_states() == before
     assert [module for module in model.modules() if module.training != training] == []
@@ -268,7 +270,7 @@ def test_judging_draws_no_random_number_and_leaves_the_model_in_its_mode(tiny_mo
 def test_a_model_whose_embeddings_are_not_finite_is_judged_as_not_a_number(tiny_model, binary, value):
     model = load_model(tiny_model, device="cpu")
     judged = judged_set(binary, max_documents=60, max_queries=20)
-    evaluator = Evaluator(model, binary, judged=judged)
+    evaluator = make_evaluator(model, binary, judged=judged)
     with torch.no_grad():
         next(model.parameters()).fill_(value)
     found = evaluator.evaluate(model)
@@ -282,10 +284,13 @@ def test_a_model_whose_embeddings_are_not_finite_is_judged_as_not_a_number(tiny_
 def test_a_failed_judging_leaves_the_model_in_its_mode(tiny_model):
     model = load_model(tiny_model, device="cpu")
     model.train()
-    texts = TokenizedTexts(model, ["abc"], task="document")
-    texts.batches[0]["input_ids"] += 10**6
+
+    def spoil(_, inputs):
+        inputs[0]["input_ids"] += 10**6
+
+    model.register_forward_pre_hook(spoil)
     with pytest.raises(IndexError, match="out of range"):
-        encode(model, texts)
+        encode_texts(model, ["abc"])
     assert model.training
 
 
@@ -311,7 +316,7 @@ def test_the_prompts_of_a_model_are_put_before_queries_and_documents(tiny_model,
         @ model.encode_document(texts, normalize_embeddings=True).T
     )
     relevant = relevant_mask(judged)
-    found = Evaluator(model, binary, judged=judged).evaluate(model)
+    found = make_evaluator(model, binary, judged=judged).evaluate(model)
     assert_summary(found.positives, cosines[relevant])
     assert_summary(found.negatives, cosines[~relevant])
 
@@ -320,7 +325,7 @@ def test_the_validation_loss_is_that_of_the_librarys_loss_on_the_held_out_pairs(
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     pairs = plan_held_out(binary, TitleContent(), judgements=binary.qrels["dev"], document="text")
-    evaluator = Evaluator(
+    evaluator = make_evaluator(
         model,
         binary,
         judged=judged_set(binary, max_queries=5),
@@ -342,8 +347,10 @@ def test_held_out_pairs_leave_the_ndcg_as_it_is(model, binary):
     judged = judged_set(binary)
     formats = ("title-content", "query-document")
     pairs = {name: plan_held_out(binary, FORMATS[name](), judgements=judged.qrels, document="text") for name in formats}
-    alone = Evaluator(model, binary, judged=judged).evaluate(model)
-    beside = Evaluator(model, binary, judged=judged, held_out=pairs, loss=MultipleNegativesRanking()).evaluate(model)
+    alone = make_evaluator(model, binary, judged=judged).evaluate(model)
+    beside = make_evaluator(model, binary, judged=judged, held_out=pairs, loss=MultipleNegativesRanking()).evaluate(
+        model
+    )
     np.testing.assert_array_equal(alone.per_query, beside.per_query)
     assert set(beside.validation_losses) == set(formats)
     assert alone.validation_losses == {}
@@ -360,7 +367,7 @@ def test_recall_and_reciprocal_rank_are_those_of_the_librarys_evaluator(model, b
         write_csv=False,
     )
     theirs = evaluator(model)
-    found = Evaluator(model, binary, judged=judged).evaluate(model)
+    found = make_evaluator(model, binary, judged=judged).evaluate(model)
     assert found.mrr_10 == pytest.approx(theirs["cosine_mrr@10"], abs=1e-6)
     assert found.recall_10 == pytest.approx(theirs["cosine_recall@10"], abs=1e-6)
     assert found.recall_100 == pytest.approx(theirs["cosine_recall@100"], abs=1e-6)
@@ -368,7 +375,7 @@ def test_recall_and_reciprocal_rank_are_those_of_the_librarys_evaluator(model, b
 
 def test_alignment_uniformity_and_histograms_come_from_the_same_embeddings(model, binary):
     judged = judged_set(binary, max_documents=40)
-    found = Evaluator(model, binary, judged=judged).evaluate(model)
+    found = make_evaluator(model, binary, judged=judged).evaluate(model)
     cosines, relevant = library_cosines(model, binary, judged), relevant_mask(judged)
     assert found.alignment == pytest.approx(2 - 2 * cosines[relevant].mean(), abs=1e-4)
     assert sum(found.positives.histogram) == relevant.sum()
@@ -392,7 +399,7 @@ def test_a_collapsed_model_is_known_as_one_and_ranks_alike_whatever_the_batch(co
     judged, values = judged_set(binary, max_queries=20), []
     for size in (1, 7, 32):
         monkeypatch.setitem(ENCODE_BATCH, "cpu", size)
-        evaluation = Evaluator(collapsed, binary, judged=judged).evaluate(collapsed)
+        evaluation = make_evaluator(collapsed, binary, judged=judged).evaluate(collapsed)
         assert evaluation.has_collapsed
         values.append(evaluation.per_query)
     np.testing.assert_array_equal(values[0], values[1])
@@ -407,5 +414,5 @@ def test_documents_of_one_text_are_ties_that_the_later_id_wins(model, binary):
     for relevant, rank in ((first, 0), (second, 1)):
         qrels = {query: {relevant: 1}}
         alone = replace(judged, document_ids=[first, second], query_ids=[query], qrels=qrels)
-        evaluation = Evaluator(model, replace(binary, documents=twins), judged=alone).evaluate(model)
+        evaluation = make_evaluator(model, replace(binary, documents=twins), judged=alone).evaluate(model)
         assert evaluation.value == pytest.approx(1.0 / np.log2(rank + 2))

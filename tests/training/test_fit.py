@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sweep.progress import count_warmup_steps
-from sweep.training.evaluator import TokenizedTexts, encode
 from sweep.training.fit import StepAction
 from sweep.training.models import load_model
+from tests.compiled import encode_texts
 
 BATCH = 8
 CUT = 4
@@ -114,9 +114,7 @@ class TestLoss:
         trained = train(base=still_model, steps=1, scale=7.0, on_step=keep_loss)
         model = load_model(still_model, device="cpu")
         anchors, positives = (
-            torch.from_numpy(
-                encode(model, TokenizedTexts(model, [columns[column][row] for row in rows], task="document"))
-            )
+            torch.from_numpy(encode_texts(model, [columns[column][row] for row in rows]))
             for column in ("anchor", "positive")
             for rows in trained.plan.order[:1]
         )
@@ -177,10 +175,7 @@ class TestCachedForm:
     def test_it_trains_the_same_model_to_rounding(self, train, still_model, columns):
         plain, cached = (train(base=still_model, micro_batch=size, on_step=keep_loss) for size in (BATCH, CUT))
         assert list(cached.notes.values()) == pytest.approx(list(plain.notes.values()), rel=1e-5)
-        ours, theirs = (
-            encode(run.model, TokenizedTexts(run.model, columns["positive"], task="document"))
-            for run in (cached, plain)
-        )
+        ours, theirs = (encode_texts(run.model, columns["positive"]) for run in (cached, plain))
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
         trained = cached.model.state_dict()
         for name, weights in plain.model.state_dict().items():

@@ -11,9 +11,9 @@ from transformers.trainer_pt_utils import safe_globals
 from sweep.data import load_collection, plan_evaluation_set
 from sweep.settings.study_file import DataSpec
 from sweep.training.checkpoint import newest_complete, verify
-from sweep.training.evaluator import Evaluator
 from sweep.training.fit import StepAction
 from sweep.training.models import load_model
+from tests.compiled import make_evaluator
 
 STEPS = 8
 FILES = [
@@ -31,7 +31,7 @@ FILES = [
 def evaluator(tiny_model, toy_collection):
     collection = load_collection(DataSpec(collection=f"beir:{toy_collection}"), folder=toy_collection)
     judged = plan_evaluation_set(collection, "dev", max_documents=40, max_queries=20, seed=0)
-    return Evaluator(load_model(tiny_model, device="cpu"), collection, judged=judged)
+    return make_evaluator(load_model(tiny_model, device="cpu"), collection, judged=judged)
 
 
 def judge_and_save(evaluator, trained, step, take_course):

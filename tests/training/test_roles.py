@@ -14,12 +14,13 @@ from sweep.data.negatives import measure_false_negatives
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import DataSpec
 from sweep.training.devices import fit_rows
-from sweep.training.evaluator import Evaluator
 from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
+from tests.compiled import compile_columns, make_evaluator, number_columns
 
 BATCH, STEPS = 8, 2
+ORDERS = [[[0, 1, 2]], [[0], [1], [2]]]
 FORMAT = HardNegatives(count=2)
 COLUMNS = ["anchor", "positive", "negative_1", "negative_2"]
 
@@ -35,6 +36,9 @@ def train(toy, tiny_model, tmp_path):
 
     def run(micro_batch=BATCH, **prompts):
         columns = make_columns(toy, FORMAT, document="text")
+        model = load_model(tiny_model, device="cpu")
+        model.prompts = prompts
+        known, _, tokens = compile_columns(model, columns, roles=FORMAT.roles)
         plan = FitPlan(
             params=Params(
                 learning_rate=1e-3,
@@ -45,7 +49,8 @@ def train(toy, tiny_model, tmp_path):
                 scale=20.0,
                 scheduler="linear",
             ),
-            columns=columns,
+            columns=known.columns,
+            tokens=tokens,
             roles=FORMAT.roles,
             loss=MultipleNegativesRanking(),
             order=plan_order(columns, batch_size=BATCH, steps=STEPS, seed=0),
@@ -54,8 +59,6 @@ def train(toy, tiny_model, tmp_path):
             work_folder=tmp_path / "work",
             checkpoint=lambda step: tmp_path / f"step-{step}",
         )
-        model = load_model(tiny_model, device="cpu")
-        model.prompts = prompts
         seen = []
 
         def note(_module, inputs):
@@ -67,7 +70,7 @@ def train(toy, tiny_model, tmp_path):
 
         model.register_forward_pre_hook(note)
         fit(model, plan, on_step=lambda *_: StepAction.GO_ON)
-        return plan, seen
+        return plan, columns, seen
 
     return run
 
@@ -78,31 +81,29 @@ def begins_alike(seen, texts):
 
 
 def test_columns_reach_the_loss_in_its_order_whatever_the_order_of_the_roles(train):
-    plan, seen = train()
+    plan, columns, seen = train()
     assert list(plan.columns) == COLUMNS
     assert begins_alike(
         list(chain(*seen)),
-        [plan.columns[column][row] for rows in plan.order for column in COLUMNS for row in rows],
+        [columns[column][row] for rows in plan.order for column in COLUMNS for row in rows],
     )
 
 
 def test_negatives_have_the_prompt_of_documents(train):
-    _, seen = train(query="qq", document="dd")
+    _, _, seen = train(query="qq", document="dd")
     found = [text[:2] for text in chain(*seen)]
     assert found == STEPS * (["qq"] * BATCH + ["dd"] * BATCH * (len(COLUMNS) - 1))
 
 
 def test_the_rows_of_a_cut_batch_are_sorted_by_their_longest_document(train):
-    plan, seen = train(micro_batch=4)
+    plan, columns, seen = train(micro_batch=4)
     parts = BATCH // 4
     for step, rows in enumerate(plan.order):
         passes = seen[step * 2 * len(COLUMNS) * parts :]
         positives = list(chain(*passes[parts : 2 * parts]))
-        longest = {
-            plan.columns["positive"][row]: max(len(plan.columns[column][row]) for column in COLUMNS[1:]) for row in rows
-        }
+        longest = {columns["positive"][row]: max(len(columns[column][row]) for column in COLUMNS[1:]) for row in rows}
         by_length = sorted(longest, key=lambda text: -longest[text])
-        assert [longest[text] for text in by_length] != [longest[plan.columns["positive"][row]] for row in rows]
+        assert [longest[text] for text in by_length] != [longest[columns["positive"][row]] for row in rows]
         found = [next(text for text in longest if text.replace(" ", "").startswith(part)) for part in positives]
         assert [longest[text] for text in found] == [longest[text] for text in by_length]
 
@@ -119,7 +120,9 @@ def test_the_validation_loss_is_the_loss_over_all_columns(toy, tiny_model):
     assert list(rows.texts) == COLUMNS
     loss = MultipleNegativesRanking(scale=50.0)
     judged = plan_evaluation_set(toy, "dev", max_documents=None, max_queries=5, seed=0)
-    found = Evaluator(model, toy, judged=judged, held_out={"own": rows}, loss=loss).evaluate(model).validation_losses
+    found = (
+        make_evaluator(model, toy, judged=judged, held_out={"own": rows}, loss=loss).evaluate(model).validation_losses
+    )
     built = loss.build(model, micro_batch=None)
     with torch.no_grad():
         theirs = [
@@ -144,5 +147,6 @@ def test_a_negative_that_is_nearly_the_positive_is_a_false_negative():
         "negative": ["Creates a bucket.", "some other words", "every key: lists!"],
     }
     roles = {"anchor": "anchor", "positive": "positive", "negative": "negative"}
-    assert measure_false_negatives(columns, np.array([[0, 1, 2]]), roles=roles) == pytest.approx(2 / 3)
-    assert measure_false_negatives(columns, np.array([[0], [1], [2]]), roles=roles) == pytest.approx(1 / 3)
+    known, words = number_columns(columns, roles)
+    measured = [measure_false_negatives(known, np.array(order), roles=roles, words=words) for order in ORDERS]
+    assert measured == [pytest.approx(2 / 3), pytest.approx(1 / 3)]

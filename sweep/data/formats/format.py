@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from pydantic import PrivateAttr
+
 from sweep.data.collection import Collection, DocumentView
 from sweep.settings.entries import Entry
 
@@ -39,18 +41,41 @@ def columns_of(roles: Roles, *wanted: Role) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Need:
-    """Something that a format needs of a collection; ``text`` names it to a user whose collection lacks it."""
+    """Something that a format needs of a collection; ``text`` names it to a user whose collection lacks it.
+
+    ``count`` gives how many there are, of how many that could be.
+    """
 
     text: str
-    is_met: Callable[[Collection], bool]
+    count: Callable[[Collection], tuple[int, int]]
+
+    def is_met(self, collection: Collection) -> bool:
+        """Whether there is one."""
+        return self.count(collection)[0] > 0
+
+    def say(self, collection: Collection) -> str:
+        """The need, and how far a collection meets it."""
+        found, of = self.count(collection)
+        return f"{self.text} ({found:,} of {of:,})"
 
 
 TITLES = Need(
     "documents with a title and a text that are not held out",
-    lambda collection: any(True for _ in collection.training_documents()),
+    lambda collection: (sum(1 for _ in collection.training_documents()), len(collection.documents)),
 )
 JUDGEMENTS = Need(
-    "relevant judgements in the train split", lambda collection: any(True for _ in collection.training_judgements())
+    "relevant judgements in the train split",
+    lambda collection: (
+        sum(1 for _ in collection.training_judgements()),
+        sum(map(len, collection.qrels.get("train", {}).values())),
+    ),
+)
+NEGATIVES = Need(
+    "train queries with a document that is judged not relevant",
+    lambda collection: (
+        sum(bool(collection.training_negatives(query)) for query in collection.qrels.get("train", {})),
+        len(collection.qrels.get("train", {})),
+    ),
 )
 
 
@@ -59,14 +84,31 @@ class Format(Entry):
 
     needs: ClassVar[tuple[Need, ...]]
 
+    _label: str = PrivateAttr(default="")
+
+    @property
+    def label(self) -> str:
+        """Its name in the study: that of its kind, with the variant behind it where there is one."""
+        return self._label or self.name
+
     @property
     def roles(self) -> Roles:
         """Role of each column that it makes. Prompts, memory, sorting and the validation loss follow from them."""
         return PAIR
 
+    @property
+    def parts(self) -> tuple[Format, ...]:
+        """The formats that it mixes; itself where it is no mixture."""
+        return (self,)
+
     def make(self, collection: Collection, document: DocumentView) -> Columns:
         """A column, which may be empty, for each role, from the train split alone; equal for equal collections.
 
-        Only `Collection.training_documents` and ``training_judgements`` may be trained on.
+        Only `Collection.training_documents`, ``training_judgements`` and ``training_negatives`` may be trained on.
         """
         raise NotImplementedError
+
+    def labelled(self, label: str) -> Format:
+        """The same format under the name that it has in a study."""
+        self._label = label
+        return self

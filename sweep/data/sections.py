@@ -1,0 +1,40 @@
+"""Sections: the rows of a training by where they come from, and the share of each in the examples of a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweep.data.order import Section
+
+
+@dataclass(frozen=True)
+class RowSection:
+    """Rows of one part of a data format.
+
+    Attributes:
+        rows: Their number.
+        part: Place of their format in a mixture; 0 where it is none.
+        parts: Formats of the mixture.
+    """
+
+    rows: int
+    part: int = 0
+    parts: int = 1
+
+
+def share_out(sections: Sequence[RowSection], mixture: float | None) -> tuple[Section, ...]:
+    """The share of each section in the examples of a trial.
+
+    Args:
+        sections: Sections of the rows of a data format.
+        mixture: Share of the first format of a mixture; its others share the rest equally.
+    """
+    shares = [_part_share(section, mixture) for section in sections]
+    return tuple(Section(section.rows, share / sum(shares)) for section, share in zip(sections, shares, strict=True))
+
+
+def _part_share(section: RowSection, mixture: float | None) -> float:
+    if section.parts == 1 or mixture is None:
+        return 1.0
+    return mixture if section.part == 0 else (1.0 - mixture) / (section.parts - 1)
