@@ -68,8 +68,9 @@ def count_leaks(collection: Collection, formats: Mapping[str, Format], *, docume
     guarded = dataclasses.replace(
         collection, held_out=collection.held_out | leaks.all_documents, left_out=leaks.all_queries
     )
-    used = {name for each in formats.values() for name in _list_documents(kept, each)}
-    asks = any(JUDGEMENTS in each.needs for each in formats.values())
+    parts = [part for each in formats.values() for part in each.parts]
+    used = {name for part in parts for name in _list_documents(kept, part)}
+    asks = any(JUDGEMENTS in part.needs for part in parts)
     documents = {reason: len(names & used) for reason, names in leaks.documents.items()}
     queries = {reason: len(names) for reason, names in leaks.queries.items()} if asks else {}
     pairs = {
