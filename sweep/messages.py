@@ -218,6 +218,7 @@ class Evaluation:
         validation_losses: Loss on held-out pairs, where there are any: ``own`` in the trial's data format,
             ``retrieval`` in that of the evaluation.
         shuffled: (Q,) value of each query by the judgements of another one; None where it was not asked for.
+        weights: (Q,) weight of each query, where they come of several benchmarks; None where all count the same.
     """
 
     per_query: FloatArray
@@ -232,11 +233,12 @@ class Evaluation:
     uniformity: float = math.nan
     validation_losses: Mapping[str, float] = field(default_factory=dict)
     shuffled: FloatArray | None = None
+    weights: NDArray[np.float64] | None = None
 
     @property
     def value(self) -> float:
-        """Mean of the study's metric over queries; NaN if any is NaN."""
-        return Score(self.per_query).mean
+        """Mean of the study's metric over queries by their weights; NaN if any is NaN."""
+        return Score(self.per_query, self.weights).mean
 
     @property
     def has_collapsed(self) -> bool:

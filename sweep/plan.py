@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from sweep.data import (
@@ -28,6 +31,7 @@ from sweep.data import (
 from sweep.data.formats import TrainingRows, kind_of, make_rows
 from sweep.data.sections import share_out
 from sweep.errors import StorageError, StudyFileError, SweepError
+from sweep.measures.benchmarks import Benchmark, weigh_queries
 from sweep.progress import PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations
 from sweep.run_folder import RunFolder
 from sweep.settings.begun import keep_defaults, names_all_defaults, read_begun
@@ -99,6 +103,30 @@ class StudyPlan:
     def evaluation_set(self, split: Split) -> EvaluationSet:
         """The queries and documents that a model is evaluated on."""
         return plan_judged(self.spec, self.collection, split)
+
+    @cached_property
+    def benchmarks(self) -> tuple[Benchmark, ...]:
+        """The benchmarks of a study with several sources."""
+        sets = {split: self.evaluation_set(split) for split in self.splits}
+        counts = {split: {block.name: block.queries for block in known.blocks} for split, known in sets.items()}
+        return tuple(
+            Benchmark(
+                name=block.name,
+                weight=block.weight,
+                dev=block.queries,
+                test=counts.get("test", {}).get(block.name, 0),
+            )
+            for block in sets["dev"].blocks
+        )
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that models are evaluated on."""
+        return ("dev", "test") if self.has_test_split else ("dev",)
+
+    def query_weights(self, split: Literal["dev", "test"]) -> NDArray[np.float64] | None:
+        """(Q,) weight of each query in the objective; None where all count the same."""
+        return weigh_queries(self.benchmarks, split)
 
     def steps(self, batch_size: int) -> int:
         """Optimizer steps of a trial."""

@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from sweep.measures.score import Score
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import TrialRecord
 from sweep.study import Study
@@ -148,12 +147,12 @@ def _say_missing(study: Study) -> str:
 
 def compare(study: Study, number: int, other: int) -> Comparison | None:
     """A model against another one on the test split, by their numbers; None where one was not evaluated there."""
-    values, others = study.tests.get(number), study.tests.get(other)
+    values, others = study.test_score(number), study.test_score(other)
     if number == other or values is None or others is None:
         return None
-    gain = Score(values).minus(Score(others))
+    gain = values.minus(others)
     low, high = gain.interval()
-    return Comparison(other=name_model(study, other), mean=Score(others).mean, gain=gain.mean, low=low, high=high)
+    return Comparison(other=name_model(study, other), mean=others.mean, gain=gain.mean, low=low, high=high)
 
 
 def name_model(study: Study, number: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sweep.measures.score import Score
+from sweep.by_benchmark import curves_by_benchmark
 from sweep.recommendation import recommend
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
@@ -31,7 +31,11 @@ def describe_study(study: Study) -> dict[str, Any]:
         },
         "baseline": {"dev": _finite(record.baseline), "test": _test_value(study, UNTRAINED)},
         "coordinator": {"pid": study.owner.pid, "host": study.owner.host} if study.owner else None,
-        "trials": [_describe_trial(trial, record.baseline) for trial in record.trials],
+        "benchmarks": [{"name": one.name, "weight": one.weight} for one in record.benchmarks],
+        "trials": [
+            {**_describe_trial(trial, record.baseline), "benchmarks": _describe_benchmarks(study, trial.number)}
+            for trial in record.trials
+        ],
         "best": _describe_best(study),
         "recommendation": _describe_recommendation(study),
         "saved": {"examples": saved, "fraction": fraction},
@@ -59,6 +63,19 @@ def _describe_trial(trial: TrialRecord, baseline: float | None) -> dict[str, Any
         "seconds": trial.rows[-1].seconds if trial.rows else None,
         "evaluation_seconds": trial.rows[-1].evaluation_seconds if trial.rows else None,
         "interruptions": trial.attributes.get("interruptions", 0),
+    }
+
+
+def _describe_benchmarks(study: Study, number: int) -> dict[str, Any]:
+    """A trial on each benchmark: its curve, and the change from its peak to its end."""
+    return {
+        curve.name: {
+            "peak": _finite(curve.peak),
+            "curve": [[point, _finite(value)] for point, value in zip(curve.progress, curve.values, strict=True)],
+            "change": dict(zip(("mean", "low", "high"), map(_finite, curve.change), strict=True)),
+            "fell": curve.has_fallen,
+        }
+        for curve in curves_by_benchmark(study, number)
     }
 
 
@@ -95,8 +112,8 @@ def _describe_recommendation(study: Study) -> dict[str, Any]:
 
 
 def _test_value(study: Study, number: int) -> float | None:
-    values = study.tests.get(number)
-    return None if values is None else _finite(Score(values).mean)
+    score = study.test_score(number)
+    return None if score is None else _finite(score.mean)
 
 
 def _finite(value: float | None) -> float | None:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from sweep.columns import COLUMNS
 from sweep.errors import StorageError
+from sweep.measures.benchmarks import slice_queries, split_means
 from sweep.measures.score import Score
 from sweep.progress import warmup_end
 from sweep.run_folder import RunFolder
@@ -173,6 +174,11 @@ class Study:
             folder = self.run_folder.peak_model(number, peak.progress)
         return folder if folder.is_dir() else None
 
+    def test_score(self, number: int) -> Score | None:
+        """The score of a model on the test split, by number; None where it was not evaluated there."""
+        values = self.tests.get(number)
+        return None if values is None else Score(values, self.record.query_weights("test"))
+
     @cached_property
     def runs(self) -> Sequence[RunRow]:
         """Every process of every trial, in the order of the trials."""
@@ -238,6 +244,24 @@ class Study:
         kinds = {name: "object" if name in HISTOGRAMS else "float64" for name in names}
         return frame.astype(kinds | dict.fromkeys(("trial", "progress", "step", "examples"), "int64"))
 
+    def benchmarks(self) -> pd.DataFrame:
+        """One row a measurement of a trial on a benchmark, the untrained model's first: ``value`` is its mean there.
+
+        It is empty where the study has one collection.
+        """
+        import pandas as pd
+
+        slices = slice_queries(self.record.benchmarks, "dev")
+        untrained = self.per_query[UNTRAINED][1][:1] if UNTRAINED in self.per_query else None
+        rows = [
+            {"trial": number, "progress": point, "benchmark": name, "value": mean}
+            for number, (points, values) in self.per_query.items()
+            if slices and number != UNTRAINED and untrained is not None
+            for point, per_query in zip([0, *points], np.concatenate([untrained, values]), strict=True)
+            for name, mean in split_means(per_query, slices).items()
+        ]
+        return pd.DataFrame(rows, columns=["trial", "progress", "benchmark", "value"])
+
     def recorded_runs(self) -> list[RecordedRun]:
         """The measured trials that have ended, for replay: the untrained model's measurement first."""
         untrained = self.per_query.get(UNTRAINED)
@@ -261,6 +285,7 @@ class Study:
             scheduler=params.scheduler,
             examples=trial.planned_examples,
             params=params.as_dict(),
+            weights=self.record.query_weights("dev"),
         )
 
 
@@ -292,5 +317,5 @@ def read_study(location: StudyLocation) -> Study:
         reader.close()
         raise
     tests = {number: per_query for number, per_query in values.items() if per_query is not None}
-    as_saved = None if saved is None else Score(saved).mean
+    as_saved = None if saved is None else Score(saved, record.query_weights("dev")).mean
     return Study(location=location, record=record, owner=owner, tests=tests, as_saved=as_saved, reader=reader)

@@ -147,8 +147,13 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: 
     _publish(folder.base_model, "ndcg.json", 0.5)
     collection = load_collection(task.spec.data, folder=task.folder)
     _publish(folder.compiled, IDENTITY, identify_compiled(task.spec, base=revision, content=collection.content_hash))
+    file = task.folder / task.spec.model.base / SCRIPT
+    benchmarks = json.loads(file.read_text()).get("benchmarks", []) if file.exists() else []
     return PreparedStudy(
-        revision=revision, parameters=1, baseline=_evaluation(0.5, 0), collection_hash=collection.content_hash
+        revision=revision,
+        parameters=1,
+        baseline=_on_benchmarks(_evaluation(0.5, 0), benchmarks, progress=0),
+        collection_hash=collection.content_hash,
     )
 
 
@@ -173,6 +178,7 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     are not finite from the second evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the
     largest batch that fits at any micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``,
     the memory it reports; ``full``, whether the disk is full; ``sick``, the CUDA devices on which trials raise;
+    ``benchmarks``, each with its ``queries``, ``weight`` and whether it ``holds`` the untrained model's value;
     ``hold``, files by trial number as text: while its file is there, a trial waits before its next step; ``history``, a
     file that takes a line of JSON when a trial begins, reports, is answered and ends.
     """
@@ -277,7 +283,22 @@ def _scripted_evaluation(task: Assignment, script: Mapping[str, Any], progress: 
     if task.trial in script.get("diverge", []) and place >= 1:
         return _evaluation(float("nan"), 0)
     ndcg = scripted_ndcg(task.params, progress)
-    return _evaluation(ndcg, progress, noise=script.get("noise", 0.02), share=progress / COMPLETE)
+    found = _evaluation(ndcg, progress, noise=script.get("noise", 0.02), share=progress / COMPLETE)
+    return _on_benchmarks(found, script.get("benchmarks", []), progress=progress)
+
+
+def _on_benchmarks(found: Evaluation, benchmarks: Sequence[Mapping[str, Any]], *, progress: int) -> Evaluation:
+    """A measurement on several benchmarks; on one that holds, the untrained model's value stays."""
+    if not benchmarks:
+        return found
+    still = _evaluation(0.5, progress).per_query
+    holds, weights = ([one[key] for one in benchmarks for _ in range(one["queries"])] for key in ("holds", "weight"))
+    sizes = [one["queries"] for one in benchmarks for _ in range(one["queries"])]
+    return dataclasses.replace(
+        found,
+        per_query=np.where(holds, still, found.per_query),
+        weights=np.array(weights) / np.array(sizes),
+    )
 
 
 def _evaluation(mean: float, seed: int, *, noise: float = 0.02, share: float = 0.0) -> Evaluation:

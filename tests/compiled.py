@@ -42,7 +42,7 @@ def compile_texts(texts: Sequence[str], *, task: str = "document") -> tuple[Comp
     documents, queries = (found, empty) if task == "document" else (empty, found)
     own = np.full(len(queries), -1, dtype=np.int64)
     judged = JudgedTexts(documents=documents, queries=queries, grades=[{} for _ in queries], own=own)
-    return numbers.compile(formats={}, judged={"dev": judged}), found
+    return numbers.compile(formats={}, judged={"dev": [judged]}), found
 
 
 def encode_texts(model: SentenceTransformer, texts: Sequence[str], *, task: str = "document", **settings: Any) -> Any:

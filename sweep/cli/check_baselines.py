@@ -16,8 +16,10 @@ def describe_baselines(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:
     if rehearsal.evaluation.shuffled is None:
         return
     measure, judged = plan.spec.evaluation.measure, plan.evaluation_set("dev")
-    words = Score(evaluate_bm25(plan.collection, judged, document=plan.spec.data.document, measure=measure))
-    untrained, chance = Score(rehearsal.evaluation.per_query), Score(rehearsal.evaluation.shuffled)
+    weights = plan.query_weights("dev")
+    found = evaluate_bm25(plan.collection, judged, document=plan.spec.data.document, measure=measure)
+    values = (found, rehearsal.evaluation.per_query, rehearsal.evaluation.shuffled)
+    words, untrained, chance = (Score(each, weights) for each in values)
     by_chance = f"untrained by shuffled judgements {chance.mean:.4f}"
     yield f"Compare:  {measure.label}: untrained {untrained.mean:.4f}, BM25 {words.mean:.4f}, {by_chance}"
     for line in _advise(untrained, words, chance):

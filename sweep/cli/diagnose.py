@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from sweep.by_benchmark import describe_falls
 from sweep.cli.leaderboard import print_table
 from sweep.report.diagnosis import Finding, diagnose
 from sweep.study import Study
@@ -29,6 +30,7 @@ def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
             "study": study.name,
             "metric": study.record.measure.key,
             "verdicts": [asdict(finding) for finding in findings],
+            "by_benchmark": describe_falls(study),
         }
         print(json.dumps(described, allow_nan=False, indent=2))
         return
@@ -43,6 +45,9 @@ def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
             print(f"- {finding.sentence}")
             if finding.verdict == "supported":
                 print(f"  {finding.next_steps}")
+    if falls := describe_falls(study):
+        print("\nBenchmark by benchmark, from a trial's peak to its end:\n")
+        print("\n".join(f"- {line}" for line in falls))
     metric = study.record.measure.label
     print(f"\nAn effect is {metric} that is lost; for overfitting, the rise of the validation loss (its logarithm).")
     if with_next:

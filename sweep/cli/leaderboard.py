@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sweep.by_benchmark import compare_on_test, curves_by_benchmark, describe_fall
 from sweep.columns import OUTCOME, choose_settings, rank_trials, write_rows
-from sweep.measures.score import Score
 from sweep.recommendation import compare, recommend
 from sweep.run_folder import seen_from_here
 from sweep.storage.evaluations import UNTRAINED
@@ -26,6 +26,7 @@ def print_leaderboard(study: Study) -> None:
     headings, *rows = write_rows(record, rank_trials(record), keys)
     print()
     print_table(headings, rows)
+    _print_benchmarks(study)
     saved, fraction = count_saved(record.trials)
     seconds = sum(trial.rows[-1].seconds for trial in record.trials if trial.rows)
     evaluating = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
@@ -45,6 +46,24 @@ def print_leaderboard(study: Study) -> None:
     print(*_suggest_commands(study), sep="\n")
 
 
+def _print_benchmarks(study: Study) -> None:
+    """Prints the value of each trial on each benchmark at its peak, and where it fell afterwards."""
+    record = study.record
+    curves = {trial.number: curves_by_benchmark(study, trial.number) for trial in rank_trials(record)}
+    known = {number: found for number, found in curves.items() if found}
+    if not known:
+        return
+    names = [f"{one.name} (weight {one.weight:g})" for one in record.benchmarks]
+    print(f"\nOn each benchmark ({record.measure.label} on dev, at the trial's peak):\n")
+    print_table(
+        ["trial", *names, "from there to its end"],
+        [
+            [str(number), *(f"{curve.peak:.4f}" for curve in found), describe_fall(found) or "fell on none"]
+            for number, found in known.items()
+        ],
+    )
+
+
 def _headline(study: Study) -> list[str]:
     """The state of the study, which model to use and why, and the figures of its best trial."""
     record, best = study.record, study.record.best
@@ -54,13 +73,13 @@ def _headline(study: Study) -> list[str]:
     if best is None or best.peak is None:
         return [*lines, recommend(study).sentence]
     lines.append(recommend(study).sentence)
-    gain = compare(study, best.number, UNTRAINED)
-    if gain is not None:
-        chosen = study.tests[best.number]
+    gain, chosen = compare(study, best.number, UNTRAINED), study.test_score(best.number)
+    if gain is not None and chosen is not None:
         lines.append(
             f"Test {record.measure.label}, evaluated once: untrained {gain.mean:.4f},"
-            f" best (trial {best.number}) {Score(chosen).mean:.4f}; {gain} ({len(chosen)} queries)"
+            f" best (trial {best.number}) {chosen.mean:.4f}; {gain} ({chosen.queries} queries)"
         )
+        lines += [f"  {line}" for line in compare_on_test(study, best.number)]
     elif study.state == "finished":
         lines.append("There is no figure on a test split: the dev figures were selected and are optimistic.")
     dev = f"Dev (selected): best {best.peak.value:.4f}"

@@ -17,7 +17,7 @@ from sweep.cli.foot import Foot, measure
 from sweep.coordinator.events import Event, RunningView, SweepView, format_event
 from sweep.printable import make_printable
 from sweep.progress import COMPLETE
-from sweep.settings.dimensions import SHOWN, Dimension
+from sweep.settings.dimensions import SHOWN, Dimension, Params
 
 STATE_S = 25.0
 """Seconds after which a plain watcher says where the sweep stands and how much time is left."""
@@ -150,10 +150,11 @@ def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
         "value": f"{now:.4f}" if math.isfinite(now) else "not finite",
         "curve": sparkline(trial.curve, bars),
         "verdict": trial.verdict,
-        "what": " ".join(dimension.short(trial.params) for dimension in SHOWN if _is_shown(dimension, sweep)),
+        "what": " ".join(each.short(trial.params) for each in SHOWN if _is_shown(each, sweep, trial.params)),
         "device": name if len(sweep.slots) == 1 else f"{trial.slot} {name}",
     }
 
 
-def _is_shown(dimension: Dimension, sweep: SweepView) -> bool:
-    return dimension.is_always_shown or dimension.varies(getattr(sweep.space, dimension.name))
+def _is_shown(dimension: Dimension, sweep: SweepView, params: Params) -> bool:
+    is_searched = dimension.is_always_shown or dimension.varies(getattr(sweep.space, dimension.name))
+    return is_searched and getattr(params, dimension.name) is not None

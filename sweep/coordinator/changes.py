@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from sweep.settings.begun import read_begun
 from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
-from sweep.storage.records import BASE_MODEL, COLLECTION_HASH, HISTORY, SIMILARITY, SPEC, SPEC_NOW
+from sweep.storage.records import BASE_MODEL, BENCHMARKS, COLLECTION_HASH, HISTORY, SIMILARITY, SPEC, SPEC_NOW
 from sweep.training.locate import identify_by_weights
 
 CHOICES = tuple(f"space.{dimension.name}" for dimension in DIMENSIONS if dimension.kind == "choice")
@@ -56,7 +56,8 @@ def describe_history(attributes: Mapping[str, Any], changes: list[Change], spec:
 def describe_beginning(plan: StudyPlan, *, revision: str, collection_hash: str) -> dict[str, Any]:
     """The study attributes of a study's beginning; the study file's content comes last."""
     content = {BASE_MODEL: revision, COLLECTION_HASH: collection_hash, SIMILARITY: plan.similarity}
-    return {**content, SPEC: plan.spec.model_dump(mode="json")}
+    benchmarks = {BENCHMARKS: [asdict(one) for one in plan.benchmarks]} if plan.benchmarks else {}
+    return {**content, **benchmarks, SPEC: plan.spec.model_dump(mode="json")}
 
 
 def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any], *, has_measured: bool = True) -> None:

@@ -13,6 +13,7 @@ from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger, Measurement
 from sweep.coordinator.placement import DeviceLimits
 from sweep.coordinator.running import RunningTrial
+from sweep.measures.benchmarks import slice_queries, split_means
 from sweep.measures.geometry import COLLAPSED
 from sweep.messages import Report, Verdict
 from sweep.plan import StudyPlan
@@ -36,6 +37,7 @@ class Reports:
         self, plan: StudyPlan, ledger: Ledger, *, limits: DeviceLimits, pruner: CheckpointPruner, tell: Tell
     ) -> None:
         self._measure = plan.spec.evaluation.measure
+        self._benchmarks = slice_queries(plan.benchmarks, "dev")
         self._policy = make_policy(plan.spec.stopping, self._measure.label)
         self._ledger = ledger
         self._limits = limits
@@ -93,10 +95,14 @@ class Reports:
 
     def _tell_measured(self, trial: RunningTrial, report: Report) -> None:
         value = report.evaluation.value
-        text = f"{report.progress / COMPLETE:.1%}  {self._measure.label} {value:.4f}  {trial.verdict}"
+        means = split_means(report.evaluation.per_query, self._benchmarks)
+        parts = ", ".join(f"{name} {mean:.4f}" for name, mean in means.items())
+        by_benchmark = f" ({parts})" if parts else ""
+        text = f"{report.progress / COMPLETE:.1%}  {self._measure.label} {value:.4f}{by_benchmark}  {trial.verdict}"
         if report.evaluation.has_collapsed:
             text += f"; {COLLAPSED}"
         numbers = {"progress": report.progress, "metric": self._measure.key, "value": value, "step": report.step}
+        numbers |= {"benchmarks": means} if means else {}
         self._tell("evaluate", text, trial.number, **numbers, attempt=trial.attempt)
 
 
@@ -135,6 +141,7 @@ def decide(trial: RunningTrial, policy: StopPolicy, *, incumbent: float | None) 
         per_query=np.stack(trial.per_query),
         warmup_end=trial.warmup_end,
         scheduler=trial.params.scheduler,
+        weights=trial.weights,
     )
     stop = policy.decide(look, incumbent=incumbent)
     return stop, policy.describe(look, stop=stop)

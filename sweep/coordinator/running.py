@@ -75,6 +75,7 @@ class RunningTrial:
     stop: Stop | None = None
     mark: tuple[int, int] = (-1, -1)
     collapsed_at: int | None = None
+    weights: NDArray[np.float64] | None = None
     curve: list[tuple[int, float]] = field(init=False, default_factory=list)
     peak: Peak | None = field(init=False, default=None)
 
@@ -117,7 +118,7 @@ class RunningTrial:
         self._note_point(progress, per_query)
 
     def _note_point(self, progress: int, per_query: NDArray[np.float32]) -> None:
-        value = Score(per_query).mean
+        value = Score(per_query, self.weights).mean
         self.curve.append((progress, value))
         if progress and math.isfinite(value) and (self.peak is None or value > self.peak.value):
             self.peak = Peak(progress, value)
@@ -175,6 +176,7 @@ def make_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArra
         evaluations=plan.evaluations(params.batch_size),
         progress=[0],
         per_query=[baseline],
+        weights=plan.query_weights("dev"),
     )
 
 

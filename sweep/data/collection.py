@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from sweep.data.leaks import Leaks
 from sweep.errors import CollectionError
+from sweep.settings.study_file import SOURCE
 
 Split = Literal["train", "dev", "test"]
 """Train trains, dev selects, test is read once, when the budget is spent."""
@@ -64,6 +66,25 @@ class RawCollection:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of the collections that several are made of.
+
+    Attributes:
+        name: Its name, which stands with a ``/`` before all of its ids.
+        trains: Weight of its training pairs; None where none is trained on.
+        evaluates: Weight of its queries in the objective; None where it is no benchmark.
+    """
+
+    name: str
+    trains: float | None
+    evaluates: float | None
+
+    def holds(self, identifier: str) -> bool:
+        """Whether a document or query is of this collection."""
+        return identifier.startswith(f"{self.name}{SOURCE}")
+
+
 @dataclass(frozen=True)
 class Collection:
     """Documents and queries by id, and the judgements of each split; a split that the collection lacks is empty.
@@ -78,6 +99,7 @@ class Collection:
         titles_as_texts: Documents without a text, whose title has its place.
         empty_queries: Queries without a text, which were left out.
         relevant: Grade from which a document is relevant; None for every grade above 0.
+        parts: The collections that it is made of, where these are several.
         notes: Sentences on how it was read: its layout, the files, and all that was left out.
     """
 
@@ -92,7 +114,28 @@ class Collection:
     titles_as_texts: int = 0
     empty_queries: int = 0
     relevant: float | None = None
+    parts: tuple[Part, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def benchmarks(self) -> tuple[Part, ...]:
+        """The parts that models are evaluated on."""
+        return tuple(part for part in self.parts if part.evaluates is not None)
+
+    def take(self, part: Part) -> Collection:
+        """One of its parts alone, with the same ids."""
+
+        def own(facts: Mapping[str, Item]) -> dict[str, Item]:
+            return {name: fact for name, fact in facts.items() if part.holds(name)}
+
+        return dataclasses.replace(
+            self,
+            name=part.name,
+            documents=own(self.documents),
+            queries=own(self.queries),
+            qrels={split: own(judged) for split, judged in self.qrels.items()},
+            parts=(),
+        )
 
     @cached_property
     def content_hash(self) -> str:
@@ -120,6 +163,8 @@ class Collection:
                 yield [name, sorted(identifiers)]
         if self.relevant is not None:
             yield ["relevant", self.relevant]
+        for part in self.parts:
+            yield ["part", part.name, part.trains, part.evaluates]
 
     def is_relevant(self, grade: float) -> bool:
         """Whether a grade makes a document a positive."""
@@ -138,9 +183,11 @@ class Collection:
 
     def training_documents(self) -> Iterator[str]:
         """Ids, ascending, of the documents whose title and content may be trained on: both are there, not held out."""
+        closed = [part for part in self.parts if part.trains is None]
         for identifier in sorted(self.documents):
             document = self.documents[identifier]
-            if document.title.strip() and document.text.strip() and identifier not in self.held_out:
+            is_open = identifier not in self.held_out and not any(part.holds(identifier) for part in closed)
+            if is_open and document.title.strip() and document.text.strip():
                 yield identifier
 
     def training_judgements(self) -> Iterator[tuple[str, str]]:
@@ -183,6 +230,23 @@ def open_for_pairs(collection: Collection, judgements: Qrels) -> Collection:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A benchmark's part of an evaluation set: its queries are ranked over its documents alone.
+
+    Attributes:
+        name: Its name.
+        weight: Weight of its mean in the objective.
+        queries: Number of its queries.
+        documents: Number of its documents.
+    """
+
+    name: str
+    weight: float
+    queries: int
+    documents: int
+
+
+@dataclass(frozen=True)
 class EvaluationSet:
     """The queries and documents of a collection that models are evaluated on.
 
@@ -194,6 +258,7 @@ class EvaluationSet:
         own_documents: Ids of those queries that are one of the documents, under the same id: each is left out of its
             own ranking.
         relevant: Grade from which a document is relevant; None for every grade above 0.
+        blocks: The benchmarks that it is made of, one behind the other; empty where it is of one collection.
     """
 
     document_ids: tuple[str, ...]
@@ -202,6 +267,32 @@ class EvaluationSet:
     judged_documents: int
     own_documents: frozenset[str] = frozenset()
     relevant: float | None = None
+    blocks: tuple[Block, ...] = ()
+
+    def by_benchmark(self) -> list[EvaluationSet]:
+        """The evaluation set of each benchmark alone; itself where it is of one collection."""
+        if not self.blocks:
+            return [self]
+        ends = {
+            "query": np.cumsum([block.queries for block in self.blocks]).tolist(),
+            "document": np.cumsum([block.documents for block in self.blocks]).tolist(),
+        }
+        found = []
+        for block, query, document in zip(self.blocks, ends["query"], ends["document"], strict=True):
+            queries = self.query_ids[query - block.queries : query]
+            documents = self.document_ids[document - block.documents : document]
+            found.append(
+                EvaluationSet(
+                    document_ids=documents,
+                    query_ids=queries,
+                    qrels={name: self.qrels[name] for name in queries},
+                    judged_documents=len({judged for name in queries for judged in self.qrels[name]}),
+                    own_documents=self.own_documents & {*queries},
+                    relevant=self.relevant,
+                    blocks=(block,),
+                )
+            )
+        return found
 
 
 def plan_evaluation_set(
@@ -218,9 +309,14 @@ def plan_evaluation_set(
     as is that of a query which is a document on itself.
     Each split has samples of its own; a maximum of None keeps all, and the seed must not be negative.
 
+    Of several benchmarks each has its own queries and documents, with these limits; one without a judged query for test
+    is not evaluated there.
+
     Raises:
-        CollectionError: If no query of the split has a relevant document.
+        CollectionError: If no query of the split has a relevant document; of dev, if one of the benchmarks has none.
     """
+    if collection.benchmarks:
+        return _join_benchmarks(collection, split, max_documents=max_documents, max_queries=max_queries, seed=seed)
     judgements = find_judged(collection, split)
     if not judgements:
         raise CollectionError(f"{collection.name}: no query of the {split} split has a relevant document")
@@ -238,6 +334,26 @@ def plan_evaluation_set(
         judged_documents=len(judged),
         own_documents=collection.own_documents & set(query_ids) & {*judged, *filling},
         relevant=collection.relevant,
+    )
+
+
+def _join_benchmarks(collection: Collection, split: Split, **limits: Any) -> EvaluationSet:
+    """The evaluation sets of several benchmarks, one behind the other."""
+    taken = {part: collection.take(part) for part in collection.benchmarks}
+    if split != "dev" and any(find_judged(known, split) for known in taken.values()):
+        taken = {part: known for part, known in taken.items() if find_judged(known, split)}
+    sets = {part: plan_evaluation_set(known, split, **limits) for part, known in taken.items()}
+    return EvaluationSet(
+        document_ids=tuple(name for one in sets.values() for name in one.document_ids),
+        query_ids=tuple(name for one in sets.values() for name in one.query_ids),
+        qrels={query: grades for one in sets.values() for query, grades in one.qrels.items()},
+        judged_documents=sum(one.judged_documents for one in sets.values()),
+        own_documents=frozenset().union(*(one.own_documents for one in sets.values())),
+        relevant=collection.relevant,
+        blocks=tuple(
+            Block(part.name, part.evaluates or 1.0, len(one.query_ids), len(one.document_ids))
+            for part, one in sets.items()
+        ),
     )
 
 

@@ -8,7 +8,7 @@ files. Their tokens lie beside them (`sweep.training.tokens`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from importlib.metadata import version
@@ -40,7 +40,7 @@ _LIBRARIES = ("sentence-transformers", "transformers", "tokenizers", "pyarrow")
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedTexts:
-    """The texts of an evaluation set by number, and its grades.
+    """The texts of an evaluation set, of one benchmark, by number, and its grades.
 
     Attributes:
         documents: (D,) number of each document's text; the documents descend by id.
@@ -48,6 +48,7 @@ class JudgedTexts:
         grades: For each query, its judged documents' grades by column.
         own: (Q,) column of each query that is itself a document; -1 of the others.
         relevant: Grade from which a document is relevant; None for every grade above 0.
+        weight: Weight of its mean in the objective, among those of other benchmarks.
     """
 
     documents: IntArray
@@ -55,6 +56,7 @@ class JudgedTexts:
     grades: GradeRows
     own: IntArray
     relevant: float | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,18 +91,19 @@ class CompiledCollection:
         characters: (N,) their lengths.
         words: The words of those that are documents of a training column.
         formats: The rows of each data format.
-        judged: The evaluation set of each split that has a judged query.
+        judged: The evaluation sets, one a benchmark, of each split that has a judged query.
     """
 
     texts: pa.ChunkedArray
     characters: IntArray
     words: TextWords
     formats: Mapping[str, CompiledFormat]
-    judged: Mapping[Split, JudgedTexts]
+    judged: Mapping[Split, Sequence[JudgedTexts]]
 
     def texts_with(self, task: Prompt) -> IntArray:
         """Numbers, ascending, of the texts that a model is given as queries, or as documents."""
-        judged = [texts.queries if task == "query" else texts.documents for texts in self.judged.values()]
+        sets = [judged for split in self.judged.values() for judged in split]
+        judged = [texts.queries if task == "query" else texts.documents for texts in sets]
         found = [*judged, *(rows.texts_with(task) for rows in self.formats.values())]
         return np.unique(np.concatenate(found))
 
@@ -136,8 +139,13 @@ class TextNumbers:
             held_out=held_out.replace(self.number) if held_out else None,
         )
 
-    def number_judged(self, chosen: EvaluationSet, collection: Collection, *, document: DocumentView) -> JudgedTexts:
-        """An evaluation set by numbers of texts."""
+    def number_judged(
+        self, chosen: EvaluationSet, collection: Collection, *, document: DocumentView
+    ) -> tuple[JudgedTexts, ...]:
+        """An evaluation set by numbers of texts, benchmark by benchmark."""
+        return tuple(self._number_one(one, collection, document) for one in chosen.by_benchmark())
+
+    def _number_one(self, chosen: EvaluationSet, collection: Collection, document: DocumentView) -> JudgedTexts:
         documents = [collection.documents[name].embedded(document) for name in chosen.document_ids]
         queries = [collection.queries[name] for name in chosen.query_ids]
         return JudgedTexts(
@@ -146,10 +154,11 @@ class TextNumbers:
             grades=grade_rows(chosen),
             own=find_own(chosen),
             relevant=chosen.relevant,
+            weight=chosen.blocks[0].weight if chosen.blocks else 1.0,
         )
 
     def compile(
-        self, *, formats: Mapping[str, CompiledFormat], judged: Mapping[Split, JudgedTexts]
+        self, *, formats: Mapping[str, CompiledFormat], judged: Mapping[Split, Sequence[JudgedTexts]]
     ) -> CompiledCollection:
         """The collection of formats and evaluation sets whose texts have been numbered."""
         texts = list(self.numbers)
@@ -233,14 +242,21 @@ def to_tables(compiled: CompiledCollection) -> dict[str, pa.Table]:
             batch_size = len(next(iter(known.held_out.texts.values()))[0])
             facts = {"batch_size": str(batch_size)}
             tables[f"held-out-{place}"] = pa.table(rows).replace_schema_metadata(facts)
-    for split, judged in compiled.judged.items():
-        tables[f"documents-{split}"] = pa.table({"text": judged.documents})
-        columns = Ragged.of([np.array(list(row), dtype=np.int64) for row in judged.grades], np.int64)
-        grades = Ragged.of([np.array(list(row.values()), dtype=np.float64) for row in judged.grades], np.float64)
-        tables[f"queries-{split}"] = pa.table(
-            {"text": judged.queries, "own": judged.own, "columns": columns.to_arrow(), "grades": grades.to_arrow()}
-        ).replace_schema_metadata({"relevant": json.dumps(judged.relevant)})
+    for split, sets in compiled.judged.items():
+        for place, judged in enumerate(sets):
+            tables |= _write_judged(f"{split}-{place}", judged)
     return tables
+
+
+def _write_judged(name: str, judged: JudgedTexts) -> dict[str, pa.Table]:
+    columns = Ragged.of([np.array(list(row), dtype=np.int64) for row in judged.grades], np.int64)
+    grades = Ragged.of([np.array(list(row.values()), dtype=np.float64) for row in judged.grades], np.float64)
+    facts = {"relevant": json.dumps(judged.relevant), "weight": json.dumps(judged.weight)}
+    queries = {"text": judged.queries, "own": judged.own, "columns": columns.to_arrow(), "grades": grades.to_arrow()}
+    return {
+        f"documents-{name}": pa.table({"text": judged.documents}),
+        f"queries-{name}": pa.table(queries).replace_schema_metadata(facts),
+    }
 
 
 def from_tables(tables: Mapping[str, pa.Table]) -> CompiledCollection:
@@ -253,7 +269,7 @@ def from_tables(tables: Mapping[str, pa.Table]) -> CompiledCollection:
         characters=to_numpy(texts["characters"]),
         words=TextWords(to_numpy(words["text"]), Ragged.from_arrow(words["words"]), np.stack(bands, axis=1)),
         formats=dict(formats),
-        judged={split: _read_judged(tables, split) for split in EVALUATED if f"queries-{split}" in tables},
+        judged={split: _read_split(tables, split) for split in EVALUATED if f"queries-{split}-0" in tables},
     )
 
 
@@ -271,15 +287,21 @@ def _read_format(tables: Mapping[str, pa.Table], place: int) -> tuple[str, Compi
     return facts["name"], CompiledFormat(roles=roles, columns=columns, sections=sections, held_out=rows)
 
 
-def _read_judged(tables: Mapping[str, pa.Table], split: Split) -> JudgedTexts:
-    queries = tables[f"queries-{split}"]
+def _read_split(tables: Mapping[str, pa.Table], split: Split) -> tuple[JudgedTexts, ...]:
+    count = sum(name.startswith(f"queries-{split}-") for name in tables)
+    return tuple(_read_judged(tables, f"{split}-{place}") for place in range(count))
+
+
+def _read_judged(tables: Mapping[str, pa.Table], name: str) -> JudgedTexts:
+    queries = tables[f"queries-{name}"]
     columns, grades = Ragged.from_arrow(queries["columns"]), Ragged.from_arrow(queries["grades"])
     return JudgedTexts(
-        documents=to_numpy(tables[f"documents-{split}"]["text"]),
+        documents=to_numpy(tables[f"documents-{name}"]["text"]),
         queries=to_numpy(queries["text"]),
         grades=[dict(zip(columns[row].tolist(), grades[row].tolist(), strict=True)) for row in range(len(columns))],
         own=to_numpy(queries["own"]),
         relevant=json.loads(_facts(queries)["relevant"]),
+        weight=json.loads(_facts(queries)["weight"]),
     )
 
 

@@ -15,7 +15,17 @@ from sweep.measures.measures import Measure
 def evaluate_bm25(
     collection: Collection, judged: EvaluationSet, *, document: DocumentView, measure: Measure
 ) -> NDArray[np.float32]:
-    """(Q,) values of a measure of BM25's ranking: k1 1.5, b 0.75, words as they are written but for case."""
+    """(Q,) values of a measure of BM25's ranking: k1 1.5, b 0.75, words as they are written but for case.
+
+    The queries of a benchmark are ranked over its documents.
+    """
+    values = [_evaluate_one(collection, one, document, measure) for one in judged.by_benchmark()]
+    return np.concatenate(values)
+
+
+def _evaluate_one(
+    collection: Collection, judged: EvaluationSet, document: DocumentView, measure: Measure
+) -> NDArray[np.float32]:
     from bm25s import BM25  # only check needs it
 
     texts = [split_words(normalize(collection.documents[name].embedded(document))) for name in judged.document_ids]

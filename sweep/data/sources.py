@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweep.data.collection import (
+    EVALUATED,
     SPLITS,
     Collection,
     EvaluationSet,
+    Part,
     Qrels,
     RawCollection,
     Split,
     plan_evaluation_set,
 )
+from sweep.data.merging import divide_queries, merge, merge_raw, prefix_raw, prefix_split
 from sweep.data.preparation import fill_in, group_documents, guard
 from sweep.data.readers.beir import is_canonical
 from sweep.data.readers.configurations import read_configurations
@@ -25,7 +28,7 @@ from sweep.data.readers.reader import LayoutReader, Reader, RemoteReader
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
 from sweep.settings.entries import load_entries
-from sweep.settings.study_file import DataSpec, StudySpec
+from sweep.settings.study_file import DataSpec, Source, StudySpec
 
 READERS = load_entries("sweep.data.readers", Reader)
 """Every reader by its scheme."""
@@ -51,6 +54,8 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
     Raises:
         CollectionError: If the collection is unknown, cannot be read, or cannot be split.
     """
+    if data.sources:
+        return _load_several(data, folder=folder)
     contents = _read(data.collection, folder=folder)
     prepared = contents if data.rules == 1 else fill_in(contents)
     try:
@@ -69,16 +74,62 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
     return collection if data.rules == 1 else guard(collection, data.split, source=contents)
 
 
+def _load_several(data: DataSpec, *, folder: Path) -> Collection:
+    """Loads the sources of a study as one collection, in which each has its name before its ids.
+
+    What a source is used for decides its splits. One to train on alone trains on its train split, or on all of its
+    judgements where it has no splits; one to evaluate on alone gives dev and test, and is divided among these where it
+    has no splits. Leaks are looked for across all of them.
+    """
+    contents, collections = [], []
+    for source in data.sources:
+        read = _read(source.collection, folder=folder)
+        prepared = fill_in(read)
+        try:
+            qrels, held_out = _split_source(prepared, data, source)
+        except CollectionError as error:
+            raise CollectionError(f"{source.collection}: {error}") from error
+        contents.append(prefix_raw(read, source.name))
+        collections.append(prefix_split(prepared, source.name, qrels, held_out))
+    parts = tuple(Part(name=one.name, trains=one.trains, evaluates=one.evaluates) for one in data.sources)
+    merged = merge(collections, parts, relevant=data.relevant)
+    return guard(merged, data.split, source=merge_raw(contents))
+
+
+def _split_source(
+    contents: RawCollection, data: DataSpec, source: Source
+) -> tuple[Mapping[Split, Qrels], frozenset[str]]:
+    """The judgements of one of several sources by split, as far as it is used, and the documents that are held out."""
+    if source.trains is not None and source.evaluates is not None:
+        return _split(contents, data)
+    if source.evaluates is None:
+        alone = len(contents.qrels) == 1
+        return {"train": next(iter(contents.qrels.values())) if alone else contents.qrels.get("train", {})}, frozenset()
+    if len(contents.qrels) > 1:
+        theirs, held_out = _split(contents, data)
+        return {split: theirs[split] for split in EVALUATED if split in theirs}, held_out
+    whole = data.split.dev + data.split.test
+    shares: dict[Split, float] = {"dev": data.split.dev / whole, "test": data.split.test / whole}
+    (qrels,) = contents.qrels.values()
+    return divide_queries(qrels, contents.queries, shares, seed=data.split.seed), frozenset()
+
+
 def pin_collection(data: DataSpec) -> DataSpec:
     """The same collection by the revision that it has now, where it can change behind its name.
 
     Raises:
         CollectionError: If its revision cannot be found out.
     """
-    scheme, _, source = data.collection.partition(":")
-    if scheme not in READERS or (pinned := READERS[scheme]().pin(source)) == source:
-        return data
-    return data.model_copy(update={"collection": f"{scheme}:{pinned}"})
+    update: dict[str, object] = {"collection": _pin(data.collection)}
+    for role in ("train", "evaluate"):
+        sources = getattr(data, role)
+        update[role] = tuple(one.model_copy(update={"collection": _pin(one.collection)}) for one in sources)
+    return data.model_copy(update=update)
+
+
+def _pin(name: str) -> str:
+    scheme, _, source = name.partition(":")
+    return f"{scheme}:{READERS[scheme]().pin(source)}" if scheme in READERS else name
 
 
 def plan_judged(spec: StudySpec, collection: Collection, split: Split) -> EvaluationSet:

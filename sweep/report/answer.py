@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweep.measures.score import Score
 from sweep.progress import COMPLETE
 from sweep.recommendation import Comparison, Recommendation, compare, name_model, recommend
 from sweep.storage.evaluations import UNTRAINED
@@ -48,7 +47,7 @@ def find_answer(study: Study) -> Answer:
     """The answer of a study so far."""
     advice = recommend(study)
     number = advice.number
-    values = None if number is None else study.tests.get(number)
+    score = None if number is None else study.test_score(number)
     comparisons = _compare(study, number) if number is not None else ()
     saved, fraction = count_saved(study.record.trials)
     return Answer(
@@ -57,8 +56,8 @@ def find_answer(study: Study) -> Answer:
         name="" if number is None else name_model(study, number),
         trial=None if number in (None, UNTRAINED) else study.record.trials[number],
         metric=study.record.measure.label,
-        test=None if values is None else Score(values).mean,
-        queries=0 if values is None else len(values),
+        test=None if score is None else score.mean,
+        queries=0 if score is None else score.queries,
         comparisons=comparisons,
         cautions=tuple(_cautions(study, advice, comparisons)),
         saved_examples=saved,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sweep.by_benchmark import describe_falls
 from sweep.columns import write_leaderboard
 from sweep.report.answer import find_answer
 from sweep.report.charts import Panel
@@ -38,6 +39,8 @@ def write_note(study: Study, findings: Sequence[Finding]) -> str:
         parts.append("\n".join(f"- {text}" for text in answer.cautions))
     if findings:
         parts += ["### Why runs fell", _write_findings(findings)]
+    if falls := describe_falls(study):
+        parts.append("\n".join(f"- {quote(line)}" for line in falls))
     leaderboard = write_leaderboard(study.record, study.spec.space)
     parts += [f"### Leaderboard ({answer.metric}: peaks on dev, selected)", leaderboard]
     return "\n\n".join(parts)

@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sweep import __version__
+from sweep.by_benchmark import compare_on_test, describe_falls
 from sweep.report.answer import Answer, find_answer
 from sweep.report.diagnosis import Finding
 from sweep.report.figures import load_plotly_script
@@ -37,6 +38,8 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
         settings=_list_settings(answer),
         model=None if model is None else json.dumps(str(seen_from_here(model)), ensure_ascii=False),
         findings=findings,
+        falls=describe_falls(study),
+        tests=[] if answer.number is None else compare_on_test(study, answer.number),
         charts=draw_all(study),
         table=make_trials_table(study),
         version=__version__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweep.report import tables
+from sweep.report.benchmark_charts import draw_benchmarks
 from sweep.report.charts import Chart
 from sweep.report.outcomes import draw_batches, draw_curves, draw_importances, draw_rates
 from sweep.report.run_internals import draw_cosines, draw_losses
@@ -14,8 +15,10 @@ def draw_all(study: Study) -> list[Chart]:
     """Every figure of a study; one that has nothing to show says why."""
     trials, record = tables.tabulate_trials(study), study.record
     metric, formats = record.measure.label, {t.number: t.params.data_format for t in record.trials if t.params}
+    benchmarks = study.benchmarks()
     return [
         draw_main(study),
+        *([draw_benchmarks(benchmarks, formats, metric=metric)] if len(benchmarks) else []),
         draw_rates(trials, metric=metric),
         draw_batches(trials),
         draw_cosines(tables.tabulate_cosines(study), tables.tabulate_histograms(study)),

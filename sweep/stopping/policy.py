@@ -57,6 +57,7 @@ def take_look(
     per_query: NDArray[np.float32],
     warmup_end: float,
     scheduler: str = "linear",
+    weights: NDArray[np.float64] | None = None,
 ) -> Look:
     """A look at a run at its last measurement.
 
@@ -66,10 +67,11 @@ def take_look(
         per_query: (T, Q) value of each query.
         warmup_end: Progress in [0, 1] at which the learning rate has risen.
         scheduler: Course of the learning rate after that.
+        weights: (Q,) weight of each query; None where all count the same.
     """
     own = {"margin": rule.margin, "alpha": rule.alpha, "grace": rule.grace}
     points = np.asarray(progress) / COMPLETE
-    means, covariance, freedom = summarize(points, per_query)
+    means, covariance, freedom = summarize(points, per_query, weights)
     spent = spent_rate(points, warmup_end, scheduler)
     return Look(
         progress=int(progress[-1]),

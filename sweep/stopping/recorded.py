@@ -36,6 +36,7 @@ class RecordedRun:
         examples: Training pairs of the complete run.
         params: Its settings by name.
         metric: Metric of its values; banks of version 1 do not name it.
+        weights: (Q,) weight of each query; None where all count the same.
     """
 
     name: str
@@ -47,11 +48,12 @@ class RecordedRun:
     examples: int
     params: Mapping[str, Any]
     metric: str = DEFAULT_METRIC
+    weights: NDArray[np.float64] | None = None
 
     @cached_property
     def means(self) -> NDArray[np.float64]:
         """(T,) mean of each measurement; what is not finite counts as 0."""
-        return Score(np.where(np.isfinite(self.per_query), self.per_query, 0.0)).means
+        return Score(np.where(np.isfinite(self.per_query), self.per_query, 0.0), self.weights).means
 
     @property
     def is_complete(self) -> bool:
@@ -60,7 +62,8 @@ class RecordedRun:
 
     def on_queries(self, chosen: NDArray[np.int64]) -> RecordedRun:
         """The same run on some of its queries alone."""
-        return replace(self, per_query=self.per_query[:, chosen])
+        weights = None if self.weights is None else self.weights[chosen]
+        return replace(self, per_query=self.per_query[:, chosen], weights=weights)
 
 
 def load_bank(file: Path) -> list[RecordedRun]:
@@ -81,6 +84,7 @@ def load_bank(file: Path) -> list[RecordedRun]:
                     **{**described, "params": add_older(described["params"])},
                     progress=arrays[f"progress_{place}"].astype(np.int64),
                     per_query=arrays[f"per_query_{place}"].astype(np.float32),
+                    weights=arrays.get(f"weights_{place}"),
                 )
                 for place, described in enumerate(header["runs"])
             ]

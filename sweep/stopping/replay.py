@@ -152,6 +152,7 @@ def look_at_run(run: RecordedRun, rule: CurveRule) -> list[Look]:
             per_query=run.per_query[: place + 1],
             warmup_end=run.warmup_end,
             scheduler=run.scheduler,
+            weights=run.weights,
         )
         for place in range(len(run.progress))
     ]

@@ -155,13 +155,16 @@ class DropOff(CurveRule):
         return due[1] - due[0]
 
 
-def summarize(progress: FloatArray, per_query: FloatArray) -> tuple[Float64Array, Float64Array, float]:
+def summarize(
+    progress: FloatArray, per_query: FloatArray, weights: FloatArray | None = None
+) -> tuple[Float64Array, Float64Array, float]:
     """The means of the measurements (T,), the covariance of these (T, T), and its degrees of freedom.
 
     Args:
         progress: (T,) progress in [0, 1], ascending.
         per_query: (T, Q) value of each query at each measurement, the untrained model's first. What is not finite
             counts as 0: a model whose embeddings are not finite retrieves nothing.
+        weights: (Q,) weight of each query; None where all count the same.
 
     Raises:
         ValueError: If the shapes disagree, nothing was measured, or progress does not ascend.
@@ -171,7 +174,7 @@ def summarize(progress: FloatArray, per_query: FloatArray) -> tuple[Float64Array
         raise ValueError(f"per_query must be (T, Q) with T = {len(progress)}, got shape {values.shape}")
     if np.any(np.diff(progress) <= 0) or not np.isfinite(progress).all():
         raise ValueError("progress must ascend")
-    score = Score(np.where(np.isfinite(values), values, 0.0))
+    score = Score(np.where(np.isfinite(values), values, 0.0), weights)
     return score.means, score.covariance, score.freedom
 
 

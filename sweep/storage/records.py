@@ -6,10 +6,13 @@ import functools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.storages import RDBStorage
 
+from sweep.measures.benchmarks import Benchmark, read_benchmarks, weigh_queries
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
@@ -19,6 +22,7 @@ from sweep.storage.study_tables import FINISHED, State, StudyContent, TrialRow, 
 SPEC = "spec"
 BASE_MODEL = "base_model"
 COLLECTION_HASH = "collection_hash"
+BENCHMARKS = "benchmarks"
 SIMILARITY = "similarity"
 EXCUSED = "excused"
 ENDED_BY = "ended_by"
@@ -150,6 +154,15 @@ class StudyRecord:
     def measure(self) -> Measure:
         """The metric that its file named when it began, which its values are measured in."""
         return find_measure(self.attributes.get(SPEC, {}).get("evaluation", {}).get("metric", DEFAULT_METRIC))
+
+    @functools.cached_property
+    def benchmarks(self) -> tuple[Benchmark, ...]:
+        """The benchmarks that its models are evaluated on; none where it has one collection."""
+        return read_benchmarks(self.attributes.get(BENCHMARKS, ()))
+
+    def query_weights(self, split: Literal["dev", "test"]) -> NDArray[np.float64] | None:
+        """(Q,) weight of each query of a split in the objective; None where all count the same."""
+        return weigh_queries(self.benchmarks, split)
 
     @functools.cached_property
     def counted(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,10 +20,9 @@ from sentence_transformers.util import batch_to_device, truncate_embeddings
 from sweep.data import HeldOutRows, IntArray, is_relevant
 from sweep.data.compiled import JudgedTexts
 from sweep.data.formats.format import PROMPTS, Prompt
-from sweep.data.grades import look_up_grades, pad_grades, rank_others, shuffle_rows
+from sweep.data.grades import GradeRows, look_up_grades, pad_grades, rank_others, shuffle_rows
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
-from sweep.measures.ranking import FloatArray
 from sweep.measures.score import Score
 from sweep.messages import Cosines, Evaluation, Sign, give_no_sign
 from sweep.training.devices import autocast
@@ -81,11 +81,68 @@ def encode(
     return restored
 
 
+@dataclass(frozen=True, eq=False)
+class RankedSet:
+    """The queries and documents of one benchmark among the embeddings of all.
+
+    Attributes:
+        columns: (D,) row of each document's text among all texts.
+        distinct: (U,) rows of its distinct texts, ascending.
+        places: (D,) place of each document's text among these.
+        rows: (Q,) row of each query's text.
+        grades: For each query, its judged documents' grades by column.
+        own: (Q,) column of each query that is itself a document; -1 of the others.
+        shuffled: The grades of other queries; None where they are not wanted.
+        weight: Weight of its mean in the objective.
+        relevant: Grade from which a document is relevant; None for every grade above 0.
+    """
+
+    columns: NDArray[np.int64]
+    distinct: NDArray[np.int64]
+    places: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    grades: GradeRows
+    own: NDArray[np.int64]
+    shuffled: GradeRows | None
+    weight: float
+    relevant: float | None
+
+    @classmethod
+    def of(
+        cls, judged: JudgedTexts, *, documents: Mapping[int, int], queries: Mapping[int, int], shuffled: bool
+    ) -> RankedSet:
+        """The benchmark of an evaluation set, from the row of each text by its number."""
+        columns = np.array([documents[text] for text in judged.documents.tolist()])
+        distinct, places = np.unique(columns, return_inverse=True)
+        return cls(
+            columns=columns,
+            distinct=distinct,
+            places=places,
+            rows=np.array([queries[text] for text in judged.queries.tolist()]),
+            grades=judged.grades,
+            own=judged.own,
+            shuffled=shuffle_rows(judged.grades, seed=0) if shuffled else None,
+            weight=judged.weight,
+            relevant=judged.relevant,
+        )
+
+    def spread(self, distinct: _Float32) -> _Float32:
+        """(q, U) figures of the distinct texts of documents -> (q, D) of the documents."""
+        return distinct if distinct.shape[1] == len(self.columns) else distinct[:, self.places]
+
+    def evaluate(self, measure: Measure, top: NDArray[np.int64], *, shuffled: bool) -> _Float32:
+        """(Q,) values of a measure of (Q, K) columns in rank order."""
+        grades = self.shuffled if shuffled and self.shuffled is not None else self.grades
+        ranked = look_up_grades(grades, top)
+        return measure.evaluate(ranked, pad_grades(grades), relevant=self.relevant).astype(np.float32)
+
+
 class Evaluator:
-    """Evaluates models on one set of queries and documents.
+    """Evaluates models on one set of queries and documents, or on those of several benchmarks.
 
     Args:
-        judged: The queries, documents and grades; the documents descend by id, so that ties are broken as by trec_eval.
+        judged: The queries, documents and grades, one set for each benchmark; the documents descend by id, so that ties
+            are broken as by trec_eval.
         tokens: The texts by task, as any of the models takes them: they share tokenizers, prompts and routes.
         held_out: Rows, by any name, that a validation loss is taken over. Of their texts only those that are not
             encoded anyway are encoded besides.
@@ -97,7 +154,7 @@ class Evaluator:
 
     def __init__(
         self,
-        judged: JudgedTexts,
+        judged: Sequence[JudgedTexts],
         tokens: Mapping[Prompt, Tokens],
         *,
         held_out: Mapping[str, HeldOutRows[int]] | None = None,
@@ -106,22 +163,24 @@ class Evaluator:
         shuffled: bool = False,
         sign: Sign = give_no_sign,
     ) -> None:
-        self._relevant = judged.relevant
         self._tokens = tokens
         self._sign = sign
         self._held_out = held_out or {}
         self._loss = loss
         self._measure = measure or find_measure(DEFAULT_METRIC)
         self._depth = max(measure.depth for measure in (self._measure, *SIDE_FIGURES.values()))
-        documents, queries = judged.documents.tolist(), judged.queries.tolist()
         held = self._held_out.values()
+        documents = [text for one in judged for text in one.documents.tolist()]
+        queries = [text for one in judged for text in one.queries.tolist()]
         self._document_rows = _rows_of(documents, (text for rows in held for text in rows.texts_with("document")))
         self._query_rows = _rows_of(queries, (text for rows in held for text in rows.texts_with("query")))
-        self._columns = np.array([self._document_rows[text] for text in documents])  # (D,) rows of the distinct texts
-        self._rows = np.array([self._query_rows[text] for text in queries])  # (Q,)
-        self._grades, self._own = judged.grades, judged.own
-        self._judged = pad_grades(self._grades)  # (Q, J)
-        self._shuffled = shuffle_rows(self._grades, seed=0) if shuffled else None
+        self._benchmarks = [
+            RankedSet.of(one, documents=self._document_rows, queries=self._query_rows, shuffled=shuffled)
+            for one in judged
+        ]
+        sizes = [len(one.rows) for one in self._benchmarks]
+        weights = [np.full(size, one.weight / size) for one, size in zip(self._benchmarks, sizes, strict=True)]
+        self._weights = np.concatenate(weights) if len(judged) > 1 else None
 
     def evaluate(self, model: SentenceTransformer, *, as_trained: bool = True) -> Evaluation:
         """The measure of each query, and further figures of the same embeddings.
@@ -133,18 +192,29 @@ class Evaluator:
         all_documents = self._encode(model, "document", self._document_rows, as_trained=as_trained)
         all_queries = self._encode(model, "query", self._query_rows, as_trained=as_trained)
         if not (np.isfinite(all_documents).all() and np.isfinite(all_queries).all()):
-            per_query = np.full(len(self._rows), np.nan, dtype=np.float32)
+            per_query = np.full(sum(len(one.rows) for one in self._benchmarks), np.nan, dtype=np.float32)
             seconds = time.perf_counter() - start
-            return Evaluation(per_query=per_query, positives=_NO_COSINES, negatives=_NO_COSINES, seconds=seconds)
-        top, positives, negatives = self._rank(similarity, all_queries, all_documents)
-        ranked = look_up_grades(self._grades, top)
-        spread = self._columns[:: -(-len(self._columns) // MAX_UNIFORM)]
+            return Evaluation(
+                per_query=per_query,
+                weights=self._weights,
+                positives=_NO_COSINES,
+                negatives=_NO_COSINES,
+                seconds=seconds,
+            )
+        found = [self._rank(one, similarity, all_queries, all_documents) for one in self._benchmarks]
+        tops = [top for top, _, _ in found]
+        positives, negatives = (np.concatenate([ranked[place] for ranked in found]) for place in (1, 2))
+        columns = np.concatenate([one.columns for one in self._benchmarks])
+        spread = columns[:: -(-len(columns) // MAX_UNIFORM)]
         return Evaluation(
-            per_query=self._evaluate(self._measure, ranked),
-            shuffled=self._evaluate_shuffled(top),
+            per_query=self._evaluate(self._measure, tops),
+            weights=self._weights,
+            shuffled=self._evaluate_shuffled(tops),
             positives=self._summarize(positives),
             negatives=self._summarize(negatives),
-            **{name: Score(self._evaluate(measure, ranked)).mean for name, measure in SIDE_FIGURES.items()},
+            **{
+                name: Score(self._evaluate(measure, tops), self._weights).mean for name, measure in SIDE_FIGURES.items()
+            },
             alignment=alignment(positives),
             uniformity=uniformity(_unit_rows(similarity, all_documents[spread])),
             validation_losses=self._validation_losses(similarity, query=all_queries, document=all_documents),
@@ -174,43 +244,43 @@ class Evaluator:
             )
         return losses
 
-    def _evaluate(self, measure: Measure, ranked: FloatArray, *, judged: FloatArray | None = None) -> _Float32:
+    def _evaluate(self, measure: Measure, tops: Sequence[NDArray[np.int64]], *, shuffled: bool = False) -> _Float32:
         """(Q,) values of a measure, in the precision in which they are recorded."""
         self._sign()
-        judged = self._judged if judged is None else judged
-        return measure.evaluate(ranked, judged, relevant=self._relevant).astype(np.float32)
+        values = [
+            one.evaluate(measure, top, shuffled=shuffled) for one, top in zip(self._benchmarks, tops, strict=True)
+        ]
+        return np.concatenate(values)
 
-    def _evaluate_shuffled(self, top: NDArray[np.int64]) -> _Float32 | None:
+    def _evaluate_shuffled(self, tops: Sequence[NDArray[np.int64]]) -> _Float32 | None:
         """(Q,) values of the measure by the judgements of other queries, where they are wanted."""
-        if self._shuffled is None:
-            return None
-        ranked = look_up_grades(self._shuffled, top)
-        return self._evaluate(self._measure, ranked, judged=pad_grades(self._shuffled))
+        is_wanted = self._benchmarks[0].shuffled is not None
+        return self._evaluate(self._measure, tops, shuffled=True) if is_wanted else None
 
     def _rank(
-        self, similarity: Similarity, all_queries: _Float32, all_documents: _Float32
+        self, benchmark: RankedSet, similarity: Similarity, all_queries: _Float32, all_documents: _Float32
     ) -> tuple[NDArray[np.int64], _Float32, _Float32]:
         """(Q, depth) columns in rank order, and the cosines of relevant pairs and of others, in chunks of queries.
 
         A text that stands twice has one embedding and one score: ties between documents are no work of rounding. A
         query that is itself a document is not compared with that.
         """
-        queries = all_queries[self._rows]  # (Q, H)
-        used = all_documents[: self._columns.max() + 1]  # those of held-out rows alone come behind
-        stride = max(1, len(queries) * len(self._columns) // MAX_COSINES)
+        queries = all_queries[benchmark.rows]  # (Q, H)
+        used = all_documents[benchmark.distinct]
+        stride = max(1, len(queries) * len(benchmark.columns) // MAX_COSINES)
         tops, positives, negatives = [], [], []
         for start in range(0, len(queries), QUERY_CHUNK):
-            rows = self._grades[start : start + QUERY_CHUNK]
+            rows = benchmark.grades[start : start + QUERY_CHUNK]
             chunk = queries[start : start + QUERY_CHUNK]
             distinct = similarity.scores(chunk, used)
-            own = self._own[start : start + QUERY_CHUNK]
-            tops.append(rank_others(self._spread(distinct), own, depth=self._depth))
+            own = benchmark.own[start : start + QUERY_CHUNK]
+            tops.append(rank_others(benchmark.spread(distinct), own, depth=self._depth))
             if not similarity.needs_unit_length:
                 distinct = _unit_rows(similarity, chunk) @ _unit_rows(similarity, used).T
-            cosines = self._spread(distinct)  # (q, D)
+            cosines = benchmark.spread(distinct)  # (q, D)
             relevant = np.zeros(cosines.shape, dtype=bool)
             for place, row in enumerate(rows):
-                columns = [column for column, grade in row.items() if is_relevant(grade, self._relevant)]
+                columns = [column for column, grade in row.items() if is_relevant(grade, benchmark.relevant)]
                 relevant[place, columns] = True
             others = ~relevant
             others[own >= 0, own[own >= 0]] = False
@@ -218,10 +288,6 @@ class Evaluator:
             negatives.append(cosines[others][::stride])
             self._sign()
         return np.concatenate(tops), np.concatenate(positives), np.concatenate(negatives)
-
-    def _spread(self, distinct: _Float32) -> _Float32:
-        """(q, U) figures of the distinct texts of documents -> (q, D) of the documents."""
-        return distinct if distinct.shape[1] == len(self._columns) else distinct[:, self._columns]
 
 
 def _unit(embeddings: torch.Tensor) -> torch.Tensor:

@@ -118,12 +118,14 @@ def write_study(folder: Path, *, encoder: str, seed: int) -> Path:
 def save_bank(file: Path, runs: Sequence[RecordedRun]) -> None:
     """Writes runs into one compressed file, their values in half precision; whole or not at all."""
     partial = file.with_name(file.name + ".partial")
-    names = [field.name for field in fields(RecordedRun) if field.name not in ("progress", "per_query")]
+    names = [field.name for field in fields(RecordedRun) if field.name not in ("progress", "per_query", "weights")]
     described = [{name: getattr(run, name) for name in names} for run in runs]
     arrays: dict[str, Any] = {}
     for place, run in enumerate(runs):
         arrays[f"progress_{place}"] = run.progress.astype(np.int16)
         arrays[f"per_query_{place}"] = run.per_query.astype(np.float16)
+        if run.weights is not None:
+            arrays[f"weights_{place}"] = run.weights
     header = np.frombuffer(json.dumps({"version": BANK_VERSION, "runs": described}).encode(), dtype=np.uint8)
     with partial.open("wb") as stream:
         np.savez_compressed(stream, header=header, **arrays)

@@ -63,7 +63,7 @@ def test_columns_and_held_out_rows_are_those_of_the_collection(compiled, collect
 
 @pytest.mark.parametrize("split", ["dev", "test"])
 def test_evaluation_sets_are_those_of_the_study(compiled, collection, spec, split):
-    judged, expected = compiled.judged[split], plan_judged(spec, collection, split)
+    (judged,), expected = compiled.judged[split], plan_judged(spec, collection, split)
     documents = [collection.documents[name].embedded(spec.data.document) for name in expected.document_ids]
     assert compiled.take(judged.documents) == documents
     assert compiled.take(judged.queries) == [collection.queries[name] for name in expected.query_ids]
@@ -80,7 +80,7 @@ def test_every_text_has_one_number_and_its_length(compiled):
 
 def test_a_text_is_tokenized_for_the_tasks_that_it_has(compiled):
     queries, documents = compiled.texts_with("query"), compiled.texts_with("document")
-    judged = compiled.judged.values()
+    judged = [one for (one,) in compiled.judged.values()]
     assert {*np.concatenate([split.queries for split in judged])} <= {*queries}
     assert {*np.concatenate([split.documents for split in judged])} <= {*documents}
     for name in NAMES:
@@ -116,7 +116,7 @@ def test_grades_own_documents_and_thresholds_survive_the_files(collection, spec,
         },
     )
     write_tables(tmp_path, to_tables(compile_collection(spec, graded, data_formats=NAMES)))
-    judged = from_tables(map_tables(tmp_path)).judged["dev"]
+    (judged,) = from_tables(map_tables(tmp_path)).judged["dev"]
     expected = plan_judged(spec, graded, "dev")
     assert judged.grades == grade_rows(expected)
     assert sorted(grade for row in judged.grades for grade in row.values()) == [0, 0.25, 1, 3]

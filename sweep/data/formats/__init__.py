@@ -5,7 +5,7 @@ A study may have several variants of one format, ``NAME:VARIANT``, each with a t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +70,32 @@ def make_columns(collection: Collection, data_format: Format, *, document: Docum
 
 def make_rows(collection: Collection, data_format: Format, *, document: DocumentView) -> TrainingRows:
     """The training columns of a collection by the parts of a data format; see `make_columns`."""
-    made = [_make_part(collection, part, document) for part in data_format.parts]
-    sections = (RowSection(len(next(iter(columns.values()))), place, len(made)) for place, columns in enumerate(made))
-    return TrainingRows(
-        {column: [text for columns in made for text in columns[column]] for column in made[0]}, tuple(sections)
-    )
+    made, sections = list[Columns](), list[RowSection]()
+    for place, part in enumerate(data_format.parts):
+        for weight, columns in _make_by_source(collection, part, document):
+            made.append(columns)
+            rows = len(next(iter(columns.values())))
+            sections.append(RowSection(rows, place, len(data_format.parts), weight))
+    joined = {column: [text for columns in made for text in columns[column]] for column in made[0]}
+    return TrainingRows(joined, tuple(sections))
+
+
+def _make_by_source(
+    collection: Collection, data_format: Format, document: DocumentView
+) -> Iterator[tuple[float, Columns]]:
+    """The weight and the columns of each source that has rows for a format."""
+    if not collection.parts:
+        yield 1.0, _make_part(collection, data_format, document)
+        return
+    errors = []
+    for source in collection.parts:
+        if source.trains is not None:
+            try:
+                yield source.trains, _make_part(collection.take(source), data_format, document)
+            except CollectionError as error:
+                errors.append(str(error))
+    if len(errors) == sum(source.trains is not None for source in collection.parts):
+        raise CollectionError("; ".join(errors))
 
 
 def _make_part(collection: Collection, data_format: Format, document: DocumentView) -> Columns:

@@ -42,6 +42,7 @@ def collect_runs(study: Study) -> list[RunOutcome]:
             margin=find_margin(study),
             incumbent=trial.stop.numbers.get("incumbent", math.inf) if trial.stop else math.inf,
             share=trial.attributes.get("false_negatives"),
+            weights=study.record.query_weights("dev"),
             losses=[None, *(None if np.isnan(loss) else float(loss) for loss in losses)],
         )
         if run is not None:

@@ -106,6 +106,7 @@ def measure_run(
     incumbent: float = math.inf,
     share: float | None = None,
     losses: Sequence[float | None] = (),
+    weights: NDArray[np.float64] | None = None,
 ) -> RunOutcome | None:
     """The outcome of a run, or None where nothing was measured after the untrained model.
 
@@ -121,16 +122,17 @@ def measure_run(
         incumbent: Value of the run that outclassed it.
         share: Share of anchors with a false negative in their batch.
         losses: (T,) validation loss in its own format, None where there is none.
+        weights: (Q,) weight of each query; None where all count the same.
     """
     finite = np.isfinite(per_query).all(axis=1)
     values = per_query[finite].astype(np.float64)
     points = [point for point, kept in zip(progress, finite, strict=True) if kept]
     if len(points) < 2:
         return None
-    means = Score(values).means
+    means = Score(values, weights).means
     ceilings = {"fallen": float(means[-1]), "cannot_recover": float(means.max()) + margin, "outclassed": incumbent}
     ceiling = ceilings[stop] if stop else None
-    reached = tuple(_reach(points, values, common, ceiling=ceiling) for common in COMMON)
+    reached = tuple(_reach(points, values, common, ceiling=ceiling, weights=weights) for common in COMMON)
     own = [loss for loss, kept in zip(losses, finite, strict=True) if kept] if losses else []
     first = max(points.index(reached[-1].peak_progress), 1)  # the untrained model's loss is not measured
     at_peak, at_end = (own[first], own[-1]) if own else (None, None)
@@ -144,13 +146,20 @@ def measure_run(
     )
 
 
-def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, ceiling: float | None) -> Reached:
+def _reach(
+    points: Sequence[int],
+    values: NDArray[np.float64],
+    common: int,
+    *,
+    ceiling: float | None,
+    weights: NDArray[np.float64] | None,
+) -> Reached:
     """The state at a common progress, from (T,) thousandths and (T, Q) values; a ceiling where the run was stopped."""
     last = value_at([(point, place) for place, point in enumerate(points)], common)
     end = 0 if last is None else int(last)
-    means = Score(values[: end + 1]).means
+    means = Score(values[: end + 1], weights).means
     top = int(np.argmax(means))
-    moved = _paired_error(values[0], values[end])
+    moved = _paired_error(values[0], values[end], weights)
     is_stopped = ceiling is not None and points[-1] < common
     held = float(means[end])
     return Reached(
@@ -158,12 +167,12 @@ def _reach(points: Sequence[int], values: NDArray[np.float64], common: int, *, c
         peak_progress=points[top],
         held=held,
         held_noise=max(moved, MIN_NOISE),
-        fall_noise=max(math.hypot(_paired_error(values[top], values[end]), STILL * moved), MIN_NOISE),
+        fall_noise=max(math.hypot(_paired_error(values[top], values[end], weights), STILL * moved), MIN_NOISE),
         max_held=held if ceiling is None or not is_stopped else ceiling,
         is_stopped=is_stopped,
     )
 
 
-def _paired_error(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def _paired_error(one: NDArray[np.float64], other: NDArray[np.float64], weights: NDArray[np.float64] | None) -> float:
     """Standard error over queries of the mean difference; 0 for a single query."""
-    return Score(one).minus(Score(other)).standard_error if len(one) > 1 else 0.0
+    return Score(one, weights).minus(Score(other, weights)).standard_error if len(one) > 1 else 0.0
