@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.cells import cell_len, set_cell_size
 
 from sweep.cli.leaderboard import print_table
-from sweep.data.collection import Split
 from sweep.data.lengths import MOST, Lengths
 from sweep.errors import SweepError
 from sweep.output_files import write_output
@@ -81,7 +80,7 @@ def _tabulate_splits(view: CollectionView) -> tuple[Sequence[str], Sequence[Sequ
     headings = ("split", "queries", "of", "documents", "judged", "grades", "judged a query", "relevant a query")
     rows = [
         (
-            one.split,
+            one.name,
             f"{one.queries.count:,}",
             f"{one.judged_queries:,}",
             f"{one.documents.count:,}",
@@ -92,8 +91,7 @@ def _tabulate_splits(view: CollectionView) -> tuple[Sequence[str], Sequence[Sequ
         )
         for one in view.splits
     ]
-    missing: Split = "test"
-    return headings, rows if len(rows) > 1 else [*rows, (missing, "none", *[""] * (len(headings) - 2))]
+    return headings, rows if view.has_test_split else [*rows, ("test", "none", *[""] * (len(headings) - 2))]
 
 
 def _tabulate_formats(view: CollectionView) -> tuple[Sequence[str], Sequence[Sequence[str]]]:

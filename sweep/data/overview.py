@@ -54,6 +54,7 @@ class SplitOverview:
 
     Attributes:
         split: Its name.
+        benchmark: Name of the collection that it is of, where there are several benchmarks; else empty.
         queries: Its queries that are evaluated on.
         documents: The documents that are ranked.
         judged_queries: Queries that the collection judges for it.
@@ -66,6 +67,7 @@ class SplitOverview:
     """
 
     split: Split
+    benchmark: str
     queries: TextOverview
     documents: TextOverview
     judged_queries: int
@@ -75,6 +77,11 @@ class SplitOverview:
     judged: Lengths
     relevant: Lengths
     examples: Sequence[tuple[str, str]]
+
+    @property
+    def name(self) -> str:
+        """The split, with the benchmark that it is of."""
+        return f"{self.split}, {self.benchmark}" if self.benchmark else self.split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +101,23 @@ class FormatOverview:
     leaking: int
     columns: Mapping[str, tuple[Role, TextOverview]]
     examples: Sequence[Mapping[str, str]]
+
+
+def view_splits(
+    collection: Collection, judged: EvaluationSet, *, split: Split, document: DocumentView, look: Look
+) -> list[SplitOverview]:
+    """What models are evaluated on in a split, by benchmark where there are several; see `view_split`."""
+    parts = {part.name: part for part in collection.benchmarks}
+    return [
+        view_split(
+            collection.take(parts[one.blocks[0].name]) if one.blocks else collection,
+            one,
+            split=split,
+            document=document,
+            look=look,
+        )
+        for one in judged.by_benchmark()
+    ]
 
 
 def view_split(
@@ -117,6 +141,7 @@ def view_split(
     shown = [judged.query_ids[place] for place in spread(len(judged.query_ids), look.examples)]
     return SplitOverview(
         split=split,
+        benchmark=judged.blocks[0].name if judged.blocks else "",
         queries=view_texts([collection.queries[name] for name in judged.query_ids], look),
         documents=view_texts([collection.documents[name].embedded(document) for name in judged.document_ids], look),
         judged_queries=every,

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from browser import open_browser
 from rich.cells import cell_len
+from test_benchmarks import BOTH
+from test_benchmarks import write_study as write_sources
 
 from sweep.cli import main
 from sweep.cli.data_command import cut
@@ -217,3 +219,17 @@ def test_a_page_may_be_read_in_the_dark_and_on_a_phone(page: Path) -> None:
         assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
         dark = browser.run("return getComputedStyle(document.body).backgroundColor")
     assert sum(map(int, json.loads("[" + dark.removeprefix("rgb(").removesuffix(")") + "]"))) < 200
+
+
+def test_several_benchmarks_have_a_row_and_examples_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_sources(tmp_path, BOTH, script={}, evaluation={"max_queries": 12}, space={"batch_size": 8})
+    said = say(capsys, str(file))
+    plan = plan_study(locate_study(file))
+    for split in ("dev", "test"):
+        for block in plan.evaluation_set(split).blocks:  # type: ignore[arg-type]
+            cells = row(said, "Evaluated on", f"{split}, {block.name}")
+            assert [cells[1], cells[3]] == [str(block.queries), str(block.documents)]
+            assert row(said, "Lengths", f"{split}, {block.name} queries")[1] == str(block.queries)
+    assert {block.name for block in plan.evaluation_set("dev").blocks} == {"news", "third"}
+    assert "\ndev, news: queries, each with" in said
+    assert "\ndev, third: queries, each with" in said

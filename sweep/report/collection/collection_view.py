@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sweep.data import Split, choose_format
-from sweep.data.collection import EVALUATED
+from sweep.data import choose_format
 from sweep.data.lengths import WORDS, Counter
-from sweep.data.overview import FormatOverview, Look, SplitOverview, TextOverview, view_format, view_split
+from sweep.data.overview import FormatOverview, Look, SplitOverview, TextOverview, view_format, view_splits
 from sweep.plan import StudyPlan
 from sweep.report.collection.sentences import (
     count_plan_leaks,
@@ -46,11 +45,16 @@ class CollectionView:
     left_out: Sequence[str]
 
     @property
+    def has_test_split(self) -> bool:
+        """Whether models are evaluated on test, once, at the end."""
+        return "test" in self.plan.splits
+
+    @property
     def texts(self) -> Iterator[tuple[str, TextOverview]]:
         """Every kind of text with its name."""
         for one in self.splits:
-            yield f"{one.split} queries", one.queries
-            yield f"{one.split} documents", one.documents
+            yield f"{one.name} queries", one.queries
+            yield f"{one.name} documents", one.documents
         for known in self.formats:
             for column, (_, texts) in known.columns.items():
                 yield f"{known.name} {column}", texts
@@ -58,8 +62,9 @@ class CollectionView:
     @property
     def examples(self) -> Iterator[tuple[str, Sequence[str], Sequence[Sequence[str]]]]:
         """The examples: of what they are, the names of their texts, and the texts of each; none of the test split."""
-        dev = next(one for one in self.splits if one.split == "dev")
-        yield "dev: queries, each with a document that is relevant to it", ("query", "document"), dev.examples
+        for one in (one for one in self.splits if one.split == "dev"):
+            title = f"{one.name}: queries, each with a document that is relevant to it"
+            yield title, ("query", "document"), one.examples
         for known in self.formats:
             rows = [tuple(row.values()) for row in known.examples]
             yield f"{known.name}: training pairs" if len(known.columns) == 2 else known.name, [*known.columns], rows
@@ -72,14 +77,16 @@ class CollectionView:
 def view_collection(plan: StudyPlan, *, examples: int = EXAMPLES) -> CollectionView:
     """The texts of a study, with so many examples of each kind."""
     look, leaks, document = look_at_texts(plan, examples=examples), count_plan_leaks(plan), plan.spec.data.document
-    splits: list[Split] = [split for split in EVALUATED if split == "dev" or plan.has_test_split]
     return CollectionView(
         plan=plan,
         unit=look.counter.unit,
         limit=look.limit,
         splits=[
-            view_split(plan.collection, plan.evaluation_set(split), split=split, document=document, look=look)
-            for split in splits
+            one
+            for split in plan.splits
+            for one in view_splits(
+                plan.collection, plan.evaluation_set(split), split=split, document=document, look=look
+            )
         ],
         formats=[
             view_format(name, columns, roles=choose_format(plan.spec, name).roles, leaking=leaks.pairs[name], look=look)
@@ -88,7 +95,7 @@ def view_collection(plan: StudyPlan, *, examples: int = EXAMPLES) -> CollectionV
         reading=plan.collection.notes,
         left_out=[
             *describe_texts(plan),
-            *(line for split in splits for line in describe_unanswered(plan, split)),
+            *(line for split in plan.splits for line in describe_unanswered(plan, split)),
             *describe_held_out(plan),
             *describe_leaks(plan, leaks),
         ],
