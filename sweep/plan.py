@@ -150,7 +150,13 @@ class StudyPlan:
         return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
 
 
-def plan_study(location: StudyLocation, *, trials: int | None = None, after: StudyLocation | None = None) -> StudyPlan:
+def plan_study(
+    location: StudyLocation,
+    *,
+    trials: int | None = None,
+    after: StudyLocation | None = None,
+    collection: Collection | None = None,
+) -> StudyPlan:
     """Reads everything that a study file names, and writes nothing.
 
     A setting of the data that the file leaves out is that of the study, where it has begun, and not today's default.
@@ -159,6 +165,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None, after: Stu
         location: The study.
         trials: Budget of trials in place of the file's.
         after: Another study, whose settings count where this one has not begun.
+        collection: The collection that the file names, where it was loaded before.
 
     Raises:
         SweepError: If the file's collection, base model or space does not fit the study.
@@ -178,7 +185,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None, after: Stu
     if "scale" not in spec.space.model_fields_set:  # a dimension's default cannot know the model
         spec = spec.model_copy(update={"space": spec.space.model_copy(update={"scale": config.scale})})
     spec = spec.model_copy(update={"data": pin_collection(spec.data)})  # every trial of the study reads this revision
-    collection = load_collection(spec.data, folder=folder)
+    collection = collection or load_collection(spec.data, folder=folder)
     rows = {name: make_rows(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(
         location=location,

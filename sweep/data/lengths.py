@@ -49,9 +49,14 @@ def measure_lengths(lengths: Sequence[int]) -> Lengths:
     return Lengths(median=int(median), most=int(most), longest=max(lengths))
 
 
+def spread_evenly(items: Sequence[str]) -> Sequence[str]:
+    """At most `MAX_TEXTS` of the items, evenly spread."""
+    return items[:: -(-len(items) // MAX_TEXTS)] if items else items
+
+
 def count_evenly(texts: Sequence[str], counter: Counter) -> list[int]:
     """The lengths of at most `MAX_TEXTS` texts, evenly spread."""
-    return counter.count(texts[:: -(-len(texts) // MAX_TEXTS)]) if texts else []
+    return counter.count(spread_evenly(texts)) if texts else []
 
 
 def share_above(lengths: Sequence[int], limit: int) -> float:

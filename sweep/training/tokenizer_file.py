@@ -27,10 +27,12 @@ class TextLimits:
     Attributes:
         tokens: Those that it reads as it is; None for a model that reads texts of any length.
         positions: Those that it could read at most; None where it has no limit.
+        is_settable: Whether another limit can be set: not where it has no transformer.
     """
 
     tokens: int | None
     positions: int | None
+    is_settable: bool = True
 
 
 def load_token_counter(folder: Path) -> TokenCounter | None:
@@ -55,7 +57,11 @@ def load_token_counter(folder: Path) -> TokenCounter | None:
 def read_text_limits(folder: Path) -> TextLimits:
     """How much of a text a model reads, by the settings of its transformers: the least of several."""
     found = list(_read_transformers(folder))
-    return TextLimits(tokens=_least(one.tokens for one in found), positions=_least(one.positions for one in found))
+    return TextLimits(
+        tokens=_least(one.tokens for one in found),
+        positions=_least(one.positions for one in found),
+        is_settable=bool(found),
+    )
 
 
 def _read_transformers(folder: Path) -> Iterator[TextLimits]:

@@ -25,6 +25,7 @@ def test_a_models_files_say_how_much_it_reads_before_it_is_loaded(kind: str, tmp
     limits = [module.max_seq_length for module in model.modules() if isinstance(module, Transformer)]
     known = min((int(limit) for limit in limits if limit is not None and limit < 1e9), default=None)
     assert read_text_limits(tmp_path / "model").tokens == known
+    assert read_text_limits(tmp_path / "model").is_settable == bool(limits)
 
 
 def test_tokens_are_counted_as_the_model_makes_them_and_none_is_cut(tiny_model: Path) -> None:
@@ -42,7 +43,7 @@ def test_a_tokenizer_that_cannot_be_read_counts_nothing(content: str | None, tmp
         (tmp_path / "tokenizer.json").write_text(content)
         (tmp_path / "config.json").write_text(content)
     assert load_token_counter(tmp_path) is None
-    assert read_text_limits(tmp_path) == TextLimits(tokens=None, positions=None)
+    assert read_text_limits(tmp_path) == TextLimits(tokens=None, positions=None, is_settable=False)
 
 
 def test_a_limit_that_is_none_is_none(tmp_path: Path) -> None:
