@@ -65,8 +65,8 @@ def _describe_space(plan: StudyPlan) -> Iterator[str]:
     smallest, largest = space.batch_sizes[0], space.batch_sizes[-1]
     yield f"Study:    {plan.spec.name}, {plan.spec.budget.trials} trials of {plan.spec.budget.examples:,} examples"
     yield f"Base:     {plan.spec.model.base} ({plan.revision[:12]})"
-    settings = [(each, getattr(space, each.name)) for each in SHOWN]
-    shown = [f"{each.label} {_describe_setting(each, known)}" for each, known in settings if known is not None]
+    mattering = [each for each in SHOWN if each.can_matter(space)]
+    shown = [f"{each.label} {_describe_setting(each, getattr(space, each.name))}" for each in mattering]
     yield from textwrap.wrap("Space:    " + "; ".join(shown), WIDTH, subsequent_indent=" " * 10)
     yield f"          learning-rate rule {space.learning_rate_rule}; {len(space.start)} start points"
     for rate in sorted({*ends(space.learning_rate)}):

@@ -50,7 +50,9 @@ def _describe_evaluation(plan: StudyPlan) -> Iterator[str]:
         yield from _describe_split(plan, "test", plan.evaluation_set("test"))
     else:
         yield "no test split: the figure of the best model will be optimistic"
-    unranked = len(plan.collection.documents) - len(dev.document_ids)
+    collection = plan.collection
+    ranked = [collection.take(part) for part in collection.benchmarks] or [collection]
+    unranked = sum(len(one.documents) for one in ranked) - len(dev.document_ids)
     if len(dev.document_ids) == dev.judged_documents:
         among = f"the other {unranked:,} would make it harder" if unranked else "there are no others"
         advice = "; evaluation.max_documents adds some" if unranked else ""
@@ -71,6 +73,9 @@ def _describe_split(plan: StudyPlan, split: Split, judged: EvaluationSet) -> Ite
         f"{split}: {len(judged.query_ids):,} of {every:,} queries over {len(judged.document_ids):,} documents"
         f" ({judged.judged_documents:,} judged, {others:,} sampled)"
     )
+    for block, one in zip(judged.blocks, judged.by_benchmark() if judged.blocks else (), strict=True):
+        of = f"{block.queries:,} queries over {block.documents:,} documents ({one.judged_documents:,} judged)"
+        yield f"{split} on {block.name} (weight {block.weight:g}): {of}"
     yield from describe_unanswered(plan, split)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sweep.data.collection import Collection, DocumentView, Split, find_judged
-from sweep.data.formats.format import JUDGEMENTS, TITLES, Format
+from sweep.data.formats.format import JUDGEMENTS, NEGATIVES, TITLES, Format
 from sweep.data.leaks import DocumentLeak, QueryLeak, normalize
 
 
@@ -82,6 +82,8 @@ def count_leaks(collection: Collection, formats: Mapping[str, Format], *, docume
 def _list_documents(collection: Collection, data_format: Format) -> set[str]:
     """Documents that a format can train on, by what it needs: judged ones, those with a title, or all."""
     names = {name for _, name in collection.training_judgements()} if JUDGEMENTS in data_format.needs else set()
+    if NEGATIVES in data_format.needs:
+        names |= {name for query in collection.qrels.get("train", {}) for name in collection.training_negatives(query)}
     if TITLES in data_format.needs or JUDGEMENTS not in data_format.needs:
         names |= set(collection.training_documents())
     return names

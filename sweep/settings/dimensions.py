@@ -112,6 +112,13 @@ class Dimension:
         """Whether it is searched and obeyed beside other settings, given by their names."""
         return self.needs is None or self.needs.is_met(settings.get(self.needs.dimension))
 
+    def can_matter(self, space: SpaceSettings) -> bool:
+        """Whether some trial of a search space has a value of its own for it, which is obeyed there."""
+        if self.needs is None:
+            return getattr(space, self.name) is not None
+        setting = getattr(space, self.needs.dimension)
+        return any(self.needs.is_met(value) for value in (setting if isinstance(setting, tuple) else ends(setting)))
+
     def to_parameter(self, value: Any) -> Any:
         """A value as its parameter in the Optuna study; a fraction, which no range holds, for no power of two."""
         if self.kind != "power of two":

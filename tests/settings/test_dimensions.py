@@ -82,3 +82,17 @@ def test_a_setting_outside_the_bounds_is_refused(name: str, setting: Any, said: 
     (dimension,) = [one for one in DIMENSIONS if one.name == name]
     with pytest.raises(ValueError, match=said):
         dimension.check(setting)
+
+
+@pytest.mark.parametrize(("names", "can"), [(("query-document",), False), (("query-document", "a+b"), True)])
+def test_a_conditional_dimension_is_shown_where_some_trial_can_have_it(names: tuple[str, ...], can: bool) -> None:
+    space = SpaceSpec(data_format=names)
+    mixture = next(each for each in DIMENSIONS if each.name == "mixture")
+    assert mixture.can_matter(space) is can
+    assert all(each.can_matter(space) for each in DIMENSIONS if each.needs is None and not each.makes_replicates)
+
+
+def test_a_seed_is_shown_where_the_space_lists_some() -> None:
+    seed = next(each for each in DIMENSIONS if each.makes_replicates)
+    assert not seed.can_matter(SpaceSpec())
+    assert seed.can_matter(SpaceSpec(seed=(4,)))

@@ -13,6 +13,7 @@ from sweep.report.collection.sentences import (
     count_plan_leaks,
     describe_held_out,
     describe_leaks,
+    describe_sources,
     describe_texts,
     describe_unanswered,
 )
@@ -92,7 +93,7 @@ def view_collection(plan: StudyPlan, *, examples: int = EXAMPLES) -> CollectionV
             view_format(name, columns, roles=choose_format(plan.spec, name).roles, leaking=leaks.pairs[name], look=look)
             for name, columns in plan.columns.items()
         ],
-        reading=plan.collection.notes,
+        reading=[*plan.collection.notes, *describe_sources(plan)],
         left_out=[
             *describe_texts(plan),
             *(line for split in plan.splits for line in describe_unanswered(plan, split)),

@@ -56,6 +56,15 @@ def describe_pairs(plan: StudyPlan, leaks: LeakCounts) -> Iterator[str]:
         lost = f" ({leaks.pairs[name]:,} of which leak)" if is_kept else f" ({leaks.pairs[name]:,} left out)"
         seen = f"each seen {plan.spec.budget.examples / pairs:.2f} times a trial"
         yield f"{name}: {pairs:,} pairs{lost if leaks.pairs[name] else ''}, {seen}"
+    yield from describe_sources(plan)
+
+
+def describe_sources(plan: StudyPlan) -> Iterator[str]:
+    """The share of each source in the examples of a trial, where there are several."""
+    if shares := {part.name: part.trains for part in plan.collection.parts if part.trains is not None}:
+        whole = sum(shares.values())
+        parts = ", ".join(f"{weight / whole:.0%} from {name}" for name, weight in shares.items())
+        yield f"of the examples of a trial come {parts}"
 
 
 def describe_leaks(plan: StudyPlan, leaks: LeakCounts) -> Iterator[str]:
