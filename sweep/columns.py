@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweep.printable import make_printable
 from sweep.progress import COMPLETE, warmup_end
 from sweep.settings.dimensions import DIMENSIONS, SHOWN, Dimension, SpaceSettings
 from sweep.storage.evaluations import EvaluationRow
@@ -63,8 +64,10 @@ def _last(key: str, dtype: str, value: Callable[[EvaluationRow], Any], **shown: 
 
 
 def _setting(name: str, dimension: Dimension) -> Column:
-    dtype = {"real": "float64", "power of two": "Int64", "choice": "str"}[dimension.kind]
+    dtype = {"real": "float64", "power of two": "Int64", "choice": "str", "seed": "Int64"}[dimension.kind]
     shown = {"heading": dimension.column, "write": dimension.write, "is_foreign": dimension.kind == "choice"}
+    if dimension.makes_replicates:  # the one that training used, be it the trial's own or the study's
+        return _column(name, dtype, lambda trial: trial.attributes.get(name), **shown)
     return _column(name, dtype, lambda trial: getattr(trial.params, name) if trial.params else None, **shown)
 
 
@@ -95,7 +98,7 @@ def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
 
 
 def _shorten(text: str) -> str:
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    printable = make_printable(text)
     return printable if len(printable) <= REASON_WIDTH else printable[: REASON_WIDTH - 3] + "..."
 
 
@@ -124,7 +127,6 @@ COLUMNS: tuple[Column, ...] = (
     _column("warmup_end", "float64", _warmup_end),
     _attribute("steps", "Int64", heading="steps"),
     _attribute("micro_batch", "Int64", heading="micro-batch"),
-    _attribute("seed", "Int64"),
     _attribute("device", "str"),
     _column("restarts", "Int64", lambda trial: trial.attributes.get("interruptions", 0), heading="restarts"),
     _attribute("false_negatives", "float64"),
@@ -150,13 +152,13 @@ OUTCOME = ("trial", "peak", "peak_progress", "retention", "outcome")
 
 def choose_settings(record: StudyRecord, space: SpaceSettings) -> list[str]:
     """Keys of the settings that a table shows: the usual ones, those that are searched, those that trials differ in."""
-    tried = [trial.params for trial in record.trials if trial.params]
+    tried = [trial for trial in record.trials if trial.params]
     return [
         setting.shown
         for setting in SHOWN
         if setting.is_always_shown
         or setting.varies(getattr(space, setting.name))
-        or len({getattr(params, setting.name) for params in tried}) > 1
+        or len({BY_KEY[setting.name].value(trial, record) for trial in tried}) > 1
     ]
 
 

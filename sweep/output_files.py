@@ -31,6 +31,37 @@ def write_output(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def create_output(path: Path, text: str) -> None:
+    """Writes a text, in UTF-8, to a path where nothing stands: completely or not at all.
+
+    Raises:
+        FileExistsError: If something stands there, a symbolic link included; it is left as it is.
+        OSError: If it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        try:
+            path.hardlink_to(partial)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                raise
+            _write_new(path, text)  # a file system without hard links
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _write_new(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
 def is_standard_output(path: Path) -> bool:
     """Whether a path is this process's standard output, such as /dev/stdout."""
     with contextlib.suppress(OSError, ValueError):  # there is no such file, or no descriptor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,7 +92,7 @@ class StudyPlan:
     @property
     def space(self) -> SearchSpace:
         """The search space."""
-        return SearchSpace(self.spec.space)
+        return SearchSpace(self.spec.space, seed=self.spec.seed)
 
     @cached_property
     def has_test_split(self) -> bool:
@@ -132,7 +133,7 @@ class StudyPlan:
         return count_steps(self.spec.budget.examples, batch_size)
 
     def trained_as(self, params: Params) -> tuple[object, ...]:
-        """What training makes of a trial's settings: two trials for which it is equal are one run, for the seed is too.
+        """What training makes of a trial's settings, its seed among them: two trials for which it is equal are one run.
 
         The rate is the effective one, without the last digits, which are the rounding of a sampler; a warm-up is a
         whole number of steps.
@@ -140,6 +141,7 @@ class StudyPlan:
         settings = params.as_dict() | {
             "learning_rate": None,
             "warmup_ratio": count_warmup_steps(params.warmup_ratio, self.steps(params.batch_size)),
+            "seed": self.spec.seed_of(params),
         }
         return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in settings.values())
 
@@ -148,7 +150,13 @@ class StudyPlan:
         return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
 
 
-def plan_study(location: StudyLocation, *, trials: int | None = None, after: StudyLocation | None = None) -> StudyPlan:
+def plan_study(
+    location: StudyLocation,
+    *,
+    trials: int | None = None,
+    after: StudyLocation | None = None,
+    collection: Collection | None = None,
+) -> StudyPlan:
     """Reads everything that a study file names, and writes nothing.
 
     A setting of the data that the file leaves out is that of the study, where it has begun, and not today's default.
@@ -157,6 +165,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None, after: Stu
         location: The study.
         trials: Budget of trials in place of the file's.
         after: Another study, whose settings count where this one has not begun.
+        collection: The collection that the file names, where it was loaded before.
 
     Raises:
         SweepError: If the file's collection, base model or space does not fit the study.
@@ -176,7 +185,7 @@ def plan_study(location: StudyLocation, *, trials: int | None = None, after: Stu
     if "scale" not in spec.space.model_fields_set:  # a dimension's default cannot know the model
         spec = spec.model_copy(update={"space": spec.space.model_copy(update={"scale": config.scale})})
     spec = spec.model_copy(update={"data": pin_collection(spec.data)})  # every trial of the study reads this revision
-    collection = load_collection(spec.data, folder=folder)
+    collection = collection or load_collection(spec.data, folder=folder)
     rows = {name: make_rows(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(
         location=location,
@@ -255,9 +264,8 @@ def _check_batches(plan: StudyPlan) -> None:
                 " in a batch: lower it",
                 key="space.batch_size",
             )
-        for mixture in dict.fromkeys(ends(plan.spec.space.mixture)):
+        steps, seeds = plan.steps(largest), plan.spec.space.seed or (plan.spec.seed,)
+        mixtures = dict.fromkeys(ends(plan.spec.space.mixture)) if MIXTURE in name else [None]
+        for mixture, seed in itertools.product(mixtures, seeds):
             sections = share_out(rows.sections, mixture)
-            steps = plan.steps(largest)
-            plan_order(rows.columns, batch_size=largest, steps=steps, seed=plan.spec.seed, sections=sections)
-            if MIXTURE not in name:
-                break
+            plan_order(rows.columns, batch_size=largest, steps=steps, seed=seed, sections=sections)

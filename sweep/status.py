@@ -82,7 +82,7 @@ def _describe_benchmarks(study: Study, number: int) -> dict[str, Any]:
 def _describe_params(trial: TrialRecord) -> dict[str, Any] | None:
     if trial.params is None:
         return None
-    params = trial.params.as_dict()
+    params = trial.params.as_dict() | {"seed": trial.attributes.get("seed")}  # its own, or the study's
     del params["effective_learning_rate"]
     return params
 

@@ -292,6 +292,7 @@ def plan_fit(
     sign: Sign,
 ) -> FitPlan:
     """The inputs of a training run with some settings; see `FitPlan`."""
+    seed = task.spec.seed_of(params)
     sign(long_call=True)  # the order of all examples is planned at once
     rows = compiled.collection.formats[params.data_format]
     return FitPlan(
@@ -304,11 +305,11 @@ def plan_fit(
             rows.columns,
             batch_size=params.batch_size,
             steps=steps,
-            seed=task.spec.seed,
+            seed=seed,
             sections=share_out(rows.sections, params.mixture),
         ),
         micro_batch=micro_batch,
-        seed=task.spec.seed,
+        seed=seed,
         work_folder=work_folder,
         checkpoint=checkpoint,
         sign=sign,

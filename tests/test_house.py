@@ -65,7 +65,13 @@ def test_status_loads_no_library_that_trains_or_draws() -> None:
     assert not found & HEAVY
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
+def test_data_is_shown_without_a_library_that_trains_or_draws() -> None:
+    found = loaded_by("data", "studies/quickstart.toml")
+    assert "tokenizers" in found
+    assert not found & HEAVY
+
+
+@pytest.mark.parametrize("command", ["run", "check", "data"])
 def test_a_study_file_is_read_before_a_library_that_trains_is_loaded(command: str) -> None:
     assert not loaded_by(command, "studies/no-such-study.toml") & HEAVY
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.output_files import is_standard_output, write_output
+from sweep.output_files import create_output, is_standard_output, write_output
 
 
 def test_a_file_is_replaced_and_keeps_its_permissions(tmp_path: Path) -> None:
@@ -67,6 +67,28 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path: Path) -
     with pytest.raises(FileNotFoundError, match="No such file"):
         write_output(tmp_path / "missing" / "report.html", "new")
     assert os.listdir(tmp_path) == ["loop"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_is_complete_and_one_that_is_there_is_left_alone(
+    tmp_path: Path, has_links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not has_links:  # as on a FAT file system
+        monkeypatch.setattr(os, "link", refuse)
+    file, link = tmp_path / "new.toml", tmp_path / "link.toml"
+    create_output(file, "new \u6f22")
+    assert file.read_text(encoding="utf-8") == "new \u6f22"
+    link.symlink_to(tmp_path / "nowhere")
+    for there in (file, link):
+        with pytest.raises(FileExistsError, match="File exists"):
+            create_output(there, "newer")
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        create_output(tmp_path / "missing" / "new.toml", "new")
+    assert file.read_text(encoding="utf-8") == "new \u6f22"
+    assert sorted(os.listdir(tmp_path)) == ["link.toml", "new.toml"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

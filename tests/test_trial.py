@@ -25,7 +25,7 @@ from sweep.settings.study_file import load_study
 from sweep.testing import write_toy_study
 from sweep.training.checkpoint import newest_complete, verify
 from sweep.training.models import load_model
-from sweep.trial import evaluate_models, list_devices, prepare_study, run_trial
+from sweep.trial import evaluate_models, list_devices, open_or_compile, plan_fit, prepare_study, run_trial
 from tests.compiled import make_evaluator
 
 STEPS = 10
@@ -224,6 +224,25 @@ class TestReports:
         channel = ScriptedChannel()
         run_trial(assignment(data_format=data_format, steps=4), channel)
         assert [report.step for report in channel.reports] == [1, 2, 3, 4]  # several grid points fall on one step
+
+    def test_its_own_seed_is_that_of_its_order_and_dropout_and_without_one_it_has_the_studys(self, assignment):
+        curves = []
+        for trial, seed in enumerate((None, 0, 1, 2)):
+            channel = ScriptedChannel()
+            run_trial(assignment(trial=trial, steps=4, seed=seed), channel)
+            curves.append(channel.curve)
+        assert curves[0] == curves[1]
+        assert len({str(curve) for curve in curves}) == 3
+        task = assignment()
+        compiled = open_or_compile(task, load_model(RunFolder(task.run_folder).base_model, device="cpu"))
+        settings = {"steps": 4, "micro_batch": BATCH, "work_folder": task.run_folder, "sign": ScriptedChannel().sign}
+        plans = [
+            plan_fit(task, replace(task.params, seed=seed), compiled, checkpoint=task.run_folder.joinpath, **settings)
+            for seed in (None, 0, 1)
+        ]
+        assert [plan.seed for plan in plans] == [0, 0, 1]
+        assert (plans[0].order == plans[1].order).all()
+        assert (plans[0].order != plans[2].order).any()
 
     def test_a_format_with_a_third_column_is_trained_on_and_validated_with_it(self, assignment, monkeypatch):
         monkeypatch.setitem(FORMATS, HardNegatives.name, HardNegatives)

@@ -36,19 +36,28 @@ def check(location: StudyLocation, *, measure: bool) -> None:
         SweepError: If the study file, its collection, its model or its devices cannot be used.
     """
     with StopSignal() as stop:
-        plan = plan_study(location)
-        print(*_describe_space(plan), *describe_data(plan), *_describe_trials(plan), sep="\n", flush=True)
-        launcher = LocalLauncher((JOBS,))
-        try:
-            slots = find_fitting_slots(plan, launcher, stop=stop)
-            print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots), flush=True)
-            rehearsal = _rehearse(plan, launcher, slots[0], stop, timed=measure)
-            print(*_describe_model(plan, rehearsal.model), *describe_tokens(rehearsal.tokens), sep="\n")
-            print(*_describe_untrained(plan, rehearsal), *describe_baselines(plan, rehearsal), sep="\n")
-            print(*_describe_cost(plan, rehearsal, len(slots)), *_describe_silence(plan, rehearsal), sep="\n")
-        finally:
-            launcher.close()
-    print(f"{location.file} is valid.")
+        _check(plan_study(location), stop, measure=measure)
+
+
+def check_plan(plan: StudyPlan, *, measure: bool) -> None:
+    """The same for a study that was planned; see `check`."""
+    with StopSignal() as stop:
+        _check(plan, stop, measure=measure)
+
+
+def _check(plan: StudyPlan, stop: StopSignal, *, measure: bool) -> None:
+    print(*_describe_space(plan), *describe_data(plan), *_describe_trials(plan), sep="\n", flush=True)
+    launcher = LocalLauncher((JOBS,))
+    try:
+        slots = find_fitting_slots(plan, launcher, stop=stop)
+        print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots), flush=True)
+        rehearsal = _rehearse(plan, launcher, slots[0], stop, timed=measure)
+        print(*_describe_model(plan, rehearsal.model), *describe_tokens(rehearsal.tokens), sep="\n")
+        print(*_describe_untrained(plan, rehearsal), *describe_baselines(plan, rehearsal), sep="\n")
+        print(*_describe_cost(plan, rehearsal, len(slots)), *_describe_silence(plan, rehearsal), sep="\n")
+    finally:
+        launcher.close()
+    print(f"{plan.location.file} is valid.")
 
 
 def _describe_space(plan: StudyPlan) -> Iterator[str]:

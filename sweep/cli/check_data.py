@@ -5,24 +5,22 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from sweep.data import EvaluationSet, choose_format
+from sweep.data import EvaluationSet
 from sweep.data.collection import Split
-from sweep.data.survey import count_leaks, count_queries, count_texts, count_titled_alike
+from sweep.data.survey import count_queries
 from sweep.messages import TokenCounts
 from sweep.plan import StudyPlan
+from sweep.report.collection.sentences import (
+    count_plan_leaks,
+    describe_leaks,
+    describe_pairs,
+    describe_texts,
+    describe_unanswered,
+)
 from sweep.settings.study_file import DropOffSpec
 from sweep.stopping.power import smallest_fall
 
 WIDTH = 110
-
-LEAKS = {
-    "judged": "documents judged there",
-    "copy": "copies of one judged there",
-    "group": "documents of the group of one judged there",
-    "near": "documents nearly equal to one judged there",
-    "overlap": "chunks that overlap with one judged there",
-}
-QUERY_LEAKS = {"equal": "queries equal to one there", "near": "queries nearly equal to one there"}
 
 UNKNOWN = 0.02
 """Share of unknown tokens from which a tokenizer is said to be of another language."""
@@ -32,36 +30,13 @@ def describe_data(plan: StudyPlan) -> Iterator[str]:
     """What a study embeds, evaluates on and trains on."""
     collection = plan.collection
     yield f"Data:     {collection.name}: {len(collection.documents):,} documents, {len(collection.queries):,} queries"
-    for line in [*collection.notes, *_describe_texts(plan), *_describe_evaluation(plan), *_describe_training(plan)]:
+    for line in [*collection.notes, *describe_texts(plan), *_describe_evaluation(plan), *_describe_training(plan)]:
         yield from indent(line)
 
 
 def indent(text: str) -> list[str]:
     """A line below a heading, broken where it is long."""
     return textwrap.wrap(text, WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10)
-
-
-def _describe_texts(plan: StudyPlan) -> Iterator[str]:
-    collection, document = plan.collection, plan.spec.data.document
-    counts = count_texts(collection, document)
-    if not counts.titles:
-        yield "embedded: the text (no document has a title beside it)"
-    elif document == "title-and-text":
-        yield f"embedded: title and text ({counts.titles:,} documents have both)"
-    else:
-        yield (
-            f"embedded: the text; {counts.titles:,} documents have a title, which is not:"
-            ' data.document = "title-and-text" embeds both, as BEIR and MTEB do'
-        )
-    if collection.titles_as_texts:
-        yield f"{collection.titles_as_texts:,} documents have no text: their title is embedded in its place"
-    if counts.empty:
-        yield f"{counts.empty:,} documents are embedded as nothing, but found all the same: take them out"
-    if collection.empty_queries:
-        yield f"{collection.empty_queries:,} queries have no text and are left out"
-    if collection.own_documents:
-        own = len(collection.own_documents)
-        yield f"{own:,} queries are documents (equal id and text), and are left out of their own ranking"
 
 
 def _describe_evaluation(plan: StudyPlan) -> Iterator[str]:
@@ -92,7 +67,7 @@ def _advise_queries(plan: StudyPlan, queries: int) -> str:
 
 
 def _describe_split(plan: StudyPlan, split: Split, judged: EvaluationSet) -> Iterator[str]:
-    evaluable, every = count_queries(plan.collection, split)
+    _, every = count_queries(plan.collection, split)
     others = len(judged.document_ids) - judged.judged_documents
     yield (
         f"{split}: {len(judged.query_ids):,} of {every:,} queries over {len(judged.document_ids):,} documents"
@@ -101,40 +76,13 @@ def _describe_split(plan: StudyPlan, split: Split, judged: EvaluationSet) -> Ite
     for block, one in zip(judged.blocks, judged.by_benchmark() if judged.blocks else (), strict=True):
         of = f"{block.queries:,} queries over {block.documents:,} documents ({one.judged_documents:,} judged)"
         yield f"{split} on {block.name} (weight {block.weight:g}): {of}"
-    if evaluable < every:
-        yield f"{every - evaluable:,} {split} queries have no relevant document and are left out"
+    yield from describe_unanswered(plan, split)
 
 
 def _describe_training(plan: StudyPlan) -> Iterator[str]:
-    collection, split = plan.collection, plan.spec.data.split
-    formats = {name: choose_format(plan.spec, name) for name in plan.columns}
-    leaks = count_leaks(collection, formats, document=plan.spec.data.document)
-    is_kept = split.leaks == "keep"
-    for name, columns in plan.columns.items():
-        pairs = len(next(iter(columns.values())))
-        lost = f" ({leaks.pairs[name]:,} of which leak)" if is_kept else f" ({leaks.pairs[name]:,} left out)"
-        seen = f"each seen {plan.spec.budget.examples / pairs:.2f} times a trial"
-        yield f"{name}: {pairs:,} pairs{lost if leaks.pairs[name] else ''}, {seen}"
-    if shares := {part.name: part.trains for part in collection.parts if part.trains is not None}:
-        whole = sum(shares.values())
-        parts = ", ".join(f"{weight / whole:.0%} from {name}" for name, weight in shares.items())
-        yield f"of the examples of a trial come {parts}"
-    said = [f"{LEAKS[reason]}: {count:,}" for reason, count in leaks.documents.items() if count]
-    said += [f"{QUERY_LEAKS[reason]}: {count:,}" for reason, count in leaks.queries.items() if count]
-    if said and is_kept:
-        yield f'trained on, though they give dev or test away (data.split.leaks = "keep"): {"; ".join(said)}'
-    elif said:
-        yield f"left out of training, for they give dev or test away: {'; '.join(said)}"
-    elif plan.spec.data.rules > 1:
-        yield "training has no copy, near copy or overlapping chunk of a text that is judged for dev or test"
-    if plan.spec.data.rules == 1:
-        yield "what gives dev or test away is not looked for: the study is older than that (data.rules = 1)"
-    alike = count_titled_alike(collection) if split.group is None else 0
-    if alike:
-        yield (
-            f"{alike:,} training documents have the title of one judged for dev or test: where these are chunks of one"
-            ' page, data.split.group = "title", or a pattern of ids, keeps a page together'
-        )
+    leaks = count_plan_leaks(plan)
+    yield from describe_pairs(plan, leaks)
+    yield from describe_leaks(plan, leaks)
 
 
 def describe_tokens(counts: TokenCounts | None) -> Iterator[str]:

@@ -70,6 +70,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
     add = partial(_add_command, commands.add_parser)
 
+    _add_init(commands.add_parser)
     run = add("run", _run, "run or resume a study until its budget is spent")
     run.add_argument("--trials", type=int, metavar="N", help="budget of trials in place of the file's")
     run.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
@@ -81,6 +82,13 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_replay_options(add("replay", _replay, "replay recorded runs under stopping rules, without training"))
     check = add("check", _check, "validate a study file, go the way of a run in small, and show what it would cost")
     check.add_argument("--no-measure", action="store_true", help="do not time training")
+    data = add(
+        "data", _data, "show what a study evaluates on and trains on: counts, lengths, examples, what is left out"
+    )
+    data.add_argument(
+        "--examples", type=int, default=3, metavar="N", help="examples of each kind (default: %(default)s)"
+    )
+    data.add_argument("--html", metavar="FILE", help="write it as one HTML file instead")
     fork = add("fork", _fork, "make a new study out of the trials of STUDY that still fit")
     fork.add_argument("new", metavar="NEW", help="study file of the new study")
     diagnose = add("diagnose", _diagnose, "find the causes of falling runs, and what would settle the rest")
@@ -102,14 +110,33 @@ def _add_replay_options(replay: argparse.ArgumentParser) -> None:
     replay.add_argument("--json", action="store_true", help="print JSON")
 
 
+def _add_init(add_parser: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "draft a study file for a collection of yours, and check it"
+    init = add_parser("init", help=text, description=text.capitalize() + ".")
+    example = "a FOLDER or FILE, hub:NAME, or whatever else data.collection takes"
+    init.add_argument("collection", metavar="COLLECTION", help=example)
+    init.add_argument(
+        "--model", metavar="BASE", help="base model: a folder, a hub id or package:NAME (default: packaged)"
+    )
+    init.add_argument("--output", metavar="FILE", help="study file to write (default: studies/NAME.toml, from here)")
+    init.add_argument("--force", action="store_true", help="overwrite a file that is there")
+    init.add_argument("--no-measure", action="store_true", help="do not time training")
+    _add_storage(init)
+    init.set_defaults(command=_init)
+
+
+def _add_storage(parser: argparse.ArgumentParser) -> None:
+    address = "postgresql:// address of the database, without a password; or in SWEEP_STORAGE or the study file"
+    parser.add_argument("--storage", metavar="URL", help=address)
+
+
 def _add_command(
     add_parser: Callable[..., argparse.ArgumentParser], name: str, command: object, text: str
 ) -> argparse.ArgumentParser:
     parser = add_parser(name, help=text, description=text.capitalize() + ".")
     bank = ", or a bank of recorded runs (.npz)" if name == "replay" else ""
     parser.add_argument("study", metavar="STUDY", help=f"study file{bank}")
-    address = "postgresql:// address of the database, without a password; or in SWEEP_STORAGE or the study file"
-    parser.add_argument("--storage", metavar="URL", help=address)
+    _add_storage(parser)
     parser.set_defaults(command=command)
     return parser
 
@@ -125,6 +152,19 @@ def _open(options: argparse.Namespace) -> Study:
     from sweep.study import read_study
 
     return read_study(_locate(options))
+
+
+def _init(options: argparse.Namespace) -> None:
+    from sweep.cli.init_command import init
+
+    init(
+        options.collection,
+        base=options.model,
+        output=options.output,
+        force=options.force,
+        storage=options.storage,
+        measure=not options.no_measure,
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -169,6 +209,18 @@ def _check(options: argparse.Namespace) -> None:
     from sweep.cli.check import check
 
     check(_locate(options), measure=not options.no_measure)
+
+
+def _data(options: argparse.Namespace) -> None:
+    from sweep.cli.data_command import print_data, write_data_page
+    from sweep.output_files import is_standard_output
+
+    if options.html is None:
+        print_data(_locate(options), examples=options.examples)
+        return
+    file = write_data_page(_locate(options), examples=options.examples, output=options.html)
+    if not is_standard_output(file):
+        print(f"The page lies at {file}")
 
 
 def _fork(options: argparse.Namespace) -> None:

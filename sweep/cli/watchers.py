@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sweep.cli.foot import Foot, measure
 from sweep.coordinator.events import Event, RunningView, SweepView, format_event
+from sweep.printable import make_printable
 from sweep.progress import COMPLETE
 from sweep.settings.dimensions import SHOWN, Dimension, Params
 
@@ -93,7 +94,7 @@ def _print_line(line: str) -> None:
 def describe_event(event: Event) -> str:
     """An event as a line, without control characters."""
     line = event.text if event.trial is None else f"trial {event.trial}  {event.kind}: {event.text}"
-    return "".join(letter if letter.isprintable() else " " for letter in line)
+    return make_printable(line)
 
 
 def describe_sweep(sweep: SweepView) -> str:

@@ -83,7 +83,7 @@ def check_unchanged(plan: StudyPlan, attributes: Mapping[str, Any], *, has_measu
             raise StudyChangedError(file, key=leaf, old=before, new=after)
     before, after = SearchSpace(began.space).distributions, SearchSpace(spec.space).distributions
     for dimension in DIMENSIONS:
-        was, now = (getattr(space[dimension.parameter], "log", None) for space in (before, after))
+        was, now = (getattr(space.get(dimension.parameter), "log", False) for space in (before, after))
         if was != now:
             raise StudyChangedError(file, key=f"space.{dimension.name}.log", old=was, new=now)
     for key, was, now in find_content_changes(plan, attributes) if has_measured else ():

@@ -17,7 +17,7 @@ from sweep.launch import Slot
 from sweep.logs import MAX_BYTES, open_log, rotate
 from sweep.plan import StudyPlan
 from sweep.progress import COMPLETE
-from sweep.settings.dimensions import SHOWN, Params, SpaceSettings
+from sweep.settings.dimensions import Params, SpaceSettings
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
 _BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning", "error"]
@@ -134,7 +134,7 @@ def tell_to(watcher: Watcher) -> Tell:
 
 def describe_params(params: Params) -> str:
     """A trial's settings in a line."""
-    return ", ".join(one.clause(params) for one in SHOWN if getattr(params, one.name) is not None)
+    return ", ".join(dimension.clause(params) for dimension in params.given)
 
 
 def format_event(event: Event) -> str:

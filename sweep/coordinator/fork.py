@@ -17,7 +17,7 @@ from sweep.coordinator.placement import LARGEST_BATCH, LARGEST_MICRO_BATCH, MEMO
 from sweep.errors import StorageError, StudyFileError
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder, write_study_name
-from sweep.settings.space import SearchSpace, holds
+from sweep.settings.space import SearchSpace
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import Waiting, lock_study
@@ -101,8 +101,8 @@ def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpac
 
 
 def _fits(values: Mapping[str, Any], space: SearchSpace) -> bool:
-    distributions, complete = space.distributions, space.complete(values)
-    inside = all(name in distributions and holds(distributions[name], value) for name, value in complete.items())
+    complete = space.complete(values)
+    inside = all(space.holds(name, value) for name, value in complete.items())
     return bool(complete) and inside and space.accepts(space.params(complete))
 
 

@@ -313,10 +313,10 @@ class Ledger:
 
 
 def _own_distributions(space: SearchSpace, row: TrialRow) -> dict[str, BaseDistribution]:
-    """The distributions of a trial's parameters, without dimensions that its recorded settings are older than."""
+    """The distributions of a trial's parameters, without dimensions that its recorded settings have no value of."""
     recorded = row.attributes.get("params")
-    own = [known.parameter for known in space.dimensions if recorded is None or known.name in recorded]
-    return {parameter: space.distributions[parameter] for parameter in own}
+    own = {each.parameter for each in space.dimensions if recorded is None or recorded.get(each.name) is not None}
+    return {parameter: known for parameter, known in space.distributions.items() if parameter in own}
 
 
 def _without_end(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Optuna ranks a pruned trial below every complete one and by its last value, so a run that peaked at 0.62 and was stopped
 at 0.41 would teach the sampler nothing. The sampler is therefore asked about a study of its own, in memory, in which
-every finished trial is complete with its peak; what it proposes then enters the real study.
+every finished trial is complete with its peak; what it proposes then enters the real study. That study knows no seeds:
+runs that differ in their seed alone are replicates of one point there, and a trial's seed is drawn by chance.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ MAX_DRAWN = 64
 
 MAX_COUNTED = 4096
 """Points of a space that are counted."""
+
+_SEEDS = 1
+"""Sets the draws of seeds apart from those of the sampler."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,8 @@ class Proposer:
                 if trial.number not in rerun:
                     self._reruns.append((trial.number, complete))
             elif complete and trial.state != "fail" and trial.equal_to is None:
-                self._show(trial, complete, seen_value(trial, record.baseline))
+                searched = {name: value for name, value in complete.items() if name in self._space.searched}
+                self._show(trial, searched, seen_value(trial, record.baseline))
 
     def add_rerun(self, number: int, values: Mapping[str, Any]) -> None:
         """Proposes the point of a failed trial again, by the names of its values in the Optuna study."""
@@ -154,24 +159,29 @@ class Proposer:
     def _ask(
         self, number: int, fixed: Mapping[str, Any], origin: Mapping[str, Any], largest_batch: int | None
     ) -> Proposal:
-        distributions = _limited(self._space.distributions, largest_batch)
+        distributions = _limited(self._space.searched, largest_batch)
         everywhere = {name: known for name, known in distributions.items() if name in self._space.unconditional}
-        fixed = {name: value for name, value in fixed.items() if holds(distributions[name], value)}
+        fixed = {
+            name: value
+            for name, value in fixed.items()
+            if self._space.holds(name, value) and (name not in distributions or holds(distributions[name], value))
+        }
         equal = 0
         for attempt in range(MAX_REJECTED):
             self._study.sampler = self._make_sampler(number, attempt)
             untried = self._draw_untried(distributions, fixed, attempt) if equal == MAX_EQUAL else None
-            if untried or fixed:
-                self._study.enqueue_trial(untried or fixed)
+            if chosen := {name: value for name, value in (untried or fixed).items() if name in distributions}:
+                self._study.enqueue_trial(chosen)
             trial = self._study.ask(everywhere)
             self._space.suggest(trial, distributions)
-            params = self._space.params(trial.params)
+            values = trial.params | self._draw_seeds(number, attempt, given=untried or fixed)
+            params = self._space.params(values)
             if self._space.accepts(params):
                 trained_as = self._trained_as(params)
                 is_equal = trained_as in self._tried.values()
                 if not is_equal or equal >= (MAX_EQUAL if untried == {} else MAX_DRAWN):
                     self._numbers[number], self._tried[number] = trial.number, trained_as
-                    return Proposal(dict(trial.params), params, origin)
+                    return Proposal(values, params, origin)
                 equal += 1
             self._study.tell(trial, state=TrialState.FAIL)
         raise SweepError(
@@ -182,12 +192,13 @@ class Proposer:
         self, distributions: Mapping[str, BaseDistribution], fixed: Mapping[str, Any], attempt: int
     ) -> dict[str, Any] | None:
         """An untried point of a space whose points can be counted; {} where none is left, None in other spaces."""
-        values = [_list_values(known) for known in distributions.values()]
+        choices = {name: _list_values(known) for name, known in distributions.items()} | self._space.replicates
+        values = list(choices.values())
         if math.prod(map(len, values)) not in range(1, MAX_COUNTED + 1):
             return None
         tried, untried = set(self._tried.values()), {}
         for chosen in itertools.product(*values):
-            point = dict(zip(distributions, chosen, strict=True)) | dict(fixed)
+            point = dict(zip(choices, chosen, strict=True)) | dict(fixed)
             settings = self._space.settings(point)
             point = {
                 each.parameter: point[each.parameter]
@@ -199,6 +210,12 @@ class Proposer:
                 untried[self._trained_as(params)] = point
         drawn = np.random.default_rng([self._seed, len(self._tried), attempt])
         return list(untried.values())[drawn.integers(len(untried))] if untried else {}
+
+    def _draw_seeds(self, number: int, attempt: int, *, given: Mapping[str, Any]) -> dict[str, int]:
+        """A seed of those that the space lists, where it lists some: the one that is given, or any."""
+        drawn = np.random.default_rng([self._seed, number, attempt, _SEEDS])
+        seeds = {name: listed[drawn.integers(len(listed))] for name, listed in self._space.replicates.items()}
+        return {name: given.get(name, seed) for name, seed in seeds.items()}
 
     def _strike_start(self, values: Mapping[str, Any] | None) -> None:
         """Removes the start point with the values of one that was tried; its index may have changed."""

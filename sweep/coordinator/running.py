@@ -161,7 +161,7 @@ def begin_trial(plan: StudyPlan, ledger: Ledger, proposal: Proposal, *, baseline
         "batch_size": params.batch_size,
         "effective_learning_rate": params.effective_learning_rate,
         "steps": plan.steps(params.batch_size),
-        "seed": plan.spec.seed,
+        "seed": plan.spec.seed_of(params),
     }
     number = ledger.begin_trial(proposal.values, distributions=plan.space.distributions, attributes=attributes)
     return make_trial(plan, number, params=params, baseline=baseline)

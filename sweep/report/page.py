@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from sweep import __version__
@@ -20,17 +18,21 @@ from sweep.report.answer import Answer, find_answer
 from sweep.report.diagnosis import Finding
 from sweep.report.figures import load_plotly_script
 from sweep.report.report_charts import draw_all
+from sweep.report.template import load_template, read_part
 from sweep.report.trials_table import make_trials_table
 from sweep.run_folder import seen_from_here
-from sweep.settings.dimensions import SHOWN
 from sweep.study import Study
+
+PARTS = "sweep.report"
+"""The package in which the page's parts lie."""
 
 
 def render_page(study: Study, findings: Sequence[Finding]) -> str:
     """The report of a study with the findings of its diagnosis: HTML that opens from disk without a network."""
     answer = find_answer(study)
     model = study.find_model(answer.number)
-    return _load_template().render(
+    template = load_template(PARTS, "page.html.jinja", filters={"json": dump_json, "numbers": _describe_numbers})
+    return template.render(
         study=study,
         answer=answer,
         settings=_list_settings(answer),
@@ -41,16 +43,10 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
         charts=draw_all(study),
         table=make_trials_table(study),
         version=__version__,
-        style=Markup(_read("page.css")),
-        script=Markup(_read("page.js")),
+        style=Markup(read_part(PARTS, "page.css")),
+        script=Markup(read_part(PARTS, "page.js")),
         plotly=Markup(load_plotly_script()),
     )
-
-
-def set_apart(value: object) -> object:
-    """Text that is not ASCII, escaped and set apart from its surroundings in its direction of writing; else itself."""
-    text = str(value)
-    return value if hasattr(value, "__html__") or text.isascii() else Markup("<bdi>{}</bdi>").format(text)
 
 
 def dump_json(value: Mapping[str, Any]) -> Markup:
@@ -59,25 +55,12 @@ def dump_json(value: Mapping[str, Any]) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _load_template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, finalize=set_apart, keep_trailing_newline=True
-    )
-    environment.filters |= {"json": dump_json, "numbers": _describe_numbers}
-    return environment.from_string(_read("page.html.jinja"))
-
-
-def _read(name: str) -> str:
-    return files("sweep.report").joinpath(name).read_text(encoding="utf-8")
-
-
 def _list_settings(answer: Answer) -> list[tuple[str, object]]:
     """The settings of the chosen trial, with their names."""
     trial = answer.trial
     if trial is None or trial.params is None or trial.peak is None:
         return []
-    mattering = [each for each in SHOWN if getattr(trial.params, each.name) is not None]
-    settings = [(each.label, each.say(trial.params)) for each in mattering]
+    settings = [(dimension.label, dimension.say(trial.params)) for dimension in trial.params.given]
     return [*settings, ("model kept at", f"{trial.peak.progress / 10:g} % of the examples")]
 
 

@@ -109,12 +109,13 @@ def tabulate_importances(study: Study) -> pd.DataFrame:
     """Share of the differences in peak and in retention that each setting explains (fANOVA), in [0, 1].
 
     Stopped runs count with their retention at the stop. Settings that never differed, or did not matter for some run,
-    are left out; so is everything where fewer than ``MIN_IMPORTANCE_TRIALS`` trials were measured.
+    are left out, and so are seeds; so is everything where fewer than ``MIN_IMPORTANCE_TRIALS`` trials were measured.
     """
     frame = study.trials()
     is_measured = frame["peak"].notna() & frame["retention"].notna() & frame["equal_to"].isna()
     frame = frame[frame["state"].isin(["complete", "pruned"]) & is_measured]
-    differing = [each for each in DIMENSIONS if frame[each.name].nunique() > 1 and frame[each.name].notna().all()]
+    searched = [each for each in DIMENSIONS if not each.makes_replicates]
+    differing = [each for each in searched if frame[each.name].nunique() > 1 and frame[each.name].notna().all()]
     if len(frame) < MIN_IMPORTANCE_TRIALS or not differing:
         return pd.DataFrame({"setting": [], "peak": [], "retention": []})
     importances = pd.DataFrame({"setting": [dimension.name for dimension in differing]})

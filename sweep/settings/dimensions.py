@@ -14,7 +14,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from sweep.settings.ranges import FloatRange, OneOrMore, PowerRange, PowerSetting, RealSetting, Setting, Table, ends
+from sweep.settings.ranges import (
+    FloatRange,
+    OneOrMore,
+    PowerRange,
+    PowerSetting,
+    RealSetting,
+    SeedSetting,
+    Setting,
+    Table,
+    ends,
+)
 
 RETRIEVAL_FORMAT = "query-document"
 """The data format of the task that models are evaluated on; every trial's validation loss is taken in it too."""
@@ -26,7 +36,10 @@ Value = float | int | str
 MIXTURE = "+"
 """Sign between the data formats of a mixture: the name of a mixture is theirs."""
 
-Kind = Literal["real", "power of two", "choice"]
+Kind = Literal["real", "power of two", "choice", "seed"]
+
+SEEDS = 2**32
+"""Number of seeds: NumPy's older generators, which the libraries set as well, take no larger one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +57,12 @@ class Dimension:
 
     Attributes:
         name: Its key in the study file, in a start point and in `Params`.
-        kind: A real number; a power of two, searched as its base-2 logarithm; or a choice among names.
+        kind: A real number; a power of two, searched as its base-2 logarithm; a choice among names; or a seed, in which
+            nothing is searched: see `makes_replicates`.
         label: Its name where there is room.
         about: Its meaning, in a sentence.
-        default: The setting of a study file that does not name it.
-        before: Its value in trials that are older than it; None for one that every study has had.
+        default: The setting of a study file that does not name it; None where no trial has a value of its own then.
+        before: Its value in trials that are older than it; None for one that every study has had, and for a seed.
         heading: Its name in a table; by default its label.
         digits: How a number is written, as Python's format() takes it; not for a choice.
         log: Whether one fixed value counts as searched by its logarithm, so that it can become a range of one later.
@@ -62,7 +76,7 @@ class Dimension:
     kind: Kind
     label: str
     about: str
-    default: Setting
+    default: Setting | None
     before: Value | None = None
     heading: str = ""
     digits: str = ""
@@ -89,14 +103,19 @@ class Dimension:
         """Heading of its column in a table."""
         return self.heading or self.label
 
+    @property
+    def makes_replicates(self) -> bool:
+        """Whether runs that differ in it alone are replicates: it is drawn evenly, and nothing is learnt from it."""
+        return self.kind == "seed"
+
     def matters(self, settings: Mapping[str, Any]) -> bool:
         """Whether it is searched and obeyed beside other settings, given by their names."""
         return self.needs is None or self.needs.is_met(settings.get(self.needs.dimension))
 
     def can_matter(self, space: SpaceSettings) -> bool:
-        """Whether it is searched and obeyed in some trial of a search space."""
+        """Whether some trial of a search space has a value of its own for it, which is obeyed there."""
         if self.needs is None:
-            return True
+            return getattr(space, self.name) is not None
         setting = getattr(space, self.needs.dimension)
         return any(self.needs.is_met(value) for value in (setting if isinstance(setting, tuple) else ends(setting)))
 
@@ -111,6 +130,8 @@ class Dimension:
         """The value of a parameter in the Optuna study."""
         if self.kind == "power of two":
             return int(2 ** int(parameter))
+        if self.kind == "seed":
+            return int(parameter)
         return float(parameter) if self.kind == "real" else str(parameter)
 
     def write(self, value: Any) -> str:
@@ -134,15 +155,17 @@ class Dimension:
     def describe(self, setting: Setting) -> str:
         """A setting of the study file for a person."""
         if isinstance(setting, tuple):
-            return ", ".join(setting)
+            return ", ".join(map(str, setting))
         if isinstance(setting, PowerRange):
             return ", ".join(map(str, setting.powers()))
         low, high = ends(setting)
         return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
-    def varies(self, setting: Setting) -> bool:
+    def varies(self, setting: Setting | None) -> bool:
         """Whether trials can differ in it under a setting of the study file."""
-        return len(setting) > 1 if isinstance(setting, tuple) else len({*ends(setting)}) > 1
+        if setting is None or isinstance(setting, tuple):
+            return setting is not None and len(setting) > 1
+        return len({*ends(setting)}) > 1
 
     def lowest(self, setting: Setting) -> Value:
         """The smallest value of a setting, or its first choice."""
@@ -154,9 +177,9 @@ class Dimension:
         Raises:
             ValueError: If a value lies outside, is no power of two where it must be one, or is a choice named twice.
         """
-        if isinstance(setting, tuple):
-            if len(set(setting)) < len(setting):
-                raise ValueError(f"names a choice twice, got {list(setting)}")
+        if isinstance(setting, tuple) and len(set(setting)) < len(setting):
+            raise ValueError(f"names a {self.kind} twice, got {list(setting)}")
+        if self.kind == "choice":
             return
         low, high = ends(setting)
         if self.kind == "power of two" and isinstance(setting, int) and (setting < 2 or setting & (setting - 1)):
@@ -253,6 +276,16 @@ DIMENSIONS: tuple[Dimension, ...] = (
             dimension="data_format", is_met=lambda name: MIXTURE in str(name), text="a mixture, such as A+B"
         ),
     ),
+    Dimension(
+        name="seed",
+        kind="seed",
+        label="seed",
+        about="Seed of a trial's training, its order of examples and its dropout; left out: the study's.",
+        default=None,
+        digits="d",
+        ge=0,
+        lt=SEEDS,
+    ),
 )
 """Every dimension, in the order in which the sampler draws."""
 
@@ -282,12 +315,13 @@ class SpaceSettings(Table):
     scheduler: Annotated[tuple[Scheduler, ...], OneOrMore, Field(min_length=1)] = _space("scheduler")
     weight_decay: RealSetting = _space("weight_decay")
     mixture: RealSetting = _space("mixture")
+    seed: SeedSetting | None = _space("seed")
 
     @field_validator("*")
     @classmethod
     def _lies_within_its_bounds(cls, setting: Any, info: ValidationInfo) -> Any:
         dimension = _BY_NAME.get(info.field_name or "")
-        if dimension is not None:
+        if dimension is not None and setting is not None:
             dimension.check(setting)
         return setting
 
@@ -308,6 +342,7 @@ class StartSpec(Table):
     scheduler: Scheduler | None = _start("scheduler")
     weight_decay: float | None = _start("weight_decay")
     mixture: float | None = _start("mixture")
+    seed: int | None = _start("seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +350,7 @@ class Params:
     """The settings of one trial, as `DIMENSIONS` describes them; one newer than a study has its value from before.
 
     ``learning_rate`` is the peak rate as the search proposed it, with a learning-rate rule that at batch 64;
-    ``effective_learning_rate`` is the one that training uses, after the rule.
+    ``effective_learning_rate`` is the one that training uses, after the rule. A ``seed`` of None is the study's.
     """
 
     learning_rate: float
@@ -327,10 +362,16 @@ class Params:
     scheduler: Scheduler
     weight_decay: float = 0.0
     mixture: float | None = None
+    seed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, as plain values that JSON can carry."""
         return asdict(self)
+
+    @property
+    def given(self) -> tuple[Dimension, ...]:
+        """The dimensions that the trial has a value of its own for, in the order in which they are shown."""
+        return tuple(dimension for dimension in SHOWN if getattr(self, dimension.name) is not None)
 
 
 def add_older(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,13 @@ def as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def as_seeds(value: object) -> object:
+    """A seed or a list of seeds of the study file as a tuple."""
+    if isinstance(value, dict):
+        raise ValueError(f"must be a seed or a list of seeds, got {value}")
+    return (value,) if isinstance(value, int) else as_tuple(value)
+
+
 def form_of(value: object) -> str:
     """Tag of a setting that is a range, a list of choices, switched off, or one fixed value."""
     if isinstance(value, (dict, BaseModel)):
@@ -72,8 +79,9 @@ class PowerRange(Table):
 RealSetting = Annotated[Annotated[FloatRange, Tag("range")] | Annotated[float, Tag("fixed")], RANGE_OR_FIXED]
 PowerSetting = Annotated[Annotated[PowerRange, Tag("range")] | Annotated[int, Tag("fixed")], RANGE_OR_FIXED]
 OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str) else as_tuple(value))
+SeedSetting = Annotated[tuple[int, ...], BeforeValidator(as_seeds), Field(min_length=1)]
 
-Setting = FloatRange | PowerRange | tuple[str, ...] | float | int
+Setting = FloatRange | PowerRange | tuple[str, ...] | tuple[int, ...] | float | int
 """A setting of the search space as the study file has it."""
 
 
@@ -84,5 +92,8 @@ def ends(setting: Setting) -> tuple[float, float]:
     if isinstance(setting, FloatRange):
         return setting.low, setting.high
     if isinstance(setting, tuple):
-        raise ValueError(f"setting must be of a number, got the choices {', '.join(setting)}")
+        numbers = [value for value in setting if not isinstance(value, str)]
+        if len(numbers) < len(setting):
+            raise ValueError(f"setting must be of a number, got the choices {', '.join(map(str, setting))}")
+        return min(numbers), max(numbers)
     return setting, setting

@@ -30,22 +30,39 @@ LOG2_BATCH_SIZE = "log2_batch_size"
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The search space of a study: the settings of its file, the dimensions to search, and the type of a point."""
+    """The search space of a study: the settings of its file, the dimensions to search, and the type of a point.
+
+    The seed is the study's, which trials without one of their own are trained with.
+    """
 
     spec: SpaceSpec
+    seed: int = 0
     dimensions: tuple[Dimension, ...] = DIMENSIONS
     point: type[Params] = Params
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Optuna's distribution of every parameter, by its name in the Optuna study."""
-        return {each.parameter: _distribution(each, getattr(self.spec, each.name)) for each in self.dimensions}
+        """Optuna's distribution of every parameter that the space sets, by its name in the Optuna study."""
+        settings = ((each, getattr(self.spec, each.name)) for each in self.dimensions)
+        return {each.parameter: _distribution(each, known) for each, known in settings if known is not None}
+
+    @property
+    def searched(self) -> dict[str, BaseDistribution]:
+        """The distributions of the parameters that a sampler chooses, and learns from: all but seeds."""
+        chosen = {each.parameter for each in self.dimensions if not each.makes_replicates}
+        return {name: distribution for name, distribution in self.distributions.items() if name in chosen}
 
     @property
     def unconditional(self) -> dict[str, BaseDistribution]:
-        """The distributions of the parameters that every trial has."""
+        """Those of them that every trial has."""
         always = {dimension.parameter for dimension in self.dimensions if dimension.needs is None}
-        return {name: distribution for name, distribution in self.distributions.items() if name in always}
+        return {name: distribution for name, distribution in self.searched.items() if name in always}
+
+    @property
+    def replicates(self) -> dict[str, tuple[int, ...]]:
+        """The seeds that the space lists, by the name of their parameter in the Optuna study."""
+        seeds = {each.parameter: getattr(self.spec, each.name) for each in self.dimensions if each.makes_replicates}
+        return {name: listed for name, listed in seeds.items() if listed is not None}
 
     def suggest(self, trial: Trial, distributions: Mapping[str, BaseDistribution]) -> None:
         """Has an Optuna trial take a value of each distribution whose parameter it lacks and that matters for it."""
@@ -67,17 +84,25 @@ class SearchSpace:
         return settings
 
     def complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a trial, with those of dimensions that are newer than it; none stay none."""
+        """The values of a trial, with those of dimensions that are newer than it; none stay none.
+
+        The study's seed is a value of the trial's own only where the space lists seeds.
+        """
         if not values:
             return {}
         settings = self.settings(values)
         mattering = [each for each in self.dimensions if settings[each.name] is not None]
-        return {each.parameter: each.to_parameter(settings[each.name]) for each in mattering} | dict(values)
+        known = {each.parameter: each.to_parameter(settings[each.name]) for each in mattering} | dict(values)
+        seeds = {each.parameter for each in self.dimensions if each.makes_replicates}
+        own = {name: value for name, value in known.items() if name not in seeds or value != self.seed}
+        return dict.fromkeys(self.replicates, self.seed) | own
 
     def lowest(self) -> dict[str, Any]:
         """The values of the point with the smallest number or first choice of every dimension that matters there."""
         lowest = {
-            each.parameter: each.to_parameter(each.lowest(getattr(self.spec, each.name))) for each in self.dimensions
+            each.parameter: each.to_parameter(each.lowest(getattr(self.spec, each.name)))
+            for each in self.dimensions
+            if each.parameter in self.distributions
         }
         settings = self.settings(lowest)
         return {each.parameter: lowest[each.parameter] for each in self.dimensions if settings[each.name] is not None}
@@ -102,6 +127,13 @@ class SearchSpace:
         limit = self.spec.max_learning_rate
         return limit is None or params.effective_learning_rate <= limit
 
+    def holds(self, parameter: str, value: Any) -> bool:
+        """Whether the space sets a parameter, by its name in the Optuna study, and the value is one of those there."""
+        if parameter in self.replicates:
+            return value in self.replicates[parameter]
+        distribution = self.distributions.get(parameter)
+        return distribution is not None and holds(distribution, value)
+
     def start_values(self, start: StartSpec) -> dict[str, Any]:
         """The values that a start point fixes, by their names in the Optuna study."""
         given = start.model_dump(exclude_none=True)
@@ -114,13 +146,12 @@ class SearchSpace:
             StudyFileError: If a start point's value lies outside its range, or ``max_learning_rate`` rejects a start
                 point or every point.
         """
-        distributions = self.distributions
         for index, start in enumerate(self.spec.start):
             where = f"space.start[{index}]"
             given = start.model_dump(exclude_none=True)
             for each in self.dimensions:
                 if each.name in given:
-                    self._check_start(file, f"{where}.{each.name}", each, given, distributions[each.parameter])
+                    self._check_start(file, f"{where}.{each.name}", each, given)
             if {"learning_rate", "batch_size"} <= given.keys():
                 rate = self.effective_learning_rate(given["learning_rate"], given["batch_size"])
                 if self.spec.max_learning_rate is not None and rate > self.spec.max_learning_rate:
@@ -132,11 +163,10 @@ class SearchSpace:
                     )
         self._check_reachable(file)
 
-    def _check_start(
-        self, file: Path, key: str, each: Dimension, given: Mapping[str, Any], distribution: BaseDistribution
-    ) -> None:
-        if not holds(distribution, each.to_parameter(given[each.name])):
-            inside = each.describe(getattr(self.spec, each.name))
+    def _check_start(self, file: Path, key: str, each: Dimension, given: Mapping[str, Any]) -> None:
+        if not self.holds(each.parameter, each.to_parameter(given[each.name])):
+            setting = getattr(self.spec, each.name)
+            inside = "which is left out: list the seeds there" if setting is None else each.describe(setting)
             raise StudyFileError(file, f"{given[each.name]!r} lies outside space.{each.name} ({inside})", key=key)
         if each.needs is not None and each.needs.dimension in given and not each.matters(given):
             raise StudyFileError(file, f"matters only where {each.needs.dimension} is {each.needs.text}", key=key)
@@ -152,10 +182,10 @@ class SearchSpace:
 
 
 def _distribution(dimension: Dimension, setting: Setting) -> BaseDistribution:
-    if isinstance(setting, tuple):
+    if isinstance(setting, tuple) and dimension.kind == "choice":
         return CategoricalDistribution(setting)
     low, high = map(dimension.to_parameter, ends(setting))
-    if dimension.kind == "power of two":
+    if dimension.kind in ("power of two", "seed"):
         return IntDistribution(low, high)
     return FloatDistribution(low, high, log=setting.log if isinstance(setting, FloatRange) else dimension.log)
 

@@ -27,7 +27,7 @@ from pydantic import (
 from sweep.errors import StudyFileError
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.progress import COMPLETE, DEFAULT_GRID, MIN_STEPS, count_steps
-from sweep.settings.dimensions import SpaceSettings, StartSpec
+from sweep.settings.dimensions import Params, SpaceSettings, StartSpec
 from sweep.settings.ranges import FORMS, RANGE_OR_FIXED, Table, as_tuple, form_of
 
 MAX_EXAMPLES = 100_000_000
@@ -341,7 +341,7 @@ class StudySpec(Table):
     """A study file."""
 
     name: str = Field(pattern=r"^[\w][\w .-]*$", max_length=100, description="The study's name.")
-    seed: int = Field(default=0, ge=0, description="Seed of the search, and of every trial's training.")
+    seed: int = Field(default=0, ge=0, description="Seed of the search, and of training where space.seed is left out.")
     model: ModelSpec = Field(description="The base model.")
     data: DataSpec = Field(description="The collection.")
     evaluation: EvaluationSpec = Field(default=EvaluationSpec(), description="The evaluation.")
@@ -353,6 +353,10 @@ class StudySpec(Table):
     workers: WorkersSpec = Field(default=WorkersSpec(), description="The workers.")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="The checkpoints.")
     storage: StorageSpec = Field(default=StorageSpec(), description="The database.")
+
+    def seed_of(self, params: Params) -> int:
+        """Seed of a trial's training: its own, or the study's."""
+        return self.seed if params.seed is None else params.seed
 
     @model_validator(mode="after")
     def _has_enough_steps(self) -> Self:

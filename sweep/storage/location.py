@@ -242,7 +242,14 @@ def locate_study(
         SweepError: If the file is not valid, or has another name than the study in its folder, or an address is no
             PostgreSQL address, or stands with its password where others can read it.
     """
-    spec, folder = load_study(file), RunFolder.beside(file)
+    return locate_spec(file, load_study(file), storage=storage, environment=environment)
+
+
+def locate_spec(
+    file: Path | str, spec: StudySpec, *, storage: str | None = None, environment: Mapping[str, str] = os.environ
+) -> StudyLocation:
+    """The location of a study whose file, which need not be there, has a known content; see `locate_study`."""
+    folder = RunFolder.beside(file)
     began = read_study_name(folder) or _read_name(folder)  # whatever database it is in
     check_name(file, spec, began or spec.name)
     address = _find_address(file, spec, storage, environment)

@@ -87,7 +87,7 @@ def list_weights(folder: Path) -> list[Path]:
     Raises:
         ModelError: If there is none, or a module has its weights in a pickle alone.
     """
-    modules = list(_list_modules(folder))
+    modules = list(list_modules(folder))
     files = sorted({file for module in modules for file in module.glob(WEIGHT_FILES)})
     if not files:
         raise ModelError(
@@ -148,7 +148,7 @@ def _locate_on_hub(name: str) -> tuple[Path, str]:
 def _hash_modules(path: Path) -> str:
     """SHA-256 of every file that decides what a model computes, with its name; see `list_weights` for the errors."""
     files = {*list_weights(path)}
-    for module in _list_modules(path):
+    for module in list_modules(path):
         files |= {file for pattern in SETTINGS_FILES for file in module.glob(pattern) if file.is_file()}
     lines = [f"{file.relative_to(path).as_posix()} {_hash_file(file)}\n" for file in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -159,7 +159,7 @@ def _hash_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _list_modules(folder: Path) -> Iterator[Path]:
+def list_modules(folder: Path) -> Iterator[Path]:
     """The folders of a model's modules, itself first, as the library finds them; others it does not load.
 
     Raises:

@@ -110,6 +110,17 @@ def test_the_pairs_that_leak_are_counted_by_format_and_reason(tmp_path: Path) ->
     assert "query" not in say(tmp_path / "titled", **changed, **titled).partition("give dev or test away:")[2]
 
 
+def test_the_leaks_of_a_mixture_are_those_of_its_parts(tmp_path: Path) -> None:
+    qrels = {
+        "train": {f"q{number}": {f"d{number}": 1} for number in range(40)},
+        "dev": {f"q{number}": {f"d{number}": 1} for number in range(40, 60)},
+    }
+    mixed = {"space": {"batch_size": 4, "data_format": ["title-content+query-document"]}}
+    said = say(tmp_path, qrels=qrels, queries={"q0": "What is  WORD40x3"}, **mixed)
+    assert "title-content+query-document: 79 pairs (21 left out)" in said  # 40 titles and 39 queries
+    assert "documents judged there: 20; queries equal to one there: 1" in said
+
+
 def test_pages_that_share_a_title_are_counted_until_they_are_grouped(tmp_path: Path) -> None:
     pages = {f"d{number}": Document(f"Page {number // 3}", text(number)) for number in NUMBERS}
     said = say(tmp_path / "apart", documents=pages)

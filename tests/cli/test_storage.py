@@ -39,11 +39,13 @@ START = [
     {"learning_rate": 6e-4, "data_format": "title-content", "batch_size": 4},
 ]
 SAYS = {
+    ("init", "COLLECTION", "--model", "MODEL", "--output", "DRAFT", "--no-measure"): "draft.*.toml is valid",
     ("run", "STUDY"): "toy-.*: 2 of 2 trials, finished",
     ("run", "STUDY", "--log", "json"): "^$",
     ("status", "STUDY"): "toy-.*: 2 of 2 trials, finished",
     ("status", "STUDY", "--json"): '"state": "finished"',
     ("check", "STUDY", "--no-measure"): "toy.toml is valid",
+    ("data", "STUDY", "--examples", "1"): "Evaluated on",
     ("diagnose", "STUDY"): "why runs fell",
     ("diagnose", "STUDY", "--next"): "why runs fell",
     ("diagnose", "STUDY", "--json"): '"verdicts": ',
@@ -92,7 +94,9 @@ def test_a_command_finds_the_study_where_it_is(
 ) -> None:
     new = study.with_name("new.toml")
     new.write_text(study.read_text().replace('name = "toy', f'name = "new-{next(NUMBERS)}-of-toy'))
-    named = [{"STUDY": str(study), "NEW": str(new)}.get(word, word) for word in command]
+    paths = {"STUDY": study, "NEW": new, "COLLECTION": study.parent / "collection", "MODEL": study.parent / "model"}
+    paths["DRAFT"] = study.with_name(f"draft-{next(NUMBERS)}.toml")
+    named = [str(paths.get(word, word)) for word in command]
     assert main([*named, *words]) == 0
     said = capsys.readouterr()
     assert re.search(SAYS[command], said.out), said.out
@@ -107,7 +111,8 @@ def test_every_command_is_tried_on_both_databases(capsys: pytest.CaptureFixture[
     assert set(listed) == {command[0] for command in SAYS} | {"dashboard"}
 
 
-RENAMED = [*SAYS, ("dashboard", "STUDY")]
+RENAMED = [*(command for command in SAYS if command[0] != "init"), ("dashboard", "STUDY")]
+"""Commands on a study that is there, which ``init`` is not."""
 
 
 def rename(study: Path, folder: Path) -> tuple[Path, str, str]:

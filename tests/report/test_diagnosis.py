@@ -40,6 +40,7 @@ def outcome(
     held: float = 0.75,
     stopped: bool = False,
     losses: tuple[float, float] | None = None,
+    seed: int | None = None,
     **settings: float,
 ) -> RunOutcome:
     params = Params(
@@ -50,6 +51,7 @@ def outcome(
         data_format=data_format,
         scale=settings.get("scale", 20.0),
         scheduler="linear",
+        seed=seed,
     )
     return RunOutcome(
         trial=trial,
@@ -308,6 +310,47 @@ def test_a_trial_that_was_run_before_is_not_proposed_again() -> None:
     tried = [(run.params.learning_rate, run.params.warmup_ratio, run.params.data_format) for run in TWO_BY_TWO]
     assert proposed
     assert not [one for one in proposed if (one["learning_rate"], one["warmup_ratio"], one["data_format"]) in tried]
+
+
+def test_runs_that_differ_in_their_seed_alone_are_replicates_and_a_seed_is_no_cause() -> None:
+    def replicate(*noise: float) -> dict[tuple[str, str], Finding]:
+        runs = [
+            replace(run, trial=4 * seed + run.trial, params=replace(run.params, seed=seed), reached=shift(run, extra))
+            for seed, extra in enumerate(noise)
+            for run in TWO_BY_TWO
+        ]
+        return by_cause(diagnose_runs(runs, space=SpaceSpec(seed=tuple(range(len(noise))))))
+
+    def shift(run: RunOutcome, extra: float) -> tuple[Reached, ...]:
+        sign = 1 if run.params.data_format == "query-document" else -1
+        *before, end = run.reached
+        held = end.held + sign * extra
+        return (*before, replace(end, held=held, max_held=held, peak=max(end.peak, held)))
+
+    alone, alike, apart = replicate(0.0), replicate(0.0, 0.001, -0.001), replicate(0.0, -0.15, -0.2)
+    assert all("seed" not in cause for cause, _ in alike)
+    assert "seed" not in [axis.name for axis in AXES]
+    for found in (alone, alike):
+        assert found[FORMAT, OVERALL].verdict == "supported"
+    assert width(alike[FORMAT, OVERALL]) < width(alone[FORMAT, OVERALL])
+    assert apart[FORMAT, OVERALL].verdict != "supported"  # a format that is better with one seed and worse with others
+
+
+def width(finding: Finding) -> float:
+    assert finding.interval is not None
+    return finding.interval[1] - finding.interval[0]
+
+
+def test_where_every_trial_was_run_replicates_would_settle_it() -> None:
+    fixed = {"learning_rate": 5e-5, "warmup_ratio": 0.1, "batch_size": 64, "data_format": list(FORMATS)}
+    runs = [outcome(place, name, 5e-5, held=0.75 + 0.01 * place, seed=0) for place, name in enumerate(FORMATS)]
+    more = by_cause(diagnose_runs(runs, space=SpaceSpec.model_validate({**fixed, "seed": [0, 7]})))[FORMAT, OVERALL]
+    assert more.verdict == "cannot tell"
+    _, mark, table = more.next_steps.partition("[[space.start]]")
+    starts = tomllib.loads(mark + table)["space"]["start"]
+    assert [(start["data_format"], start["seed"]) for start in starts] == [("query-document", 7), ("title-content", 7)]
+    none = by_cause(diagnose_runs(runs, space=SpaceSpec.model_validate({**fixed, "seed": 0})))[FORMAT, OVERALL]
+    assert none.next_steps.startswith("Every such trial was run: add seeds to space.seed")
 
 
 @pytest.mark.parametrize("seed", range(3))

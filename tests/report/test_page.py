@@ -11,8 +11,9 @@ from made_studies import change, make_study
 from markupsafe import Markup
 
 from sweep.cli import main
-from sweep.report.page import dump_json, render_page, set_apart
+from sweep.report.page import dump_json, render_page
 from sweep.report.report_charts import draw_all
+from sweep.report.template import set_apart
 from sweep.run_folder import RunFolder
 from sweep.study import Study
 

@@ -13,7 +13,7 @@ from sweep.settings.ranges import FloatRange, PowerRange
 from sweep.settings.study_file import SpaceSpec
 
 NAMES = [dimension.name for dimension in DIMENSIONS]
-TYPES: dict[str, tuple[type, ...]] = {"real": (float,), "power of two": (int,), "choice": (str,)}
+TYPES: dict[str, tuple[type, ...]] = {"real": (float,), "power of two": (int,), "choice": (str,), "seed": (int,)}
 
 
 def leaves(annotation: Any) -> set[Any]:
@@ -34,7 +34,7 @@ def test_every_dimension_has_its_typed_lines_and_every_line_its_dimension() -> N
 @pytest.mark.parametrize("dimension", DIMENSIONS, ids=NAMES)
 def test_the_typed_lines_of_a_dimension_are_of_its_kind(dimension: Dimension) -> None:
     kinds = TYPES[dimension.kind]
-    ranges = {"real": {FloatRange}, "power of two": {PowerRange}, "choice": set()}[dimension.kind]
+    ranges = {"real": {FloatRange}, "power of two": {PowerRange}}.get(dimension.kind, set())
     space = leaves(SpaceSettings.model_fields[dimension.name].annotation)
     assert {*kinds, *ranges} <= space
     assert not {FloatRange, PowerRange} - ranges & space
@@ -47,15 +47,20 @@ def test_a_dimension_has_one_default_and_a_newer_one_its_value_from_before(dimen
     assert getattr(SpaceSpec(), dimension.name) == dimension.default
     assert getattr(StartSpec(), dimension.name) is None
     (field,) = [field for field in dataclasses.fields(Params) if field.name == dimension.name]
+    if dimension.makes_replicates:
+        assert (field.default, dimension.default, dimension.before) == (None, None, None)
+        assert dimension.name not in add_older({})
+        return
     before = dimension.before if dimension.needs is None else None
     assert field.default == (dataclasses.MISSING if dimension.before is None else before)
     assert field.default is dataclasses.MISSING or add_older({})[dimension.name] == field.default
+    assert dimension.default is not None
     dimension.check(dimension.default)
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS, ids=NAMES)
 def test_a_value_is_what_its_parameter_says(dimension: Dimension) -> None:
-    value = dimension.lowest(dimension.default)
+    value = dimension.lowest((7, 3) if dimension.default is None else dimension.default)
     assert dimension.from_parameter(dimension.to_parameter(value)) == value
     assert dimension.parameter == ("log2_batch_size" if dimension.name == "batch_size" else dimension.name)
 
@@ -68,6 +73,9 @@ def test_a_value_is_what_its_parameter_says(dimension: Dimension) -> None:
         ("warmup_ratio", -0.1, r"must be at least 0, got -0\.1"),
         ("batch_size", 48, "must be a power of two from 2, got 48"),
         ("scheduler", ("linear", "linear"), r"names a choice twice, got \['linear', 'linear'\]"),
+        ("seed", (1, 1), r"names a seed twice, got \[1, 1\]"),
+        ("seed", (3, -1), "must be at least 0, got -1"),
+        ("seed", (3, 2**32), "must be below 4.29497e\\+09, got 4294967296"),
     ],
 )
 def test_a_setting_outside_the_bounds_is_refused(name: str, setting: Any, said: str) -> None:
@@ -81,4 +89,10 @@ def test_a_conditional_dimension_is_shown_where_some_trial_can_have_it(names: tu
     space = SpaceSpec(data_format=names)
     mixture = next(each for each in DIMENSIONS if each.name == "mixture")
     assert mixture.can_matter(space) is can
-    assert all(each.can_matter(space) for each in DIMENSIONS if each.needs is None)
+    assert all(each.can_matter(space) for each in DIMENSIONS if each.needs is None and not each.makes_replicates)
+
+
+def test_a_seed_is_shown_where_the_space_lists_some() -> None:
+    seed = next(each for each in DIMENSIONS if each.makes_replicates)
+    assert not seed.can_matter(SpaceSpec())
+    assert seed.can_matter(SpaceSpec(seed=(4,)))

@@ -110,12 +110,32 @@ def test_a_start_point_may_lie_on_the_edge_of_its_range(value: float) -> None:
         ({"data_format": "pairs"}, r"data_format: 'pairs' lies outside space\.data_format \(title-content, query-docu"),
         ({"scale": 30.0}, r"scale: 30\.0 lies outside space\.scale \(20\)"),
         ({"scheduler": "cosine"}, r"scheduler: 'cosine' lies outside space\.scheduler \(linear\)"),
+        ({"seed": 0}, r"seed: 0 lies outside space\.seed \(which is left out: list the seeds there\)"),
     ],
 )
 def test_a_start_point_outside_its_range_is_refused(start: dict[str, Any], said: str) -> None:
     space = make_space(start=[{"warmup_ratio": 0.1}, start])
     with pytest.raises(StudyFileError, match=rf"^toy\.toml: space\.start\[1\]\.{said}"):
         space.check(FILE)
+
+
+def test_a_start_point_names_a_seed_that_is_listed() -> None:
+    make_space(seed=[2, 7], start=[{"seed": 7}]).check(FILE)
+    with pytest.raises(StudyFileError, match=r"space\.start\[0\]\.seed: 5 lies outside space\.seed \(2, 7\)"):
+        make_space(seed=[2, 7], start=[{"seed": 5}]).check(FILE)
+
+
+def test_a_trial_has_the_studys_seed_of_its_own_only_where_the_space_lists_seeds() -> None:
+    plain, listed = (SearchSpace(SpaceSpec.model_validate(known), seed=4) for known in ({}, {"seed": [4, 5]}))
+    assert "seed" not in plain.complete(VALUES)
+    assert "seed" not in plain.complete({**VALUES, "seed": 4})
+    assert plain.complete({**VALUES, "seed": 5})["seed"] == 5
+    assert listed.complete(VALUES)["seed"] == 4
+    assert listed.complete({**VALUES, "seed": 5})["seed"] == 5
+    assert plain.params(VALUES).seed is None
+    assert listed.params({**VALUES, "seed": 5}).seed == 5
+    assert not plain.holds("seed", 5)
+    assert [listed.holds("seed", seed) for seed in (4, 5, 6)] == [True, True, False]
 
 
 def test_a_point_above_the_largest_rate_is_not_tried() -> None:

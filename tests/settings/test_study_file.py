@@ -31,7 +31,7 @@ def load(folder: Path, text: str) -> StudySpec:
 
 def test_what_a_study_file_leaves_out_has_a_default(tmp_path: Path) -> None:
     spec = load(tmp_path, SMALL)
-    assert (spec.name, spec.seed) == ("small", 0)
+    assert (spec.name, spec.seed, spec.space.seed) == ("small", 0, None)
     assert spec.evaluation.grid_points == DEFAULT_GRID
     assert spec.space.learning_rate == FloatRange(low=5e-6, high=6e-4, log=True)
     assert spec.space.batch_size == PowerRange(low=16, high=64)
@@ -50,6 +50,8 @@ def test_what_a_study_file_leaves_out_has_a_default(tmp_path: Path) -> None:
         ("[space]\nbatch_size = 32", "batch_size", 32),
         ("[space]\ndata_format = 'title-content'", "data_format", ("title-content",)),
         ("[space]\nscheduler = ['linear', 'cosine']", "scheduler", ("linear", "cosine")),
+        ("[space]\nseed = 4", "seed", (4,)),
+        ("[space]\nseed = [0, 13]", "seed", (0, 13)),
     ],
 )
 def test_a_setting_is_a_range_choices_or_one_value(tmp_path: Path, tables: str, key: str, value: Any) -> None:
@@ -84,6 +86,13 @@ def test_the_other_tables_are_read_as_they_are_written(
         ("[space]\nwarmup_ratio = 1.0", "space.warmup_ratio"),
         ("[space]\nscale = -1.0", "space.scale"),
         ("[space]\ndata_format = []", "space.data_format"),
+        ("[space]\nseed = []", "space.seed"),
+        ("[space]\nseed = [0, 0]", "space.seed"),
+        ("[space]\nseed = -1", "space.seed"),
+        ("[space]\nseed = true", "space.seed[0]"),
+        ("[space]\nseed = '0'", "space.seed"),
+        ("[space]\nseed = { low = 0, high = 3 }", "space.seed"),
+        ("[[space.start]]\nseed = -1", "space.start[0].seed"),
         ("[space]\nmax_learning_rate = 0.0", "space.max_learning_rate"),
         ("[space]\nlearning_rate_rule = 'cubic'", "space.learning_rate_rule"),
         ("[[space.start]]\nbatch_size = '16'", "space.start[0].batch_size"),
@@ -138,7 +147,7 @@ def test_the_largest_batch_needs_twenty_steps(tmp_path: Path, examples: int, hol
 
 
 def test_a_study_survives_json_as_it_is(tmp_path: Path) -> None:
-    spec = load(tmp_path, SMALL + "[workers]\ndevices = [0]\n[[space.start]]\nlearning_rate = 5e-5\n")
+    spec = load(tmp_path, SMALL + "[space]\nseed = [0, 2]\n[workers]\ndevices = [0]\n[[space.start]]\nseed = 2\n")
     assert StudySpec.model_validate(spec.model_dump(mode="json")) == spec
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,9 @@ class Axis:
 
 def _axis_of(dimension: Dimension) -> Axis:
     """The axis of a searched number; a run without one has its value in older studies, or its lowest."""
-    missing = dimension.lowest(dimension.default) if dimension.before is None else dimension.before
+    missing: Any = dimension.before
+    if missing is None and dimension.default is not None:
+        missing = dimension.lowest(dimension.default)
 
     def read(run: RunOutcome) -> float:
         value = getattr(run.params, dimension.name)
@@ -62,7 +65,7 @@ def _axis_of(dimension: Dimension) -> Axis:
     )
 
 
-_BY_NAME = {dimension.name: _axis_of(dimension) for dimension in DIMENSIONS if dimension.kind != "choice"}
+_BY_NAME = {each.name: _axis_of(each) for each in DIMENSIONS if each.kind in ("real", "power of two")}
 
 RATE = replace(_BY_NAME["learning_rate"], read=lambda run: run.rate)
 """The learning rate for its batch size."""

@@ -17,7 +17,7 @@ from sweep.report.diagnosis.effects import answer_all
 from sweep.report.diagnosis.ended_runs import MARGIN, collect_runs, find_margin
 from sweep.report.diagnosis.phrasing import say_finding, say_interaction
 from sweep.report.diagnosis.run_outcomes import RunOutcome
-from sweep.report.diagnosis.starts import plan_pairs, write_starts
+from sweep.report.diagnosis.starts import find_pair, plan_pairs, write_starts
 from sweep.report.diagnosis.surface import Prior
 from sweep.settings.study_file import SpaceSpec
 from sweep.study import Study
@@ -132,6 +132,8 @@ def _plan_next(cause: Cause, question: Question, answer: Answer, effect: Effect 
     if answer == "not supported":
         return "Nothing: look for another cause."
     starts = cause.propose(question, evidence) if cause.propose else plan_pairs(cause, question, evidence)
+    if not starts and find_pair(cause, evidence) is not None:
+        return "Every such trial was run: add seeds to space.seed, and with them replicates."
     if not starts:
         return question.settle or f"Make space.{cause.setting} a range, so that trials can differ in it."
     return f"{cause.proposal} (raise budget.trials by their number):\n\n{write_starts(starts)}"

