@@ -176,9 +176,7 @@ def plan_study(
             raise SweepError(f"--trials must be at least 1, got {trials}")
         spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
     spec = _keep_defaults(spec, location if after is None or location.database.exists() else after)
-    SearchSpace(spec.space).check(path)
-    formats = _check_formats(path, spec)
-    _check_loss(path, spec, formats)
+    formats = check_settings(path, spec)
     folder = location.run_folder.path.parent
     base_model, revision = locate_base_model(spec.model.base, folder)
     config = read_model_config(base_model)
@@ -199,6 +197,18 @@ def plan_study(
     plan.evaluation_set("dev")
     _check_batches(plan)
     return plan
+
+
+def check_settings(file: Path, spec: StudySpec) -> dict[str, Format]:
+    """Checks what of a study file can be checked without its model and collection; the data formats of its space.
+
+    Raises:
+        StudyFileError: If the space, a data format, the loss or an option of these does not stand.
+    """
+    SearchSpace(spec.space).check(file)
+    formats = _check_formats(file, spec)
+    _check_loss(file, spec, formats)
+    return formats
 
 
 def _keep_defaults(spec: StudySpec, location: StudyLocation) -> StudySpec:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sweep.cli.check_baselines import describe_baselines
 from sweep.cli.check_data import WIDTH, describe_data, describe_tokens, indent
+from sweep.cli.check_settings import describe_settings, describe_trials
 from sweep.cli.watchers import format_time
 from sweep.coordinator.run import JOBS, find_fitting_slots
 from sweep.data.formats.format import TASKS
@@ -18,10 +19,7 @@ from sweep.launch.jobs import JobFailedError, run_job
 from sweep.measures.geometry import COLLAPSED
 from sweep.messages import Job, ModelDescription, Rehearsal, RehearsalTask
 from sweep.plan import StudyPlan, plan_study
-from sweep.settings.dimensions import SHOWN, Dimension
-from sweep.settings.ranges import FloatRange, Setting, ends
 from sweep.settings.space import LOG2_BATCH_SIZE
-from sweep.settings.study_file import DropOffSpec, StoppingSpec
 from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
 
@@ -46,7 +44,8 @@ def check_plan(plan: StudyPlan, *, measure: bool) -> None:
 
 
 def _check(plan: StudyPlan, stop: StopSignal, *, measure: bool) -> None:
-    print(*_describe_space(plan), *describe_data(plan), *_describe_trials(plan), sep="\n", flush=True)
+    head = describe_settings(plan.spec, revision=plan.revision)
+    print(*head, *describe_data(plan), *describe_trials(plan.spec), sep="\n", flush=True)
     launcher = LocalLauncher((JOBS,))
     try:
         slots = find_fitting_slots(plan, launcher, stop=stop)
@@ -58,50 +57,6 @@ def _check(plan: StudyPlan, stop: StopSignal, *, measure: bool) -> None:
     finally:
         launcher.close()
     print(f"{plan.location.file} is valid.")
-
-
-def _describe_space(plan: StudyPlan) -> Iterator[str]:
-    space, spec = plan.spec.space, plan.space
-    smallest, largest = space.batch_sizes[0], space.batch_sizes[-1]
-    yield f"Study:    {plan.spec.name}, {plan.spec.budget.trials} trials of {plan.spec.budget.examples:,} examples"
-    yield f"Base:     {plan.spec.model.base} ({plan.revision[:12]})"
-    mattering = [each for each in SHOWN if each.can_matter(space)]
-    shown = [f"{each.label} {_describe_setting(each, getattr(space, each.name))}" for each in mattering]
-    yield from textwrap.wrap("Space:    " + "; ".join(shown), WIDTH, subsequent_indent=" " * 10)
-    yield f"          learning-rate rule {space.learning_rate_rule}; {len(space.start)} start points"
-    for rate in sorted({*ends(space.learning_rate)}):
-        low, high = spec.effective_learning_rate(rate, smallest), spec.effective_learning_rate(rate, largest)
-        yield f"          {rate:.2e} is effectively {low:.2e} at batch {smallest} and {high:.2e} at batch {largest}"
-
-
-def _describe_setting(dimension: Dimension, setting: Setting) -> str:
-    is_log = isinstance(setting, FloatRange) and setting.log and dimension.varies(setting)
-    return dimension.describe(setting) + (" (log)" if is_log else "")
-
-
-def _describe_trials(plan: StudyPlan) -> Iterator[str]:
-    sizes = plan.spec.space.batch_sizes
-    grid = ", ".join(f"{point / 10:g}" for point in plan.spec.evaluation.grid_points)
-    yield f"Grid:     evaluated at {grid} % of the examples"
-    for size in sorted({sizes[0], sizes[-1]}):
-        steps = plan.steps(size)
-        yield (
-            f"Trial:    batch {size}: {steps} steps, {steps * size:,} examples in whole batches,"
-            f" {len(plan.evaluations(size))} evaluations"
-        )
-    yield f"Stopping: {_describe_stopping(plan.spec.stopping)}"
-
-
-def _describe_stopping(stopping: StoppingSpec) -> str:
-    rule, parts = stopping.drop_off, []
-    if isinstance(rule, DropOffSpec):
-        forecast = " and forecast" if rule.forecast else ""
-        parts.append(
-            f"drop-off{forecast}, margin {rule.margin:g}, alpha {rule.alpha:g}, grace {rule.grace:g} after warm-up"
-        )
-    if stopping.outclassed:
-        parts.append("runs that will not beat the best one")
-    return "; ".join(parts) or "none"
 
 
 def _describe_model(plan: StudyPlan, model: ModelDescription) -> Iterator[str]:

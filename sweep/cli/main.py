@@ -82,6 +82,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_replay_options(add("replay", _replay, "replay recorded runs under stopping rules, without training"))
     check = add("check", _check, "validate a study file, go the way of a run in small, and show what it would cost")
     check.add_argument("--no-measure", action="store_true", help="do not time training")
+    check.add_argument("--offline", action="store_true", help="use no network, and name what is not on this machine")
     data = add(
         "data", _data, "show what a study evaluates on and trains on: counts, lengths, examples, what is left out"
     )
@@ -207,8 +208,9 @@ def _replay(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     from sweep.cli.check import check
+    from sweep.cli.check_offline import check_offline
 
-    check(_locate(options), measure=not options.no_measure)
+    (check_offline if options.offline else check)(_locate(options), measure=not options.no_measure)
 
 
 def _data(options: argparse.Namespace) -> None:
