@@ -202,6 +202,18 @@ def test_a_run_tells_of_each_benchmark(trained: Study) -> None:
     assert re.search(r"trial +news \(weight 1\) +third \(weight 2\) +from there to its end", said)
 
 
+def test_check_says_what_each_source_gives(study_file: Path) -> None:
+    done = run_command("check", study_file.name, "--no-measure", folder=study_file.parent)
+    assert done.returncode == 0
+    for line in (
+        r"dev on news \(weight 1\): 20 queries over 60 documents \(20 judged\)",
+        r"test on third \(weight 2\): 20 queries over 60 documents \(20 judged\)",
+        r"of the examples of a trial come 75% from news, 25% from manual",
+        r"manual: read as BEIR",
+    ):
+        assert re.search(line, done.stdout)
+
+
 # ---- a fall on one benchmark alone
 
 SCRIPT = {

@@ -33,6 +33,7 @@ STUDY = {
     "budget",
     "baseline",
     "coordinator",
+    "benchmarks",
     "trials",
     "best",
     "recommendation",
@@ -60,6 +61,7 @@ TRIAL = {
     "evaluation_seconds",
     "interruptions",
     "equal_to",
+    "benchmarks",
 }
 PARAMS = {dimension.name for dimension in DIMENSIONS}
 BEST = {"number", "value", "test", "params", "checkpoint"}
