@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_server import COMMIT, serve_hub
+from small_files import write_lines
 
 from sweep.cli import main
 from sweep.cli.init_command import init
@@ -210,6 +215,20 @@ def test_a_base_model_that_is_not_there_is_one_line(
     model: str, said: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(here, capsys, "teas", "--model", model)
+
+
+def test_a_data_set_of_the_hub_is_named_at_its_revision(here: Path) -> None:
+    rows = [{"anchor": f"what is page{number}", "positive": f"page{number} {_words(number)}"} for number in range(120)]
+    write_lines(here / "hub" / "me" / "rows" / "train.jsonl", rows)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    environment |= {"HF_HOME": str(here / "hf"), "SWEEP_CACHE": str(here / "cache"), "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "sweep", "init", "hub:me/rows", "--model", "model", "--no-measure"]
+    with serve_hub(here / "hub") as address:
+        done = subprocess.run(
+            command, env={**environment, "HF_ENDPOINT": address}, capture_output=True, text=True, timeout=300
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert load_study(here / "studies" / "rows.toml").data.collection == f"hub:me/rows@{COMMIT}"
 
 
 # ---- what it drafts
