@@ -17,25 +17,28 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device, truncate_embeddings
 
-from sweep.data import HeldOutRows, IntArray, is_relevant
+from sweep.data import HeldOutRows, IntArray
 from sweep.data.compiled import JudgedTexts
 from sweep.data.formats.format import PROMPTS, Prompt
-from sweep.data.grades import GradeRows, look_up_grades, pad_grades, rank_others, shuffle_rows
+from sweep.data.grades import GradeRows, look_up_grades, pad_grades, shuffle_rows
 from sweep.measures.geometry import alignment, count_cosines, uniformity
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
 from sweep.measures.score import Score
 from sweep.messages import Cosines, Evaluation, Sign, give_no_sign
+from sweep.training.cosines import SampledCosines
 from sweep.training.devices import autocast
 from sweep.training.losses.loss import Loss
-from sweep.training.similarity import Similarity
+from sweep.training.search import Corpus, search
+from sweep.training.similarity import Similarity, unit, unit_rows
 from sweep.training.tokens import Tokens
 
 SIDE_FIGURES = {name: find_measure(name.replace("_", "@")) for name in ("ndcg_10", "recall_10", "recall_100", "mrr_10")}
 """Measures whose means are recorded with every evaluation, whatever the study's metric is."""
 
 ENCODE_BATCH = {"cpu": 32, "cuda": 512}
-QUERY_CHUNK = 1024
 MAX_COSINES = 4_000_000
+"""Cosines with documents that are not relevant, evenly spread over all of them, that are summed up, or little more."""
+
 MAX_UNIFORM = 1000
 """Documents, evenly spread over the judged ones, that uniformity is taken over: half a million pairs."""
 
@@ -61,24 +64,24 @@ def encode(
     training = model.training
     order = np.argsort(-tokens.lengths(texts), kind="stable")
     size = ENCODE_BATCH.get(model.device.type, 32)
+    is_unit = Similarity(model.similarity_fn_name).needs_unit_length
+    embeddings: _Float32 = np.empty((0, 0), dtype=np.float32)
     model.eval()
     try:
         with torch.inference_mode(), autocast(model.device.type) if as_trained else contextlib.nullcontext():
-            parts = []
             for start in range(0, len(texts), size):
-                features = tokens.batch(texts[order[start : start + size]], model)
-                parts.append(model(batch_to_device(features, model.device), task=tokens.task)["sentence_embedding"])
+                some = order[start : start + size]
+                features = tokens.batch(texts[some], model)
+                found = model(batch_to_device(features, model.device), task=tokens.task)["sentence_embedding"].float()
+                if model.truncate_dim is not None:
+                    found = truncate_embeddings(found, model.truncate_dim)
+                if not start:
+                    embeddings = np.empty((len(texts), found.shape[1]), dtype=np.float32)
+                embeddings[some] = (unit(found) if is_unit else found).cpu().numpy()
                 sign()
-            found = torch.cat(parts).float()
-            if model.truncate_dim is not None:
-                found = truncate_embeddings(found, model.truncate_dim)
-            is_unit = Similarity(model.similarity_fn_name).needs_unit_length
-            embeddings = (_unit(found) if is_unit else found).cpu().numpy()
     finally:
         model.train(training)
-    restored: _Float32 = np.empty_like(embeddings)
-    restored[order] = embeddings
-    return restored
+    return embeddings
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +128,6 @@ class RankedSet:
             weight=judged.weight,
             relevant=judged.relevant,
         )
-
-    def spread(self, distinct: _Float32) -> _Float32:
-        """(q, U) figures of the distinct texts of documents -> (q, D) of the documents."""
-        return distinct if distinct.shape[1] == len(self.columns) else distinct[:, self.places]
 
     def evaluate(self, measure: Measure, top: NDArray[np.int64], *, shuffled: bool) -> _Float32:
         """(Q,) values of a measure of (Q, K) columns in rank order."""
@@ -191,7 +190,7 @@ class Evaluator:
         similarity = Similarity(model.similarity_fn_name)
         all_documents = self._encode(model, "document", self._document_rows, as_trained=as_trained)
         all_queries = self._encode(model, "query", self._query_rows, as_trained=as_trained)
-        if not (np.isfinite(all_documents).all() and np.isfinite(all_queries).all()):
+        if not (_are_finite(all_documents) and _are_finite(all_queries)):
             per_query = np.full(sum(len(one.rows) for one in self._benchmarks), np.nan, dtype=np.float32)
             seconds = time.perf_counter() - start
             return Evaluation(
@@ -216,7 +215,7 @@ class Evaluator:
                 name: Score(self._evaluate(measure, tops), self._weights).mean for name, measure in SIDE_FIGURES.items()
             },
             alignment=alignment(positives),
-            uniformity=uniformity(_unit_rows(similarity, all_documents[spread])),
+            uniformity=uniformity(unit_rows(similarity, all_documents[spread])),
             validation_losses=self._validation_losses(similarity, query=all_queries, document=all_documents),
             seconds=time.perf_counter() - start,
         )
@@ -260,43 +259,18 @@ class Evaluator:
     def _rank(
         self, benchmark: RankedSet, similarity: Similarity, all_queries: _Float32, all_documents: _Float32
     ) -> tuple[NDArray[np.int64], _Float32, _Float32]:
-        """(Q, depth) columns in rank order, and the cosines of relevant pairs and of others, in chunks of queries.
+        """(Q, depth) columns in rank order, and the cosines of relevant pairs and of others.
 
         A text that stands twice has one embedding and one score: ties between documents are no work of rounding. A
         query that is itself a document is not compared with that.
         """
         queries = all_queries[benchmark.rows]  # (Q, H)
-        used = all_documents[benchmark.distinct]
-        stride = max(1, len(queries) * len(benchmark.columns) // MAX_COSINES)
-        tops, positives, negatives = [], [], []
-        for start in range(0, len(queries), QUERY_CHUNK):
-            rows = benchmark.grades[start : start + QUERY_CHUNK]
-            chunk = queries[start : start + QUERY_CHUNK]
-            distinct = similarity.scores(chunk, used)
-            own = benchmark.own[start : start + QUERY_CHUNK]
-            tops.append(rank_others(benchmark.spread(distinct), own, depth=self._depth))
-            if not similarity.needs_unit_length:
-                distinct = _unit_rows(similarity, chunk) @ _unit_rows(similarity, used).T
-            cosines = benchmark.spread(distinct)  # (q, D)
-            relevant = np.zeros(cosines.shape, dtype=bool)
-            for place, row in enumerate(rows):
-                columns = [column for column, grade in row.items() if is_relevant(grade, benchmark.relevant)]
-                relevant[place, columns] = True
-            others = ~relevant
-            others[own >= 0, own[own >= 0]] = False
-            positives.append(cosines[relevant])
-            negatives.append(cosines[others][::stride])
-            self._sign()
-        return np.concatenate(tops), np.concatenate(positives), np.concatenate(negatives)
-
-
-def _unit(embeddings: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.normalize(embeddings, dim=1)
-
-
-def _unit_rows(similarity: Similarity, embeddings: _Float32) -> _Float32:
-    """(N, H) embeddings as they were encoded -> the same of length 1."""
-    return embeddings if similarity.needs_unit_length else _unit(torch.from_numpy(embeddings)).numpy()
+        corpus = Corpus(similarity, all_documents, texts=benchmark.distinct, places=benchmark.places)
+        cosines = SampledCosines(
+            queries, corpus, grades=benchmark.grades, own=benchmark.own, relevant=benchmark.relevant, most=MAX_COSINES
+        )
+        ranking = search(queries, corpus, own=benchmark.own, depth=self._depth, watch=cosines.add, sign=self._sign)
+        return ranking.top, *cosines.collect(ranking.is_flat)
 
 
 def _rows_of(texts: Sequence[int], further: Iterable[int]) -> dict[int, int]:
@@ -307,6 +281,11 @@ def _rows_of(texts: Sequence[int], further: Iterable[int]) -> dict[int, int]:
 def _look_up(batches: Sequence[Sequence[int]], rows: Mapping[int, int]) -> NDArray[np.int64]:
     """(S, B) rows of the texts of S batches."""
     return np.array([[rows[text] for text in batch] for batch in batches])
+
+
+def _are_finite(embeddings: _Float32) -> bool:
+    """Whether all numbers of (N, H) embeddings are finite, without as many marks at once."""
+    return all(np.isfinite(embeddings[start : start + 8192]).all() for start in range(0, len(embeddings), 8192))
 
 
 def _summarize(cosines: _Float32) -> Cosines:
