@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 
@@ -28,21 +26,18 @@ from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import check_room, count_weight_bytes
 from sweep.coordinator.reruns import NoResultError, begin_reruns, check_result
-from sweep.data.compiled import IDENTITY, identify_compiled
-from sweep.errors import CheckpointError, StorageError, StudyFileError, SweepError
+from sweep.coordinator.study_jobs import StudyJobs, is_complete
+from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
-from sweep.launch.jobs import JobFailedError, run_job
-from sweep.measures.geometry import COLLAPSED
-from sweep.messages import CompilationTask, EvaluationTask, Job, PreparedStudy, StudyTask
+from sweep.launch.jobs import JobFailedError
+from sweep.messages import PreparedStudy
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder, read_study_name, write_study_name
 from sweep.signals import InterruptedRunError, StopSignal
-from sweep.storage.evaluations import AS_SAVED, UNTRAINED
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import LockedStudy, Waiting, check_name, lock_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
 from sweep.storage.retry import retry
-from sweep.training.checkpoint import verify
 
 JOBS = "sweep.trial"
 """Module that holds the bodies of a study's jobs: prepare_study, compile_again, run_trial, evaluate_models."""
@@ -131,6 +126,10 @@ class _StudyRun:
     pause_s: float
     exhibit: Callable[[], tuple[str, Mapping[str, Any]]] | None
 
+    @property
+    def _study_jobs(self) -> StudyJobs:
+        return StudyJobs(self.plan, self.launcher, self.stop, self.jobs, self._tell)
+
     def run(self) -> StudyRecord:
         try:
             with explain_failures(
@@ -180,7 +179,7 @@ class _StudyRun:
         ledger.set_attribute(ENDED_BY, None)
         ended_by = self._run_trials(ledger, slots)
         check_result(self.plan, ledger)
-        self._evaluate_once(ledger, slots[0])
+        self._study_jobs.evaluate_once(ledger, slots[0])
         ledger.set_attribute(ENDED_BY, ended_by)
         if self.exhibit is not None:
             ledger.exhibit(*self.exhibit())
@@ -258,134 +257,28 @@ class _StudyRun:
             return None
         if record.best is None:
             raise NoResultError(plan, record)
-        return None if self._find_unevaluated(ledger, record) else record
+        return None if self._study_jobs.find_unevaluated(ledger, record) else record
 
     def _begin(self, held: LockedStudy, ledger: Ledger | None, slots: Sequence[Slot]) -> Ledger:
         """The writer of a study that has begun and whose base model is there."""
-        folder = self.plan.run_folder
+        folder, jobs = self.plan.run_folder, self._study_jobs
         for slot in slots:
             self._tell("study", f"{slot.name}: {slot.label}")
         for note in self.plan.collection.notes:
             self._tell("study", f"{self.plan.collection.name}: {note}")
         prepared: PreparedStudy | None = None
-        if ledger is None or not _is_complete(folder.base_model):
-            prepared = self._prepare(slots[0])
+        if ledger is None or not is_complete(folder.base_model):
+            prepared = jobs.prepare(slots[0])
         ledger = ledger or Ledger(held.storage, self.plan.spec.name)
         if not ledger.has_begun() or any(find_content_changes(self.plan, ledger.attributes)):
-            prepared = prepared or self._prepare(slots[0])
+            prepared = prepared or jobs.prepare(slots[0])
             write_study_name(folder, self.plan.spec.name)
             revision, collection_hash = prepared.revision, prepared.collection_hash
             began = describe_beginning(self.plan, revision=revision, collection_hash=collection_hash)
             metric = self.plan.spec.evaluation.measure.label
             ledger.begin_study({"parameters": prepared.parameters, **began}, prepared.baseline, metric=metric)
-        self._compile(slots[0])
+        jobs.compile(slots[0])
         return ledger
-
-    def _compile(self, slot: Slot) -> None:
-        """Has the collection compiled, unless that has been done: texts and tokens are made once for all trials."""
-        plan = self.plan
-        identity = identify_compiled(plan.spec, base=plan.revision, content=plan.collection.content_hash)
-        if _is_compiled(plan.run_folder.compiled, identity):
-            return
-        self._tell("prepare", "compiling the collection")
-        task = CompilationTask(
-            spec=plan.spec, folder=plan.folder, run_folder=plan.run_folder.path, device=slot.device, identity=identity
-        )
-        self._run_job("compile_again", task, slot)
-
-    def _prepare(self, slot: Slot) -> PreparedStudy:
-        self._tell("prepare", "loading the base model and evaluating it untrained")
-        plan = self.plan
-        task = StudyTask(spec=plan.spec, folder=plan.folder, run_folder=plan.run_folder.path, device=slot.device)
-        prepared: PreparedStudy = self._run_job("prepare_study", task, slot)
-        measure = plan.spec.evaluation.measure
-        self._tell(
-            "prepare",
-            f"base model of {prepared.parameters / 1e6:.1f} M parameters, untrained {measure.label}"
-            f" {prepared.baseline.value:.4f} on dev ({prepared.baseline.seconds:.1f} s an evaluation)",
-            metric=measure.key,
-            value=prepared.baseline.value,
-            parameters=prepared.parameters,
-        )
-        for change in prepared.changes:
-            self._tell("prepare", f"the base model {change}")
-        if prepared.baseline.has_collapsed:
-            self._tell("warning", f"the untrained model's {COLLAPSED}")
-        return prepared
-
-    def _find_unevaluated(
-        self, ledger: Ledger, record: StudyRecord
-    ) -> dict[Literal["dev", "test"], Mapping[int, Path]]:
-        """The models that still have to be evaluated as they were saved, by the split.
-
-        On the test split these are the untrained, the best and the default's, unless that is gone (of a study from
-        before it was kept). On dev it is the best where it may not give the figure by which it was chosen: it was saved
-        in another precision than that of training, or training computes in another one.
-        """
-        best, default = record.best, record.default
-        if best is None or best.peak is None:
-            return {}
-        folder = self.plan.run_folder
-        chosen = {best.number: folder.peak_model(best.number, best.peak.progress)}
-        wanted: dict[Literal["dev", "test"], dict[int, Path]] = {}
-        if self.plan.has_test_split:
-            wanted["test"] = {UNTRAINED: folder.base_model, **chosen}
-            if default is not None and default.peak is not None:
-                model = folder.peak_model(default.number, default.peak.progress)
-                wanted["test"] |= {default.number: model} if _is_complete(model) else {}
-        is_on_cpu = best.attributes.get("device_type", "cpu") == "cpu"
-        if self.plan.spec.checkpoints.precision == "base" or not is_on_cpu:
-            wanted["dev"] = chosen
-        left = {
-            split: {
-                number: path
-                for number, path in models.items()
-                if ledger.table.model_values(number, AS_SAVED if split == "dev" else split) is None
-            }
-            for split, models in wanted.items()
-        }
-        return {split: models for split, models in left.items() if models}
-
-    def _evaluate_once(self, ledger: Ledger, slot: Slot) -> None:
-        """Evaluates models as they were saved, each once in a study's life on a split."""
-        for split, models in self._find_unevaluated(ledger, ledger.record()).items():
-            if missing := next((path for path in models.values() if not _is_complete(path)), None):
-                self._tell("warning", f"the {split} split is not evaluated: {missing} is missing or incomplete")
-                continue
-            which = "the untrained, the best and the default's model" if split == "test" else "the best model as saved"
-            self._tell("test", f"evaluating {which} on the {split} split, once")
-            task = EvaluationTask(
-                spec=self.plan.spec,
-                folder=self.plan.folder,
-                run_folder=self.plan.run_folder.path,
-                device=slot.device,
-                models={str(number): path for number, path in models.items()},
-                split=split,
-            )
-            for number, evaluation in self._run_job("evaluate_models", task, slot).items():
-                ledger.table.add_model(int(number), AS_SAVED if split == "dev" else split, evaluation)
-
-    def _run_job(self, function: str, task: StudyTask, slot: Slot) -> Any:
-        job = Job(
-            name=function,
-            body=f"{self.jobs}:{function}",
-            task=task,
-            log=self.plan.run_folder.log(None),
-            environment=slot.environment,
-        )
-        return run_job(self.launcher, job, stop=self.stop)
 
     def _tell(self, kind: EventKind, text: str, trial: int | None = None, **numbers: object) -> None:
         self.watcher.show(Event(kind, text, trial, numbers))
-
-
-def _is_compiled(folder: Path, identity: str) -> bool:
-    return _is_complete(folder) and json.loads((folder / IDENTITY).read_bytes()) == identity
-
-
-def _is_complete(model: Path) -> bool:
-    try:
-        verify(model)
-    except CheckpointError:
-        return False
-    return True
