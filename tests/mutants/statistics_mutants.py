@@ -362,8 +362,8 @@ REPORT = [
         ),
         (
             "a gain is that of the other model",
-            "gain = Score(values).minus(Score(others))",
-            "gain = Score(others).minus(Score(values))",
+            "gain = values.minus(others)",
+            "gain = others.minus(values)",
             "the_best_trial_is_to_be_used_and_is_compared_with_the_untrained_model_and_the_default",
         ),
     ),
