@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.drafting.drafted_settings import (
@@ -52,6 +52,7 @@ def test_batches_are_those_that_the_data_can_fill(distinct: int, sizes: tuple[in
     assert choose_batch_sizes(distinct) == sizes
 
 
+@settings(deadline=None)
 @given(distinct=st.integers(2, 10**7), pairs=st.integers(2, 10**7))
 def test_every_batch_can_be_filled_and_the_largest_gets_enough_steps(distinct: int, pairs: int) -> None:
     low, high = choose_batch_sizes(distinct)
@@ -84,6 +85,7 @@ def test_texts_are_evaluated_on_as_far_as_they_may_be_encoded(
     assert (chosen.max_documents, chosen.max_queries) == expected
 
 
+@settings(deadline=None)
 @given(
     queries=st.integers(1, 10**5),
     documents=st.integers(1, 10**7),
