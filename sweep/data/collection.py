@@ -14,7 +14,7 @@ import numpy as np
 
 from sweep.data.leaks import Leaks
 from sweep.errors import CollectionError
-from sweep.settings.study_file import SOURCE
+from sweep.settings.data_spec import SOURCE
 
 Split = Literal["train", "dev", "test"]
 """Train trains, dev selects, test is read once, when the budget is spent."""

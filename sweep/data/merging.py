@@ -11,7 +11,7 @@ import numpy as np
 from sweep.data.collection import SPLITS, Collection, Part, Qrels, RawCollection, Split
 from sweep.data.leaks import normalize
 from sweep.errors import CollectionError
-from sweep.settings.study_file import SOURCE
+from sweep.settings.data_spec import SOURCE
 
 Fact = TypeVar("Fact")
 

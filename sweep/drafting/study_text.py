@@ -12,7 +12,8 @@ from sweep.drafting.collection_look import CollectionLook
 from sweep.drafting.drafted_settings import DraftedSettings, as_shares
 from sweep.printable import make_printable
 from sweep.progress import count_steps, plan_evaluations
-from sweep.settings.study_file import DataSpec, DropOffSpec
+from sweep.settings.data_spec import DataSpec
+from sweep.settings.study_file import DropOffSpec
 from sweep.stopping.power import smallest_fall
 
 COMMENT = 40

@@ -14,7 +14,7 @@ from sweep.data.formats import find_format
 from sweep.data.formats.format import ROLES, Format, columns_of
 from sweep.data.formats.query_negatives import QueryNegatives
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 
 EVERY = [
     *(kind() for kind in FORMATS.values()),

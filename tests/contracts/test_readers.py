@@ -14,7 +14,7 @@ from small_files import write_lines, write_parquet, write_text
 from sweep.data import READERS, SPLITS, load_collection
 from sweep.data.cache import fill_cached
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 from sweep.testing import write_toy_collection
 
 

@@ -7,7 +7,7 @@ import pytest
 from sweep.data import Document, RawCollection, load_collection, plan_evaluation_set, write_beir
 from sweep.data.sources import LAYOUTS
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec, SplitSpec
+from sweep.settings.data_spec import DataSpec, SplitSpec
 
 ROWS = {n: f"q{n}\td{n}\t1\n" for n in range(1, 5)}
 

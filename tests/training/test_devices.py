@@ -9,8 +9,9 @@ import torch
 from sweep.data import load_collection, plan_evaluation_set
 from sweep.data.formats.format import PAIR
 from sweep.errors import DeviceMemoryError
+from sweep.settings.data_spec import DataSpec
 from sweep.settings.dimensions import Params
-from sweep.settings.study_file import DataSpec, ModelSpec
+from sweep.settings.study_file import ModelSpec
 from sweep.training.devices import autocast, choose_micro_batch, computes_bf16, list_cuda_devices
 from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking

@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.evaluation import InformationRet
 from sweep.data import FORMATS, Collection, Document, EvaluationSet, load_collection, plan_evaluation_set, plan_held_out
 from sweep.data.formats.title_content import TitleContent
 from sweep.measures.measures import find_measure
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 from sweep.training.evaluator import ENCODE_BATCH, encode
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transformers.trainer_pt_utils import safe_globals
 
 from sweep.data import load_collection, plan_evaluation_set
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 from sweep.training.checkpoint import newest_complete, verify
 from sweep.training.fit import StepAction
 from sweep.training.models import load_model

@@ -11,8 +11,8 @@ from hard_negatives import HardNegatives
 
 from sweep.data import load_collection, make_columns, plan_evaluation_set, plan_held_out, plan_order
 from sweep.data.negatives import measure_false_negatives
+from sweep.settings.data_spec import DataSpec
 from sweep.settings.dimensions import Params
-from sweep.settings.study_file import DataSpec
 from sweep.training.devices import fit_rows
 from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking

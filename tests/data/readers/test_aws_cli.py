@@ -11,7 +11,7 @@ import pytest
 from sweep.data import FORMATS, load_collection, make_columns, plan_evaluation_set
 from sweep.data.readers.aws_cli import load_aws_cli, make_aws_cli
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 
 needs_packages = pytest.mark.skipif(
     not (util.find_spec("awscli") and util.find_spec("botocore")), reason="awscli or botocore is not installed"

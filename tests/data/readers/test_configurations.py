@@ -8,7 +8,7 @@ from small_files import write_lines, write_text
 from sweep.data import load_collection
 from sweep.data.readers.configurations import choose_configurations
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 
 MTEB = ["corpus", "default", "queries"]
 LANGUAGES = ["de", "de-corpus", "de-queries", "en-corpus", "en-qrels", "en-queries"]

@@ -19,7 +19,7 @@ import json, sys
 from pathlib import Path
 from sweep.data import load_collection, pin_collection
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 
 for name in sys.argv[1:]:
     try:

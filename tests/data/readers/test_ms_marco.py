@@ -9,7 +9,7 @@ from small_files import write_lines, write_text
 from sweep.data import Document, load_collection
 from sweep.data.readers.ms_marco import MsMarco
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 
 
 def load(folder):

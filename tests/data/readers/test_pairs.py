@@ -9,7 +9,7 @@ from small_files import write_lines, write_parquet, write_text
 from sweep.data import load_collection
 from sweep.data.readers.pairs import Pairs
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 
 TEA, BREAD, RICE = "Steep it.", "Knead it.", "Rinse it."
 

@@ -8,7 +8,7 @@ from small_files import write_lines, write_parquet
 from sweep.data import Document, load_collection
 from sweep.data.readers.passages import Passages
 from sweep.errors import CollectionError
-from sweep.settings.study_file import DataSpec
+from sweep.settings.data_spec import DataSpec
 
 
 def passage(number, **more):
