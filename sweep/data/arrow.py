@@ -16,6 +16,8 @@ Tables = Mapping[str, pa.Table]
 
 Array = NDArray[Any]
 
+_SMALL = (np.uint8, np.uint16, np.int32)
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -31,6 +33,22 @@ class Ragged:
         return cls(
             np.concatenate([[0], np.cumsum(lengths)]), np.concatenate([*rows, np.empty(0, dtype=dtype)], dtype=dtype)
         )
+
+    @classmethod
+    def join(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The rows of several, at least one, one behind the other."""
+        lengths = np.concatenate([np.zeros(1, dtype=np.int64), *(part.lengths for part in parts)])
+        return cls(np.cumsum(lengths), np.concatenate([part.values for part in parts]))
+
+    def is_equal(self, other: Ragged) -> bool:
+        """Whether all rows are equal."""
+        return np.array_equal(self.lengths, other.lengths) and np.array_equal(self.values, other.values)
+
+    def shrink(self) -> Ragged:
+        """The same rows of numbers, none below 0, in the smallest of some types."""
+        largest = self.values.max(initial=0)
+        dtype = next((each for each in _SMALL if largest <= np.iinfo(each).max), self.values.dtype)
+        return Ragged(self.offsets, self.values.astype(dtype))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -48,6 +66,13 @@ class Ragged:
         lengths = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return Ragged(offsets, self.values[places])
+
+    def skip(self, counts: NDArray[np.int64]) -> Ragged:
+        """The same without the first (N,) counts of numbers of each row."""
+        lengths = self.lengths - counts
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1] + counts - offsets[:-1], lengths)
         return Ragged(offsets, self.values[places])
 
     def to_arrow(self) -> pa.Array:

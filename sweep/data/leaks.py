@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sweep.data.near_texts import NEAR, group_near, is_near, sign_words, split_words
-from sweep.data.overlaps import MAX_TEXTS, find_overlaps
+import numpy as np
+
+from sweep.data.near_search import NearSearch
+from sweep.data.near_texts import NEAR, WordNumbers, chunked, split_words
+from sweep.data.overlaps import OverlapSearch
 
 NEAR_QUERIES = 0.9
 """Share of words that near-equal queries have in common: one word of five makes another question of most queries."""
+
+_LOOKED_AT_ONCE = 4096
 
 DocumentLeak = Literal["judged", "copy", "group", "near", "overlap"]
 QueryLeak = Literal["equal", "near"]
@@ -86,44 +90,53 @@ def find_document_leaks(
         others: Ids of documents that are judged there, and left out, though they are relevant to none.
     """
     answers = answers & texts.keys()
-    found: dict[DocumentLeak, frozenset[str]] = {}
-    left = set(trainable & texts.keys())
-    for reason, names in _find_by_reason(texts, titles, answers, left, groups, others=others):
-        found[reason] = frozenset(names & left)
-        left -= names
-    return {reason: names for reason, names in found.items() if names}
+    left = trainable & texts.keys()
+    judged = left & (answers | others)
+    search = _LeakSearch(texts, titles, answers, groups)
+    for names in chunked(sorted(left - judged), _LOOKED_AT_ONCE):
+        search.look_at(names)
+    found: dict[DocumentLeak, Set[str]] = {"judged": judged, **search.found, "overlap": search.find_overlaps()}
+    return {reason: frozenset(names) for reason, names in found.items() if names}
 
 
-def _find_by_reason(
-    texts: Mapping[str, str],
-    titles: Mapping[str, str],
-    answers: Set[str],
-    left: Set[str],
-    groups: Mapping[str, str],
-    *,
-    others: Set[str],
-) -> Iterator[tuple[DocumentLeak, Set[str]]]:
-    """The documents of each reason, among those that are left when it is asked for."""
-    yield "judged", answers | others
-    normal = {name: normalize(texts[name]) for name in answers | left}
-    contents = {normal[name] for name in answers} - {""}
-    yield "copy", {name for name in left if normal[name] in contents}
-    held = {groups[name] for name in answers if name in groups}
-    yield "group", {name for name in left if groups.get(name) in held}
-    words = {name: split_words(normal[name]) for name in sorted(answers | left)}
-    titled = {name: split_words(normalize(titles[name])) + text for name, text in words.items()}
-    yield "near", find_near(*_part(titled, answers, left), share=NEAR)
-    yield "overlap", find_overlaps(*_part(words, answers, left))
+class _LeakSearch:
+    """The search for documents that leak, a part of them at a time, so that the words of few are held at once."""
 
+    def __init__(
+        self, texts: Mapping[str, str], titles: Mapping[str, str], answers: Set[str], groups: Mapping[str, str]
+    ) -> None:
+        self.found: dict[DocumentLeak, set[str]] = {"copy": set(), "group": set(), "near": set()}
+        self._texts, self._titles, self._groups = texts, titles, groups
+        normal = {name: normalize(texts[name]) for name in sorted(answers)}
+        self._contents = {*normal.values()} - {""}
+        self._held = {groups[name] for name in answers if name in groups}
+        words = {name: split_words(text) for name, text in normal.items()}
+        titled = [split_words(normalize(titles[name])) + text for name, text in words.items()]
+        self._numbers = WordNumbers()
+        self._near = NearSearch(titled, share=NEAR, numbers=self._numbers)
+        self._overlaps = OverlapSearch(words, self._numbers)
 
-def _part(
-    words: Mapping[str, list[str]], answers: Set[str], left: Set[str]
-) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """The words of the answers, and of the documents that are left."""
-    return (
-        {name: text for name, text in words.items() if name in answers},
-        {name: text for name, text in words.items() if name in left},
-    )
+    def look_at(self, names: Sequence[str]) -> None:
+        """Looks at some documents, in the order of their ids."""
+        normal = {name: normalize(self._texts[name]) for name in names}
+        self.found["copy"] |= {name for name, text in normal.items() if text in self._contents}
+        self.found["group"] |= {
+            name for name in names if name not in self.found["copy"] and self._groups.get(name) in self._held
+        }
+        names = [name for name in names if name not in self.found["copy"] and name not in self.found["group"]]
+        titles = [split_words(normalize(self._titles[name])) for name in names]
+        words = self._numbers.number(
+            title + split_words(normal[name]) for title, name in zip(titles, names, strict=True)
+        )
+        is_near = self._near.find(words)
+        self.found["near"] |= {names[place] for place in np.flatnonzero(is_near)}
+        kept = np.flatnonzero(~is_near)
+        untitled = words.take(kept).skip(np.array([len(titles[place]) for place in kept], dtype=np.int64))
+        self._overlaps.add([names[place] for place in kept], untitled)
+
+    def find_overlaps(self) -> set[str]:
+        """The documents that overlap with one that is judged."""
+        return self._overlaps.find(lambda name: split_words(normalize(self._texts[name])))
 
 
 def find_query_leaks(queries: Mapping[str, str], *, train: Set[str], held: Set[str]) -> dict[QueryLeak, frozenset[str]]:
@@ -151,13 +164,7 @@ def find_near(sources: Mapping[str, list[str]], others: Mapping[str, list[str]],
 
     A text that is near-equal to more than ten of them is made of a pattern that they share, and a copy of none.
     """
-    names = [*sources, *others]
-    words = [frozenset(text) for text in (*sources.values(), *others.values())]
-    near: dict[int, set[int]] = defaultdict(set)
-    for group in group_near(sign_words(words)):
-        theirs = [place for place in group.tolist() if place < len(sources)]
-        for place in group[group >= len(sources)].tolist():
-            for other in theirs:
-                if words[place] and len(near[place]) <= MAX_TEXTS and is_near(words[place], words[other], share=share):
-                    near[place].add(other)
-    return {names[place] for place, found in near.items() if 0 < len(found) <= MAX_TEXTS}
+    numbers = WordNumbers()
+    search = NearSearch([*sources.values()], share=share, numbers=numbers)
+    is_near = search.find(numbers.number(others.values()))
+    return {name for name, near in zip(others, is_near.tolist(), strict=True) if near}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Router
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from sweep.messages import TokenCounts
+from sweep.training.bare_tokenizer import find_tokenizer
 from sweep.training.tokens import role_prompts
 
 MAX_TEXTS = 2000
@@ -42,7 +41,7 @@ def count_tokens(model: SentenceTransformer, *, documents: Sequence[str], querie
 
 def _tokenize(model: SentenceTransformer, texts: Sequence[str], task: str) -> Iterator[tuple[int, int, int | None]]:
     """For each text its tokens with the prompt and special ones, its own, and those of them that are unknown."""
-    tokenizer, prompt = _find_tokenizer(model, task), role_prompts(model).get(task, "")
+    tokenizer, prompt = find_tokenizer(model, task), role_prompts(model).get(task, "")
     chosen = list(texts[:: -(-len(texts) // MAX_TEXTS)]) if texts else []
     prompted = [prompt + text for text in chosen]
     if isinstance(tokenizer, Tokenizer):
@@ -55,12 +54,3 @@ def _tokenize(model: SentenceTransformer, texts: Sequence[str], task: str) -> It
         encoded = tokenizer(prompted, add_special_tokens=False, truncation=False, verbose=False) if prompted else {}
         for ids in encoded.get("input_ids", ()):
             yield len(ids) + special, len(ids), None if unknown is None else ids.count(unknown)
-
-
-def _find_tokenizer(model: SentenceTransformer, task: str) -> Any:
-    """The tokenizer of the texts of a task, on the way that its routes take."""
-    first: Any = next(iter(model.children()), None)
-    if isinstance(first, Router):
-        routes: Any = first.sub_modules
-        first = routes[task if task in routes else first.default_route][0]
-    return getattr(first, "tokenizer", None)

@@ -1,8 +1,9 @@
 """Tokens: texts as a model's input, tokenized once and put together into batches as its own preprocessing would.
 
 A tokenizer treats each text of a batch by itself, and then pads. So tokens are kept without padding, and a batch of any
-texts is padded when it is wanted. Whether that gives what the model's preprocessing gives is compared on every text as
-it is tokenized; where it does not, the texts themselves are kept, and tokenized with every batch.
+texts is padded when it is wanted. Whether that gives what the model's preprocessing gives is compared as texts are
+tokenized: on every one of the first thousands, and of a larger collection on some of each few thousand. Where it does
+not, the texts themselves are kept, and tokenized with every batch.
 """
 
 from __future__ import annotations
@@ -23,8 +24,15 @@ from sweep.data.compiled import CompiledCollection
 from sweep.data.formats.format import TASKS, Prompt
 from sweep.data.order import IntArray
 from sweep.messages import Sign, give_no_sign
+from sweep.training.bare_tokenizer import PROBES, BareTokenizer
 
 TOKENIZED_AT_ONCE = 256
+
+COMPARED = 8192
+"""Texts of a task that are all tokenized by the model's preprocessing, and those behind them by its tokenizer."""
+
+_BARE_AT_ONCE = 4096
+_COMPARED_OF_EACH = 64
 
 Features = dict[str, Any]
 """A batch of texts as a model takes it: tensors by key, and values that all texts of a task share."""
@@ -81,6 +89,10 @@ class _Rows:
         """(T,) tokens of each text."""
         return next(iter(self.rows.values())).lengths
 
+    def shrink(self) -> _Rows:
+        """The same numbers in the smallest type that holds those of each key."""
+        return _Rows({key: found.shrink() for key, found in self.rows.items()}, self.numbers)
+
     def take(self, places: IntArray) -> _Rows:
         """Some of the texts."""
         rows = {key: found.take(places) for key, found in self.rows.items()}
@@ -107,8 +119,12 @@ class _Rows:
             found = np.full(mask.shape, key.value or 0, dtype=np.int64)
             found[mask] = self.rows[key.name].values
         else:
-            found = self.rows[key.name].values
+            found = self.rows[key.name].values.astype(np.int64)
         return torch.from_numpy(np.ascontiguousarray(found)).to(getattr(torch, key.dtype))
+
+
+_Made = tuple[_Layout, list[_Rows]]
+"""Texts as they were tokenized: what their parts have in common, and the parts."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +207,20 @@ def _preprocess(model: SentenceTransformer, texts: Sequence[str], task: Prompt) 
 
 def _tokenize(model: SentenceTransformer, collection: CompiledCollection, task: Prompt, sign: Sign) -> Tokens:
     texts = collection.texts_with(task)
+    made = _tokenize_compared(model, collection, task, texts[:COMPARED], sign)
+    if made is not None and len(texts) > COMPARED:
+        further = texts[COMPARED:]
+        made = _tokenize_bare(model, collection, task, further, made, sign) or _tokenize_compared(
+            model, collection, task, texts, sign
+        )
+    layout, parts = made or (None, [])
+    return Tokens(task, texts, collection, layout, _join(parts) if layout else None)
+
+
+def _tokenize_compared(
+    model: SentenceTransformer, collection: CompiledCollection, task: Prompt, texts: IntArray, sign: Sign
+) -> _Made | None:
+    """Texts as the model's preprocessing tokenizes them; None where that is not put together again from its parts."""
     layout: _Layout | None = None
     parts: list[_Rows] = []
     for start in range(0, len(texts), TOKENIZED_AT_ONCE):
@@ -199,21 +229,51 @@ def _tokenize(model: SentenceTransformer, collection: CompiledCollection, task: 
         found = _take_apart(features, len(chosen))
         sign()
         if found is None or not _is_equal(found[1].assemble(found[0]), features):
-            return Tokens(task, texts, collection, None, None)
+            return None
         layout = found[0] if layout is None else layout.merge(found[0])
         if layout is None:
-            return Tokens(task, texts, collection, None, None)
-        parts.append(found[1])
-    return Tokens(task, texts, collection, layout, _join(parts) if layout else None)
+            return None
+        parts.append(found[1].shrink())
+    return (layout, parts) if layout else None
+
+
+def _tokenize_bare(
+    model: SentenceTransformer, collection: CompiledCollection, task: Prompt, texts: IntArray, made: _Made, sign: Sign
+) -> _Made | None:
+    """Further texts as the model's tokenizer gives them by itself; None where its preprocessing gives anything else.
+
+    They are compared on texts in which a difference would show, and on some of every few thousand of the collection.
+    """
+    layout, parts = made[0], list(made[1])
+    rows = [key.name for key in layout.keys if key.kind == "rows"]
+    is_plain = layout.is_padded and all(key.kind in ("rows", "mask", "shared") for key in layout.keys)
+    bare = BareTokenizer.of(model, task, prompt=role_prompts(model).get(task, ""), keys=rows) if is_plain else None
+    known = bare and _compare(bare, model, task, PROBES, layout)
+    for start in range(0, len(texts), _BARE_AT_ONCE):
+        chosen = collection.take(texts[start : start + _BARE_AT_ONCE])
+        known = bare and known and _compare(bare, model, task, chosen[:_COMPARED_OF_EACH], known)
+        if not bare or not known:
+            return None
+        parts.append(_Rows(bare.tokenize(chosen), {}).shrink())
+        sign()
+    return (known, parts) if known else None
+
+
+def _compare(
+    bare: BareTokenizer, model: SentenceTransformer, task: Prompt, texts: Sequence[str], layout: _Layout
+) -> _Layout | None:
+    """The layout of a model's input, these texts included; None where a bare tokenizer gives other tokens of them."""
+    found = _take_apart(_preprocess(model, texts, task), len(texts))
+    ours = bare.tokenize(texts)
+    if found is None or ours.keys() != found[1].rows.keys():
+        return None
+    is_equal = all(ours[key].is_equal(theirs) for key, theirs in found[1].rows.items())
+    return layout.merge(found[0]) if is_equal else None
 
 
 def _join(parts: Sequence[_Rows]) -> _Rows:
-    def join(rows: Sequence[Ragged]) -> Ragged:
-        offsets = np.concatenate([[0], np.cumsum(np.concatenate([found.lengths for found in rows]))])
-        return Ragged(offsets, np.concatenate([found.values for found in rows]))
-
     return _Rows(
-        {key: join([part.rows[key] for part in parts]) for key in parts[0].rows},
+        {key: Ragged.join([part.rows[key] for part in parts]) for key in parts[0].rows},
         {key: np.concatenate([part.numbers[key] for part in parts]) for key in parts[0].numbers},
     )
 
