@@ -9,7 +9,8 @@ from typing import Any
 
 from sweep.printable import make_printable
 from sweep.progress import COMPLETE, warmup_end
-from sweep.settings.dimensions import DIMENSIONS, SHOWN, Dimension, SpaceSettings
+from sweep.settings.dimension import Dimension
+from sweep.settings.dimensions import DIMENSIONS, SHOWN, SpaceSettings
 from sweep.storage.evaluations import EvaluationRow
 from sweep.storage.notes import quote
 from sweep.storage.records import TO_ITS_END, StudyRecord, TrialRecord

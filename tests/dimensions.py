@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sweep.settings.dimensions import DIMENSIONS, Condition, Dimension, Params, StartSpec
+from sweep.settings.dimension import Condition, Dimension
+from sweep.settings.dimensions import DIMENSIONS, Params, StartSpec
 from sweep.settings.ranges import FloatRange, RealSetting
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import SpaceSpec

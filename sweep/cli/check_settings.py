@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from sweep.cli.check_data import WIDTH
 from sweep.progress import count_steps, plan_evaluations
-from sweep.settings.dimensions import SHOWN, Dimension
+from sweep.settings.dimension import Dimension
+from sweep.settings.dimensions import SHOWN
 from sweep.settings.ranges import FloatRange, Setting, ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import DropOffSpec, StoppingSpec, StudySpec

@@ -17,7 +17,8 @@ from sweep.cli.foot import Foot, measure
 from sweep.coordinator.events import Event, RunningView, SweepView, format_event
 from sweep.printable import make_printable
 from sweep.progress import COMPLETE
-from sweep.settings.dimensions import SHOWN, Dimension, Params
+from sweep.settings.dimension import Dimension
+from sweep.settings.dimensions import SHOWN, Params
 
 STATE_S = 25.0
 """Seconds after which a plain watcher says where the sweep stands and how much time is left."""

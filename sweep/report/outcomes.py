@@ -26,7 +26,8 @@ from sweep.report.charts import (
     make_marks,
     plain,
 )
-from sweep.settings.dimensions import DIMENSIONS, Dimension
+from sweep.settings.dimension import Dimension
+from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.space import REFERENCE_BATCH
 
 ORIGIN_RATE = 5e-5

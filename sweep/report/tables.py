@@ -18,7 +18,8 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import create_trial
 
 from sweep.measures.geometry import COSINE_BINS
-from sweep.settings.dimensions import DIMENSIONS, Dimension
+from sweep.settings.dimension import Dimension
+from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.study_file import DropOffSpec
 from sweep.study import Study
 

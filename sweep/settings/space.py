@@ -17,7 +17,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import Trial
 
 from sweep.errors import StudyFileError
-from sweep.settings.dimensions import DIMENSIONS, Dimension, Params, StartSpec
+from sweep.settings.dimension import Dimension
+from sweep.settings.dimensions import DIMENSIONS, Params, StartSpec
 from sweep.settings.ranges import FloatRange, Setting, ends
 from sweep.settings.study_file import SpaceSpec
 

@@ -8,7 +8,8 @@ from typing import Any, get_args
 
 import pytest
 
-from sweep.settings.dimensions import DIMENSIONS, SHOWN, Dimension, Params, SpaceSettings, StartSpec, add_older
+from sweep.settings.dimension import Dimension
+from sweep.settings.dimensions import DIMENSIONS, SHOWN, Params, SpaceSettings, StartSpec, add_older
 from sweep.settings.ranges import FloatRange, PowerRange
 from sweep.settings.study_file import SpaceSpec
 

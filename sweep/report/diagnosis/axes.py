@@ -11,7 +11,8 @@ import numpy as np
 
 from sweep.report.diagnosis.run_outcomes import RunOutcome
 from sweep.report.diagnosis.surface import FloatArray
-from sweep.settings.dimensions import DIMENSIONS, Dimension
+from sweep.settings.dimension import Dimension
+from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.ranges import ends
 from sweep.settings.study_file import SpaceSpec
 

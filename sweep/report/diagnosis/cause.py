@@ -14,7 +14,7 @@ from sweep.measures.measures import DEFAULT_METRIC, find_measure
 from sweep.report.diagnosis.axes import Axis
 from sweep.report.diagnosis.run_outcomes import COMMON, RunOutcome
 from sweep.report.diagnosis.surface import DATA_FORMAT, Contrast, FloatArray, IntArray, Settings, Term, join_settings
-from sweep.settings.dimensions import Value
+from sweep.settings.dimension import Value
 from sweep.settings.study_file import SpaceSpec
 
 OVERALL = "overall"

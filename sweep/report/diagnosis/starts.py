@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from sweep.report.diagnosis.cause import OVERALL, Cause, Evidence, Question, Start
 from sweep.report.diagnosis.run_outcomes import RunOutcome
-from sweep.settings.dimensions import DIMENSIONS, Dimension, Value
+from sweep.settings.dimension import Dimension, Value
+from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.ranges import Setting, ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import SpaceSpec
