@@ -1,7 +1,10 @@
-"""What reading and tokenizing data costs a study: the start of a trial with a compiled collection, and without one.
+"""What data costs a study, in parts: the start of trials, search and scoring, a large corpus, samples of one.
 
-A trial's start is from the launcher's start of its process, which is forked warm as in a study, until the first pass
-through the model. Without the compiled collection a trial reads, makes and tokenizes all of that itself.
+*starts*: a trial's start with a compiled collection, and without one, from the launcher's start of its process, which
+is forked warm as in a study, until the first pass through the model. Without the compiled collection a trial reads,
+makes and tokenizes all of that itself. *search*: search and scoring beside the library's evaluator with the same
+embeddings. *corpus*: time and memory of compiling, and of searching, a million documents. *samples*: how alike samples
+of the quickstart's corpus order checkpoints as all of it does; this trains some runs first.
 """
 
 from __future__ import annotations
@@ -106,27 +109,86 @@ def measure_starts(folder: Path, *, rounds: int) -> dict[str, list[float]]:
     return found
 
 
+def report_starts(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Measures and prints the starts of trials."""
+    starts = measure_starts(folder, rounds=options.rounds)
+    medians = {name: statistics.median(seconds) for name, seconds in starts.items()}
+    for name, seconds in starts.items():
+        _print(f"start, {name}", f"{medians[name]:6.2f} s (median of {len(seconds)})")
+    _print("ratio", f"{medians['with'] / medians['without']:6.2f}")
+    return {"starts_s": starts}
+
+
+def report_search(folder: Path, options: argparse.Namespace) -> dict[str, Any]:  # noqa: ARG001 - every part has both
+    """Measures and prints search and scoring beside the library."""
+    from search import measure_search
+
+    found = measure_search(documents=options.documents or 200_000, queries=2_000, rounds=options.rounds)
+    medians = {name: statistics.median(seconds) for name, seconds in found["seconds"].items()}
+    _print("search over", f"{found['documents']:,} documents, {found['queries']:,} queries, {found['threads']} threads")
+    for name, seconds in medians.items():
+        _print(name, f"{seconds:6.2f} s (median of {options.rounds})")
+    _print("library / search", f"{medians['library'] / medians['search']:6.2f}")
+    _print(
+        "library / product", f"{medians['library'] / medians['matrix product']:6.2f} (more is not to be had in float32)"
+    )
+    for name in ("largest difference, binary", "largest difference from trec_eval, graded"):
+        _print(name, f"{found[name]:.1e}")
+    return {"search": found}
+
+
+def report_corpus(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Measures and prints what a large corpus takes."""
+    from invented import measure_compilation
+    from search import measure_memory
+
+    documents = options.documents or 1_000_000
+    compiled = measure_compilation(folder, documents=documents, formats=("query-document",))
+    for step, seconds in compiled["seconds"].items():
+        _print(step, f"{seconds:6.1f} s")
+    total = sum(compiled["seconds"].values())
+    _print("compiled", f"{documents:,} documents in {total:.0f} s ({compiled['processor_s']:.0f} s of processors)")
+    _print("peak", f"{compiled['peak_gib']:6.2f} GiB")
+    searched = measure_memory(documents=documents, queries=2_000)
+    _print("searched", f"{documents:,} documents, 2,000 queries in {searched['seconds']:.0f} s")
+    _print("peak", f"{searched['peak_gib']:6.2f} GiB, {searched['embeddings_gib']:.2f} of it embeddings")
+    return {"compilation": compiled, "search_memory": searched}
+
+
+PARTS = {"starts": report_starts, "search": report_search, "corpus": report_corpus}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what reading and tokenizing data costs a study.")
-    parser.add_argument("--rounds", type=int, default=5, help="trials started of each kind (default: %(default)s)")
+    parser = argparse.ArgumentParser(description="Measure what data costs a study.")
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=["starts", "search"],
+        help="what to measure (default: starts search)",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="times that each is measured (default: %(default)s)")
+    parser.add_argument("--documents", type=int, help="documents, in place of 200,000 and of a million")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write what was found as JSON too")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the scratch folder goes too
     found: dict[str, Any] = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": " ".join(["tests/bench/data.py", *sys.argv[1:]]),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "load": f"{os.getloadavg()[0]:.1f} before the run",
     }
-    with tempfile.TemporaryDirectory(dir=STUDY.parent, prefix=".bench-") as scratch:
-        found["starts_s"] = measure_starts(Path(scratch), rounds=options.rounds)
-    for name in ("date", "machine", "load"):
-        print(f"{name:<22}{found[name]}")
-    medians = {name: statistics.median(seconds) for name, seconds in found["starts_s"].items()}
-    for name, seconds in found["starts_s"].items():
-        print(f"{f'start, {name}':<22}{medians[name]:6.2f} s (median of {len(seconds)})")
-    print(f"{'ratio':<22}{medians['with'] / medians['without']:6.2f}")
-    if options.save:
-        options.save.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    for name, fact in found.items():
+        _print(name, fact)
+    for part in options.parts:
+        with tempfile.TemporaryDirectory(dir=STUDY.parent, prefix=".bench-") as scratch:
+            found |= PARTS[part](Path(scratch), options)
+        if options.save:
+            options.save.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _print(name: str, fact: str) -> None:
+    print(f"{name:<42}{fact}", flush=True)
 
 
 if __name__ == "__main__":
