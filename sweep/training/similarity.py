@@ -14,6 +14,8 @@ from sentence_transformers.util import SimilarityFunction, truncate_embeddings
 
 from sweep.measures.geometry import ROUNDING
 
+MANY_DOCUMENTS = 8192
+
 _Float32 = NDArray[np.float32]
 _Float64 = NDArray[np.float64]
 
@@ -37,7 +39,7 @@ class Similarity:
         if self.name == "manhattan":
             distances: _Float32 = torch.cdist(torch.from_numpy(queries), torch.from_numpy(documents), p=1.0).numpy()
             return -distances
-        found: _Float32 = np.matmul(queries, documents.T, out=out)
+        found = multiply(queries, documents, out=out)
         if self.name == "euclidean":  # of equal order for one query: |q - d|^2 = |q|^2 - 2 (qd - |d|^2 / 2)
             found -= np.einsum("dh,dh->d", documents, documents, dtype=np.float64).astype(np.float32) / 2
         return found
@@ -127,6 +129,19 @@ def unit(embeddings: torch.Tensor) -> torch.Tensor:
 def unit_rows(similarity: Similarity, embeddings: _Float32) -> _Float32:
     """(N, H) embeddings as a model's similarity takes them -> the same of length 1."""
     return embeddings if similarity.needs_unit_length else unit(torch.from_numpy(embeddings)).numpy()
+
+
+def multiply(queries: _Float32, documents: _Float32, *, out: _Float32 | None = None) -> _Float32:
+    """(Q, H) and (D, H) embeddings -> (Q, D) products.
+
+    Those with many documents are torch's, which keeps to the threads that it is given and does not wait for them at
+    work. NumPy's have other last digits, which small studies of the past have in their figures.
+    """
+    if len(documents) < MANY_DOCUMENTS:
+        return np.matmul(queries, documents.T, out=out)
+    found = np.empty((len(queries), len(documents)), dtype=np.float32) if out is None else out
+    torch.mm(torch.from_numpy(queries), torch.from_numpy(documents).T, out=torch.from_numpy(found))
+    return found
 
 
 def _bound_error(dtype: type[np.floating[Any]], sizes: _Float64, *, terms: int) -> _Float64:
