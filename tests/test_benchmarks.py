@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Sequence
@@ -106,22 +107,20 @@ def test_no_document_of_a_benchmark_that_is_not_trained_on_is_trained_on(collect
     assert {document.partition("/")[0] for _, document in collection.training_judgements()} == {"news", "manual"}
 
 
-def test_a_copy_in_one_source_of_what_another_is_evaluated_on_is_not_trained_on(folder: Path) -> None:
-    write_study(folder, BOTH)
-    corpus = folder / "leaking"
+def test_a_copy_in_one_source_of_what_another_is_evaluated_on_is_not_trained_on(tmp_path: Path) -> None:
+    write_study(tmp_path, BOTH, script={})
+    corpus = tmp_path / "leaking"
     write_toy_collection(corpus, documents=120, seed=1)
-    file = folder / "leaking.toml"
-    file.write_text((folder / "toy.toml").read_text().replace("beir:manual", "beir:leaking"))
-    loaded = load_collection(load_study(file).data, folder=folder)
+    file = tmp_path / "leaking.toml"
+    file.write_text((tmp_path / "toy.toml").read_text().replace("beir:manual", "beir:leaking"))
+    loaded = load_collection(load_study(file).data, folder=tmp_path)
     answer = next(iter(next(iter(loaded.take(loaded.benchmarks[1]).qrels["dev"].values()))))
     text = loaded.documents[answer].text
-    import gzip
-
     lines = gzip.decompress((corpus / "corpus.jsonl.gz").read_bytes()).decode().splitlines()
     copied = json.loads(lines[0])
     copied["text"] = text
     (corpus / "corpus.jsonl.gz").write_bytes(gzip.compress("\n".join([json.dumps(copied), *lines[1:]]).encode()))
-    again = load_collection(load_study(file).data, folder=folder)
+    again = load_collection(load_study(file).data, folder=tmp_path)
     assert f"leaking/{copied['_id']}" in again.held_out
     assert f"leaking/{copied['_id']}" not in loaded.held_out
 
