@@ -6,6 +6,7 @@ it reports each evaluation and obeys the answer.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from sweep.data import choose_format, load_collection, plan_order
 from sweep.data.collection import Collection, Split
 from sweep.data.compiled import identify_compiled
+from sweep.data.hard_documents import HardDocuments, identify_hard
 from sweep.data.negatives import measure_false_negatives
 from sweep.data.sections import share_out
 from sweep.errors import CheckpointError
@@ -38,7 +40,7 @@ from sweep.messages import (
 )
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import RETRIEVAL_FORMAT, Params
-from sweep.training.checkpoint import newest_complete, remove
+from sweep.training.checkpoint import MANIFEST, newest_complete, remove
 from sweep.training.compilation import Compiled, compile_study, open_compiled, write_compiled
 from sweep.training.devices import (
     choose_micro_batch,
@@ -49,6 +51,7 @@ from sweep.training.devices import (
 )
 from sweep.training.evaluator import Evaluator
 from sweep.training.fit import FitPlan, StepAction, TrainingStats, fit
+from sweep.training.hard_documents import find_hard_documents
 from sweep.training.losses import choose_loss
 from sweep.training.models import (
     Model,
@@ -105,7 +108,9 @@ def publish_compiled(
 ) -> Compiled:
     """Compiles a collection for all trials of a study, and maps what was written."""
     folder = RunFolder(task.run_folder).compiled
-    compiled = compile_study(task.spec, collection, model, data_formats=task.spec.space.data_format, sign=sign)
+    hard = find_hard(task, collection, sign=sign)
+    formats = task.spec.space.data_format
+    compiled = compile_study(task.spec, collection, model, data_formats=formats, hard=hard, sign=sign)
     write_compiled(compiled, folder, identity=identity, sign=sign)
     return open_compiled(folder, sign=sign)
 
@@ -151,7 +156,27 @@ def open_or_compile(
         _log.warning("the collection is read and tokenized again: %s", error)
     sign(long_call=True)
     collection = load_collection(task.spec.data, folder=task.folder)
-    return compile_study(task.spec, collection, model, data_formats=[data_format] if data_format else [], sign=sign)
+    hard = find_hard(task, collection, sign=sign)
+    formats = [data_format] if data_format else []
+    return compile_study(task.spec, collection, model, data_formats=formats, hard=hard, sign=sign)
+
+
+def find_hard(task: StudyTask, collection: Collection, *, sign: Sign = give_no_sign) -> HardDocuments | None:
+    """The hard documents of a study whose sample is of these, by its saved base model, once in its life.
+
+    Where the study has found them, they are those that lie with its compiled collection.
+    """
+    if task.spec.evaluation.sample != "hard":
+        return None
+    folder = RunFolder(task.run_folder)
+    base = (folder.base_model / MANIFEST).read_text(encoding="utf-8")
+    identity = identify_hard(task.spec, base=base, content=collection.content_hash)
+    with contextlib.suppress(CheckpointError):
+        known = open_compiled(folder.compiled, sign=sign).hard
+        if known is not None and known.identity == identity:
+            return known
+    model = load_model(folder.base_model, device=task.device, precision=None)
+    return HardDocuments(identity, find_hard_documents(task.spec, collection, model, sign=sign))
 
 
 def run_trial(task: Assignment, channel: Channel) -> TrialResult:

@@ -20,6 +20,7 @@ from sweep.measures.geometry import COLLAPSED
 from sweep.messages import Job, ModelDescription, Rehearsal, RehearsalTask
 from sweep.plan import StudyPlan, plan_study
 from sweep.settings.space import LOG2_BATCH_SIZE
+from sweep.settings.study_file import StudySpec
 from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
 
@@ -93,6 +94,8 @@ def _describe_cost(plan: StudyPlan, rehearsal: Rehearsal, slots: int) -> Iterato
     evaluations = len(plan.evaluations(plan.spec.space.batch_sizes[0]))
     pairs = plan.spec.budget.trials * plan.spec.budget.examples
     texts = plan.spec.budget.trials * evaluations * (len(judged.document_ids) + len(judged.query_ids))
+    if plan.spec.evaluation.sample == "hard":
+        texts += len(plan.collection.documents)
     yield f"Cost:     at most {pairs:,} pairs trained and {texts:,} texts encoded, less what stopping saves"
     if rehearsal.pairs_per_s is not None:
         seconds = (pairs / rehearsal.pairs_per_s + texts / rehearsal.texts_per_s) / slots
@@ -119,7 +122,7 @@ def _rehearse(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSi
     largest = values[-1] | {LOG2_BATCH_SIZE: space.batch_sizes[-1].bit_length() - 1}
     with tempfile.TemporaryDirectory() as folder:
         task = RehearsalTask(
-            spec=plan.spec,
+            spec=_sample_randomly(plan.spec),
             folder=plan.folder,
             run_folder=Path(folder),
             device=slot.device,
@@ -135,3 +138,8 @@ def _rehearse(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSi
         except JobFailedError as error:
             raise JobFailedError(error.cause, actionable=True, log=log) from error  # the log goes with the folder
     return rehearsal
+
+
+def _sample_randomly(spec: StudySpec) -> StudySpec:
+    """The same study with random documents in the place of hard ones: to find these, a whole corpus is encoded."""
+    return spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"sample": "random"})})

@@ -57,6 +57,11 @@ def _describe_evaluation(plan: StudyPlan) -> Iterator[str]:
         among = f"the other {unranked:,} would make it harder" if unranked else "there are no others"
         advice = "; evaluation.max_documents adds some" if unranked else ""
         yield f"judged documents alone are ranked: {among}{advice}"
+    elif plan.spec.evaluation.sample == "hard":
+        yield (
+            f"which documents are the hardest, a run finds at its beginning: BM25 and the untrained model rank all"
+            f" {sum(len(one.documents) for one in ranked):,}, once; below, random ones stand in their place"
+        )
 
 
 def _advise_queries(plan: StudyPlan, queries: int) -> str:
@@ -69,9 +74,10 @@ def _advise_queries(plan: StudyPlan, queries: int) -> str:
 def _describe_split(plan: StudyPlan, split: Split, judged: EvaluationSet) -> Iterator[str]:
     _, every = count_queries(plan.collection, split)
     others = len(judged.document_ids) - judged.judged_documents
+    how = "of the hardest" if plan.spec.evaluation.sample == "hard" else "sampled"
     yield (
         f"{split}: {len(judged.query_ids):,} of {every:,} queries over {len(judged.document_ids):,} documents"
-        f" ({judged.judged_documents:,} judged, {others:,} sampled)"
+        f" ({judged.judged_documents:,} judged, {others:,} {how})"
     )
     for block, one in zip(judged.blocks, judged.by_benchmark() if judged.blocks else (), strict=True):
         of = f"{block.queries:,} queries over {block.documents:,} documents ({one.judged_documents:,} judged)"

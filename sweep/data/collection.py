@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar, get_args
@@ -296,14 +296,21 @@ class EvaluationSet:
 
 
 def plan_evaluation_set(
-    collection: Collection, split: Split, *, max_documents: int | None, max_queries: int | None, seed: int
+    collection: Collection,
+    split: Split,
+    *,
+    max_documents: int | None,
+    max_queries: int | None,
+    seed: int,
+    hard: Sequence[str] = (),
 ) -> EvaluationSet:
     """The queries and documents of a split that models are evaluated on.
 
     Queries without a relevant document in the corpus are left out, as trec_eval leaves them out. All documents judged
-    for the chosen queries are kept, even where they alone are more than ``max_documents``; a seeded sample of the
-    others fills up to it. Samples of one seed are nested: a larger one holds the smaller. Document ids descend because
-    trec_eval breaks ties of the score in favour of the later id, in byte order, which is Python's order of strings.
+    for the chosen queries are kept, even where they alone are more than ``max_documents``; up to it come the ``hard``
+    documents that are given, hardest first, and then a seeded sample of the others. Samples of one seed are nested: a
+    larger one holds the smaller. Document ids descend because trec_eval breaks ties of the score in favour of the later
+    id, in byte order, which is Python's order of strings.
 
     A grade below 0 counts as 0, as in trec_eval, and a judgement on a document that is not in the corpus is left out,
     as is that of a query which is a document on itself.
@@ -316,7 +323,8 @@ def plan_evaluation_set(
         CollectionError: If no query of the split has a relevant document; of dev, if one of the benchmarks has none.
     """
     if collection.benchmarks:
-        return _join_benchmarks(collection, split, max_documents=max_documents, max_queries=max_queries, seed=seed)
+        limits = {"max_documents": max_documents, "max_queries": max_queries, "seed": seed}
+        return _join_benchmarks(collection, split, hard=hard, **limits)
     judgements = find_judged(collection, split)
     if not judgements:
         raise CollectionError(f"{collection.name}: no query of the {split} split has a relevant document")
@@ -326,7 +334,9 @@ def plan_evaluation_set(
     judged = {document for query in query_ids for document in judgements[query]}
     room = None if max_documents is None else max(0, max_documents - len(judged))
     others = sorted(document for document in collection.documents if document not in judged)
-    filling = _sample(others, room, rng=np.random.default_rng([seed, part, 1]))
+    chosen = [name for name in hard if name in collection.documents and name not in judged][:room]
+    drawn = _sample(others, room, rng=np.random.default_rng([seed, part, 1]))
+    filling = [*dict.fromkeys([*chosen, *drawn])][:room]
     return EvaluationSet(
         document_ids=tuple(sorted([*judged, *filling], reverse=True)),
         query_ids=tuple(query_ids),
@@ -337,12 +347,12 @@ def plan_evaluation_set(
     )
 
 
-def _join_benchmarks(collection: Collection, split: Split, **limits: Any) -> EvaluationSet:
+def _join_benchmarks(collection: Collection, split: Split, *, hard: Sequence[str], **limits: Any) -> EvaluationSet:
     """The evaluation sets of several benchmarks, one behind the other."""
     taken = {part: collection.take(part) for part in collection.benchmarks}
     if split != "dev" and any(find_judged(known, split) for known in taken.values()):
         taken = {part: known for part, known in taken.items() if find_judged(known, split)}
-    sets = {part: plan_evaluation_set(known, split, **limits) for part, known in taken.items()}
+    sets = {part: plan_evaluation_set(known, split, hard=hard, **limits) for part, known in taken.items()}
     return EvaluationSet(
         document_ids=tuple(name for one in sets.values() for name in one.document_ids),
         query_ids=tuple(name for one in sets.values() for name in one.query_ids),

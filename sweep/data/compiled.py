@@ -197,15 +197,30 @@ class TextNumbers:
         )
 
 
-def compile_collection(spec: StudySpec, collection: Collection, *, data_formats: Iterable[str]) -> CompiledCollection:
+def compile_collection(
+    spec: StudySpec,
+    collection: Collection,
+    *,
+    data_formats: Iterable[str],
+    hard: Mapping[Split, Sequence[str]] | None = None,
+) -> CompiledCollection:
     """Compiles a collection for trials in some data formats.
+
+    Args:
+        spec: The study.
+        collection: Its collection.
+        data_formats: Names of the formats.
+        hard: Ids of hard documents for each split, where the study's sample is of these.
 
     Raises:
         CollectionError: If it has no judged query for dev, or no row for one of the formats.
     """
     document, trained = spec.data.document, frozenset(data_formats)
     numbers = TextNumbers()
-    sets = {split: plan_judged(spec, collection, split) for split in _judged_splits(collection)}
+    sets = {
+        split: plan_judged(spec, collection, split, hard=(hard or {}).get(split, ()))
+        for split in _judged_splits(collection)
+    }
     judged = {split: numbers.number_judged(chosen, collection, document=document) for split, chosen in sets.items()}
     formats = {}
     for name in sorted(trained | {RETRIEVAL_FORMAT}):
@@ -235,6 +250,8 @@ def identify_compiled(spec: StudySpec, *, base: str, content: str) -> str:
         "trained": sorted(spec.space.data_format),
         "formats": {name: spec.formats.get(name, {}) for name in sorted({*spec.space.data_format, RETRIEVAL_FORMAT})},
     }
+    if spec.evaluation.sample != "random":
+        facts["sampled"] = spec.evaluation.sample
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,8 +133,12 @@ def _pin(name: str) -> str:
     return f"{scheme}:{READERS[scheme]().pin(source)}" if scheme in READERS else name
 
 
-def plan_judged(spec: StudySpec, collection: Collection, split: Split) -> EvaluationSet:
-    """The queries and documents of a split that a study evaluates models on; see `plan_evaluation_set`."""
+def plan_judged(spec: StudySpec, collection: Collection, split: Split, *, hard: Sequence[str] = ()) -> EvaluationSet:
+    """The queries and documents of a split that a study evaluates models on; see `plan_evaluation_set`.
+
+    Where its sample is of hard documents, which only a study that has begun knows, random ones stand in the place of
+    those that are not given: the same queries, and as many documents.
+    """
     evaluation = spec.evaluation
     return plan_evaluation_set(
         collection,
@@ -142,6 +146,7 @@ def plan_judged(spec: StudySpec, collection: Collection, split: Split) -> Evalua
         max_documents=evaluation.max_documents,
         max_queries=evaluation.max_queries,
         seed=spec.data.split.seed,
+        hard=hard,
     )
 
 

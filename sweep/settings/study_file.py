@@ -67,11 +67,20 @@ class EvaluationSpec(Table):
 
     metric: str = Field(default=DEFAULT_METRIC, description="The study's objective: ndcg@K, recall@K, mrr@K or map@K.")
     max_documents: int | None = Field(default=None, ge=1, description="Documents to rank: judged first, then a sample.")
+    sample: Literal["random", "hard"] = Field(
+        default="random", description="The documents beside the judged ones: random, or the hardest first."
+    )
     max_queries: int | None = Field(default=None, ge=1, description="Queries to evaluate on, a seeded sample.")
     grid: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
         default=tuple(point / COMPLETE for point in DEFAULT_GRID),
         description="Progress in (0, 1] at which trials are evaluated, ascending, to the thousandth.",
     )
+
+    @model_validator(mode="after")
+    def _sample_has_a_size(self) -> Self:
+        if self.sample == "hard" and self.max_documents is None:
+            raise ValueError('sample = "hard" needs max_documents: without it all documents are ranked')
+        return self
 
     @field_validator("metric")
     @classmethod

@@ -15,6 +15,7 @@ from sweep.data.arrow import map_tables, write_tables
 from sweep.data.collection import Collection
 from sweep.data.compiled import IDENTITY, CompiledCollection, compile_collection, from_tables, to_tables
 from sweep.data.formats.format import TASKS, Prompt
+from sweep.data.hard_documents import HardDocuments
 from sweep.errors import CheckpointError
 from sweep.messages import Sign, give_no_sign
 from sweep.settings.study_file import StudySpec
@@ -24,10 +25,11 @@ from sweep.training.tokens import Tokens, tokenize
 
 @dataclass(frozen=True)
 class Compiled:
-    """A collection's texts by number, and their tokens by task."""
+    """A collection's texts by number, their tokens by task, and the hard documents of its sample, if it is of these."""
 
     collection: CompiledCollection
     tokens: dict[Prompt, Tokens]
+    hard: HardDocuments | None = None
 
 
 def compile_study(
@@ -36,6 +38,7 @@ def compile_study(
     model: SentenceTransformer,
     *,
     data_formats: Iterable[str],
+    hard: HardDocuments | None = None,
     sign: Sign = give_no_sign,
 ) -> Compiled:
     """Compiles a collection in memory, for trials in some data formats with any model that tokenizes as this one does.
@@ -44,8 +47,8 @@ def compile_study(
         CollectionError: If the collection has no judged query for dev, or no row for one of the formats.
     """
     sign(long_call=True)  # columns and held-out rows are made of the whole collection
-    compiled = compile_collection(spec, collection, data_formats=data_formats)
-    return Compiled(compiled, tokenize(model, compiled, sign=sign))
+    compiled = compile_collection(spec, collection, data_formats=data_formats, hard=hard.by_split if hard else None)
+    return Compiled(compiled, tokenize(model, compiled, sign=sign), hard)
 
 
 def write_compiled(compiled: Compiled, folder: Path, *, identity: str, sign: Sign = give_no_sign) -> None:
@@ -54,7 +57,8 @@ def write_compiled(compiled: Compiled, folder: Path, *, identity: str, sign: Sig
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     tokens = {f"tokens-{task}": found.to_table() for task, found in compiled.tokens.items()}
-    write_tables(partial, to_tables(compiled.collection) | tokens)
+    hard = compiled.hard.to_tables() if compiled.hard else {}
+    write_tables(partial, to_tables(compiled.collection) | tokens | hard)
     (partial / IDENTITY).write_text(json.dumps(identity), encoding="ascii")
     publish(partial, folder, sign=sign)
 
@@ -69,6 +73,7 @@ def open_compiled(folder: Path, *, sign: Sign = give_no_sign) -> Compiled:
     try:
         tables = map_tables(folder)
         collection = from_tables(tables)
-        return Compiled(collection, {task: Tokens.from_table(tables[f"tokens-{task}"], collection) for task in TASKS})
+        tokens = {task: Tokens.from_table(tables[f"tokens-{task}"], collection) for task in TASKS}
+        return Compiled(collection, tokens, HardDocuments.from_tables(tables))
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise CheckpointError(f"{folder}: cannot be read as a compiled collection ({error}); delete it") from error

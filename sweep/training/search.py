@@ -246,9 +246,10 @@ class _Search:
         return columns[best], scores[best]
 
     def _rank_flat(self, chosen: _Int) -> tuple[_Int, _Float64]:
-        """The rankings of queries all of whose documents are ties."""
+        """The rankings of queries all of whose documents are ties, with the similarity of the first."""
         own = self._own[chosen][:, None]
-        scores = np.zeros((len(chosen), self._depth))
+        alike = self._corpus.compare(self._queries, chosen, np.zeros_like(chosen))
+        scores = np.repeat(alike[:, None], self._depth, axis=1)
         columns = np.broadcast_to(np.arange(self._depth), scores.shape)
         behind = columns + ((own >= 0) & (columns >= own))  # those behind the query itself move up
         scores[behind == len(self._corpus.places)] = -np.inf
