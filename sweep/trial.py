@@ -51,7 +51,7 @@ from sweep.training.devices import (
 )
 from sweep.training.evaluator import Evaluator
 from sweep.training.fit import FitPlan, StepAction, TrainingStats, fit
-from sweep.training.hard_documents import find_hard_documents
+from sweep.training.hard_search import find_hard_documents
 from sweep.training.losses import choose_loss
 from sweep.training.models import (
     Model,

@@ -18,7 +18,7 @@ from sweep.settings.study_file import load_study
 from sweep.testing import write_toy_study
 from sweep.training import hard_documents
 from sweep.training.compilation import open_compiled
-from sweep.training.hard_documents import find_hard_documents
+from sweep.training.hard_search import find_hard_documents
 from sweep.training.models import load_base_model, load_model
 from sweep.trial import compile_again, open_or_compile, prepare_study
 
