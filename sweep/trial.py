@@ -20,7 +20,7 @@ from tqdm import tqdm
 from sweep.data import choose_format, load_collection, plan_order
 from sweep.data.collection import Collection, Split
 from sweep.data.compiled import identify_compiled
-from sweep.data.hard_documents import HardDocuments, identify_hard
+from sweep.data.hard_sample import HardDocuments, identify_hard
 from sweep.data.negatives import measure_false_negatives
 from sweep.data.sections import share_out
 from sweep.errors import CheckpointError

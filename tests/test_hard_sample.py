@@ -8,7 +8,7 @@ from bm25s import BM25
 
 import sweep.trial
 from sweep.data import load_collection, plan_judged
-from sweep.data.hard_documents import order_by_hardness
+from sweep.data.hard_sample import order_by_hardness
 from sweep.data.leaks import normalize
 from sweep.data.near_texts import split_words
 from sweep.errors import StudyFileError

@@ -15,7 +15,7 @@ from sweep.data.arrow import map_tables, write_tables
 from sweep.data.collection import Collection
 from sweep.data.compiled import IDENTITY, CompiledCollection, compile_collection, from_tables, to_tables
 from sweep.data.formats.format import TASKS, Prompt
-from sweep.data.hard_documents import HardDocuments
+from sweep.data.hard_sample import HardDocuments
 from sweep.errors import CheckpointError
 from sweep.messages import Sign, give_no_sign
 from sweep.settings.study_file import StudySpec

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sweep.data.collection import EVALUATED, Collection, EvaluationSet, Split, find_judged
 from sweep.data.compiled import TextNumbers
 from sweep.data.formats.format import Prompt
-from sweep.data.hard_documents import order_by_hardness
+from sweep.data.hard_sample import order_by_hardness
 from sweep.data.lexical import rank_by_words
 from sweep.data.order import IntArray
 from sweep.data.sources import plan_judged

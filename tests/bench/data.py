@@ -155,7 +155,22 @@ def report_corpus(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     return {"compilation": compiled, "search_memory": searched}
 
 
-PARTS = {"starts": report_starts, "search": report_search, "corpus": report_corpus}
+def report_samples(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Measures and prints how alike samples order checkpoints as the whole corpus does."""
+    from samples import measure_samples
+
+    found = measure_samples(STUDY, keep=options.keep or folder)
+    _print("checkpoints", f"{len(found['checkpoints'])}, on the whole corpus of {STUDY.stem}")
+    for one in found["sizes"]:
+        random = one["random"]
+        _print(
+            f"concordance, {one['documents']:,} documents",
+            f"hard {one['hard']:.3f}, random {random['mean']:.3f} ({random['least']:.3f} to {random['most']:.3f})",
+        )
+    return {"samples": found}
+
+
+PARTS = {"starts": report_starts, "search": report_search, "corpus": report_corpus, "samples": report_samples}
 
 
 def main() -> None:
@@ -169,6 +184,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5, help="times that each is measured (default: %(default)s)")
     parser.add_argument("--documents", type=int, help="documents, in place of 200,000 and of a million")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="place of the checkpoints of samples")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write what was found as JSON too")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the scratch folder goes too
