@@ -16,7 +16,7 @@ from sweep.messages import CompilationTask, StudyTask, give_no_sign
 from sweep.run_folder import RunFolder
 from sweep.settings.study_file import load_study
 from sweep.testing import write_toy_study
-from sweep.training import hard_documents
+from sweep.training import hard_search
 from sweep.training.compilation import open_compiled
 from sweep.training.hard_search import find_hard_documents
 from sweep.training.models import load_base_model, load_model
@@ -32,8 +32,8 @@ class Channel:
 @pytest.fixture
 def few_each(monkeypatch):
     """Three documents of each query and way of ranking, and a part of the corpus encoded at a time."""
-    monkeypatch.setattr(hard_documents, "HARDEST", 3)
-    monkeypatch.setattr(hard_documents, "ENCODED_AT_ONCE", 50)
+    monkeypatch.setattr(hard_search, "HARDEST", 3)
+    monkeypatch.setattr(hard_search, "ENCODED_AT_ONCE", 50)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.data import Collection, Document, plan_evaluation_set
+from sweep.data.collection import Part
 from sweep.errors import CollectionError
 
 
@@ -68,6 +69,21 @@ def test_the_hash_does_not_depend_on_any_order_or_the_name():
 )
 def test_the_hash_depends_on_everything_that_training_or_judging_sees(changed):
     assert changed.content_hash != make(GRADED).content_hash
+
+
+def test_the_hash_is_the_one_that_studies_on_disk_hold():
+    every_kind = Collection(
+        name="every kind",
+        documents={"b": Document("Tée", "\u2028 𝄞"), "a": Document("", "x")},
+        queries={"q": "why?", "o": "x"},
+        qrels={"dev": {"q": {"b": 2, "a": 0}}, "train": {"o": {"b": 1.5}}},
+        held_out=frozenset({"a"}),
+        left_out=frozenset({"o"}),
+        own_documents=frozenset({"q"}),
+        relevant=1.5,
+        parts=(Part(name="b", trains=1.0, evaluates=None),),
+    )
+    assert every_kind.content_hash == "601e6b1a84b20faadf2602f7440ae54ea366b4a9ab59ec52e202bb5eb4e82684"
 
 
 def test_what_is_judged_for_dev_or_test_is_known_at_any_grade():
