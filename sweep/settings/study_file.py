@@ -148,6 +148,30 @@ class StoppingSpec(Table):
     outclassed: bool = Field(default=False, description="Whether a run that will not beat the study's best stops, too.")
 
 
+class RungsSpec(Table):
+    """The rungs at which every trial pauses, and the share of the trials that goes on from each."""
+
+    at: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
+        default=(0.15, 0.5), description="Shares of the learning rate spent, in (0, 1), ascending."
+    )
+    keep: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
+        default=(0.25, 0.5), description="Share of the trials of each rung that goes on, in (0, 1]."
+    )
+    undecided: float = Field(
+        default=0.25, ge=0.0, le=1.0, description="Share of those, at most, that goes on since it cannot be told apart."
+    )
+
+    @model_validator(mode="after")
+    def _rungs_ascend(self) -> Self:
+        if not self.at or list(self.at) != sorted(set(self.at)) or not 0.0 < self.at[0] <= self.at[-1] < 1.0:
+            raise ValueError(f"at must ascend within (0, 1), got {list(self.at)}")
+        if len(self.keep) != len(self.at):
+            raise ValueError(f"keep must have a share for each of the {len(self.at)} rungs, got {list(self.keep)}")
+        if not all(0.0 < share <= 1.0 for share in self.keep):
+            raise ValueError(f"keep must lie in (0, 1], so that somebody is kept, got {list(self.keep)}")
+        return self
+
+
 class StorageSpec(Table):
     """The study's database."""
 
@@ -226,6 +250,9 @@ class StudySpec(Table):
     formats: dict[str, dict[str, Any]] = Field(default={}, description="Options of data formats, a table each.")
     loss: LossSpec = Field(default=LossSpec(), description="The loss.")
     stopping: StoppingSpec = Field(default=StoppingSpec(), description="The stopping.")
+    rungs: Annotated[
+        Annotated[RungsSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")], RANGE_OR_FIXED
+    ] = Field(default=False, description="The rungs, or false to train every trial to its end.")
     workers: WorkersSpec = Field(default=WorkersSpec(), description="The workers.")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="The checkpoints.")
     storage: StorageSpec = Field(default=StorageSpec(), description="The database.")
@@ -243,6 +270,18 @@ class StudySpec(Table):
                 f"budget.examples = {self.budget.examples} gives batch {largest} only {steps} optimizer steps, fewer"
                 f" than {MIN_STEPS}: raise it to {MIN_STEPS * largest}, or lower space.batch_size"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rungs_have_looks(self) -> Self:
+        if self.rungs:
+            first, last = self.evaluation.grid[0], [0.0, *self.evaluation.grid][-2]
+            for share in self.rungs.at:
+                if not first <= share <= last:
+                    raise ValueError(
+                        f"rungs.at = {share:g} lies {'before the first' if share < first else 'after the last'} look"
+                        f" at a trial that is not its end: evaluation.grid has {first:g} to {last:g}"
+                    )
         return self
 
 

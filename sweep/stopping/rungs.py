@@ -1,0 +1,152 @@
+"""Rungs: where a trial pauses, and which of the paused trials go on.
+
+Successive halving as it is known kills: whoever is behind at a rung is gone, and with it every slow riser. A trial that
+only pauses can be continued later, exactly as if it had never stopped, so a comparison that was made too early costs
+time and not the best model. Three things keep the comparison fair:
+
+- A rung is a share of the learning rate that is spent, not of the steps (see `forecast`), and never lies before the end
+  of the trial's own warm-up and the grace: a long warm-up looks worse at equal steps than it is.
+- Compared are gains over the untrained model, query by query. A trial whose difference from the last one that is kept
+  is within the noise of these queries goes on too, as far as there is room.
+- The best model so far is never left paused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.measures.score import Score
+from sweep.progress import COMPLETE
+from sweep.stopping.forecast import spent_rate
+
+ROUNDING = 1e-9
+"""Share of a rate, or of a number of trials, that is a float's rounding."""
+
+
+def find_rungs(
+    at: Sequence[float],
+    progress: Sequence[int] | NDArray[np.int64],
+    *,
+    warmup_end: float,
+    grace: float,
+    scheduler: str = "linear",
+) -> tuple[int, ...]:
+    """The measurements of a run at which it pauses, one a rung; that of its end where no earlier one reaches the rung.
+
+    Args:
+        at: Rungs as shares of the learning rate spent, in (0, 1), ascending.
+        progress: (T,) thousandths of its measurements after the untrained one, ascending.
+        warmup_end: Progress in [0, 1] at which its learning rate has risen.
+        grace: Progress after the warm-up at which it may be compared.
+        scheduler: Course of the learning rate after the warm-up.
+
+    Returns:
+        Progress in thousandths for each rung, ascending, not necessarily strictly.
+    """
+    points = np.asarray(progress, dtype=np.float64) / COMPLETE
+    spent = spent_rate(points, warmup_end, scheduler)
+    is_open = points >= min(1.0, warmup_end + grace) - ROUNDING
+    reached = (np.flatnonzero(is_open & (spent >= share - ROUNDING)) for share in at)
+    return tuple(int(progress[int(places[0])]) if len(places) else int(progress[-1]) for places in reached)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungResult:
+    """A trial at a rung.
+
+    Attributes:
+        number: Its number.
+        gains: (Q,) gain of each query over the untrained model, at the rung or, where it ended before, at its end.
+        weights: (Q,) weight of each query; None where all count the same.
+        group: The evaluation set; gains of different ones cannot be paired.
+        is_leading: Whether its peak is the highest of the study.
+    """
+
+    number: int
+    gains: NDArray[np.floating[Any]]
+    weights: NDArray[np.float64] | None = None
+    group: str = ""
+    is_leading: bool = False
+
+    @property
+    def score(self) -> Score:
+        """Its gain; what is not finite counts as 0 retrieved."""
+        return Score(np.where(np.isfinite(self.gains), self.gains, -1.0), self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungPlace:
+    """A trial's place among those of a rung.
+
+    Attributes:
+        rank: Its rank by gain, from 1.
+        trials: Trials at the rung.
+        gain: Its mean gain over the untrained model.
+        behind: How far it is behind the last one that is kept for its rank, and the 95 % interval of that paired
+            difference over queries; None for those that are kept for their rank.
+        is_kept: Whether it goes on.
+    """
+
+    rank: int
+    trials: int
+    gain: float
+    behind: tuple[float, float, float] | None
+    is_kept: bool
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The numbers behind the place, by name."""
+        low, high = self.behind[1:] if self.behind else (None, None)
+        behind = self.behind[0] if self.behind else None
+        return {
+            **{"rank": self.rank, "trials": self.trials, "gain": self.gain},
+            **{"behind": behind, "behind_low": low, "behind_high": high},
+        }
+
+
+def compare(
+    results: Sequence[RungResult], *, keep: float, undecided: float, expected: int | None = None
+) -> dict[int, RungPlace]:
+    """The place of each trial of a rung, by its number.
+
+    Args:
+        results: The trials that have reached the rung, or ended before it.
+        keep: Share of them that goes on for its rank, in (0, 1], rounded up.
+        undecided: Share of those, at most, that goes on besides because it cannot be told from the last of them.
+        expected: Trials that the rung will have in the end, of which the share is taken; None where these are all.
+    """
+    if not results:
+        return {}
+    quota = count_kept(keep, max(len(results), expected or 0))
+    ranked = sorted(results, key=lambda each: (-each.score.mean, each.number))
+    last, room = ranked[:quota][-1], math.floor(undecided * quota + ROUNDING)
+    places = {}
+    for rank, each in enumerate(ranked, 1):
+        behind = None if rank <= quota else _compare_pair(last, each)
+        is_undecided = behind is not None and behind[1] <= 0.0 and room > 0
+        room -= is_undecided
+        is_kept = rank <= quota or is_undecided or each.is_leading
+        gain = each.score.mean
+        places[each.number] = RungPlace(rank=rank, trials=len(ranked), gain=gain, behind=behind, is_kept=is_kept)
+    return places
+
+
+def count_kept(keep: float, trials: int) -> int:
+    """Trials that go on for their rank: a share of those of a rung, rounded up, at least one."""
+    return max(1, math.ceil(keep * trials - ROUNDING))
+
+
+def _compare_pair(better: RungResult, worse: RungResult) -> tuple[float, float, float]:
+    """How far one result is behind another, with the 95 % interval; not paired where the queries are others."""
+    if better.group == worse.group:
+        difference = better.score.minus(worse.score)
+        return (difference.mean, *difference.interval())
+    behind = better.score.mean - worse.score.mean
+    half = 1.96 * math.hypot(better.score.standard_error, worse.score.standard_error)
+    return behind, behind - half, behind + half
