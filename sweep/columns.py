@@ -82,8 +82,11 @@ def write_progress(progress: int) -> str:
     return f"{progress * 100 / COMPLETE:g}%"
 
 
-def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
+def say_end(trial: TrialRecord, record: StudyRecord, *, is_short: bool = False) -> str | None:
     """The reason why a trial ended, in short a rule's name or the beginning of an error; None while it goes on."""
+    if trial.state == "paused":
+        rank, trials = record.rung_ranks[trial.number]
+        return f"paused at {write_progress(trial.progress)}, rank {rank} of {trials}"
     if error := trial.attributes.get("error"):
         return _shorten(f"failed: {error}") if is_short else f"failed: {error}"
     if trial.equal_to is not None:
@@ -95,6 +98,8 @@ def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
     if trial.stop is None:
         return f"ran to its end{ending}" if trial.ended_by == TO_ITS_END else None
     why = trial.stop.kind if is_short else trial.stop.text
+    if trial.is_unpromoted:
+        return f"paused at {write_progress(trial.progress)}: {why}{ending}"
     return f"stopped at {write_progress(trial.progress)}: {why}{ending}"
 
 
@@ -140,8 +145,13 @@ COLUMNS: tuple[Column, ...] = (
     Column(key="is_best", dtype="bool", value=lambda trial, record: trial is record.best),
     _column("is_excused", "bool", lambda trial: trial.is_excused),
     _column("equal_to", "Int64", lambda trial: trial.equal_to),
-    _column("ending", "", lambda trial: say_end(trial, is_short=True), heading="why it ended", is_foreign=True),
-    _column("why", "", say_end, heading="why it ended", is_foreign=True),
+    Column(
+        key="ending",
+        value=lambda trial, record: say_end(trial, record, is_short=True),
+        heading="why it ended",
+        is_foreign=True,
+    ),
+    Column(key="why", value=say_end, heading="why it ended", is_foreign=True),
 )
 """Every column; those with a type are a frame's."""
 

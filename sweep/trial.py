@@ -258,7 +258,7 @@ class _TrialRun:
         decision = StepAction.GO_ON
         if step in self.due:
             decision = self._evaluate(step, self.due[step], take_stats())
-        if decision is not StepAction.STOP and step < self.task.steps and self.channel.is_pausing():
+        if StepAction.STOP not in decision and step < self.task.steps and self.channel.is_pausing():
             self.status = "paused"
             decision = StepAction.SAVE | StepAction.STOP
         elif decision is StepAction.GO_ON and step < self.task.steps:
@@ -273,8 +273,9 @@ class _TrialRun:
         task, folder = self.task, RunFolder(self.task.run_folder)
         evaluation = self.evaluator.evaluate(self.model)
         self.evaluation_seconds += evaluation.seconds
-        if evaluation.value > (-np.inf if self.peak is None else self.peak):  # never for NaN
-            self.peak = evaluation.value
+        is_new_peak = evaluation.value > (-np.inf if self.peak is None else self.peak)  # never for NaN
+        if is_new_peak or progress == task.missing_peak:
+            self.peak = evaluation.value if is_new_peak else self.peak
             model = folder.peak_model(task.trial, progress)
             save_model(self.model, model, precision=self.precision, sign=self.channel.sign)
         verdict = self.channel.report(
@@ -296,6 +297,9 @@ class _TrialRun:
         if verdict.stop:
             self.status = "stopped"
             return StepAction.STOP
+        if verdict.pause:
+            self.status = "paused"
+            return StepAction.SAVE | StepAction.STOP
         return StepAction.SAVE if step < task.steps else StepAction.GO_ON
 
     def _delete_checkpoints(self, before: int) -> None:

@@ -13,7 +13,8 @@ from sweep.coordinator.events import SweepView, Watcher, describe_params, make_v
 from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_allowance, find_stalled
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import DeviceLimits, Placement
-from sweep.coordinator.proposals import Proposer
+from sweep.coordinator.promotions import Promotions
+from sweep.coordinator.proposals import Proposer, see_trials
 from sweep.coordinator.reports import Reports
 from sweep.coordinator.running import RunningTrial, begin_trial, make_job, revive_trials
 from sweep.coordinator.trial_completion import TrialCompletion
@@ -81,6 +82,7 @@ class Coordinator:
         self._reports = Reports(plan, ledger, limits=self._limits, pruner=pruner, tell=self._tell)
         self._completion = TrialCompletion(plan, ledger, proposer=self._proposer, pruner=pruner, tell=self._tell)
         self._recovery = FailureRecovery(plan, ledger, limits=self._limits, tell=self._tell)
+        self._promotions = Promotions(plan, ledger, baseline=self._baseline, tell=self._tell)
         self._pausing = Pausing(launcher, stop, pause_s=pause_s, tell=self._tell)
         workers = plan.spec.workers
         self._placement = Placement(slots, workers, launcher=launcher, limits=self._limits, tell=self._tell)
@@ -149,7 +151,7 @@ class Coordinator:
 
     def _adopt(self) -> None:
         """Takes over the trials of an earlier run; a process of one that is still alive is ended first."""
-        record = self._ledger.adopt_trials(self._plan.space)
+        record = self._promotions.reopen(self._ledger.adopt_trials(self._plan.space))
         for trial in record.trials:
             if trial.state == "running":
                 self._end_older_attempt(trial.number)
@@ -157,26 +159,29 @@ class Coordinator:
         trials = list(revive_trials(self._plan, self._ledger, record, baseline=self._baseline))
         if self._cut_off_at is not None:
             self._recovery.count_cut_off(record, trials, at=self._cut_off_at)
+        self._promotions.begin(record, trials)
         for adopted in trials:
             if len(adopted.progress) > 1:
                 self._reports.decide(adopted, incumbent=self._incumbent(adopted))
             step = self._recovery.saved_step(adopted)
             text = f"goes on from step {step} (it was {'paused' if adopted.was_paused else 'interrupted'})"
             self._tell("adopt", text, adopted.number, step=step, paused=adopted.was_paused)
-            if not self._completion.settle(adopted, self._recovery.find_cause(adopted, "interrupted")):
+            if not self._settle(adopted, self._recovery.find_cause(adopted, "interrupted")):
                 self._waiting.append(adopted)
 
     def _has_work(self) -> bool:
         """Whether trials are to be placed, though perhaps not at once."""
-        return not self._pausing.is_on and (bool(self._waiting) or self._is_another_due())
+        has_begun = bool(self._waiting) or bool(self._promotions.paused)
+        return not self._pausing.is_on and (has_begun or self._is_another_due())
 
     def _is_another_due(self) -> bool:
         """Whether the budget has room for a trial besides those that have begun."""
-        begun = self._completion.record.counted + len(self._running) + len(self._waiting)
+        going = len(self._running) + len(self._waiting) + len(self._promotions.paused)
+        begun = self._completion.record.counted + going
         return begun < self._plan.spec.budget.trials
 
     def _place(self) -> bool:
-        """Starts one trial, if there is a slot for one; those that wait come first."""
+        """Starts one trial, if there is a slot for one: first those that wait, then a new one, then a paused one."""
         if not self._has_work():
             return False
         if pair := find_known(self._waiting, self._completion.record.trials, self._proposer):
@@ -189,10 +194,7 @@ class Coordinator:
             admitted = (trial for trial in ready if self._placement.admits(trial, slot, running))
             trial = next(admitted, None)
             if trial is None and not ready and self._is_another_due():
-                largest = self._limits.largest_batch(slot.label)
-                proposal = self._proposer.propose(self._ledger.next_number(), largest_batch=largest)
-                trial = begin_trial(self._plan, self._ledger, proposal, baseline=self._baseline)
-                self._waiting.append(trial)
+                trial = self._begin(slot)
                 if self._proposer.equals(trial.number):
                     return True
                 trial = trial if self._placement.admits(trial, slot, running) else None
@@ -200,7 +202,39 @@ class Coordinator:
                 self._waiting.remove(trial)
                 self._launch(trial, slot)
                 return True
+            if not ready and not self._is_another_due() and self._promotions.paused:
+                return self._promote()
         return False
+
+    def _begin(self, slot: Slot) -> RunningTrial:
+        """A new trial, which waits for a slot."""
+        if self._plan.spec.rungs:
+            dimensions = len(self._plan.space.searched)
+            self._proposer.observe(see_trials(self._completion.record, dimensions=dimensions))
+        largest = self._limits.largest_batch(slot.label)
+        proposal = self._proposer.propose(self._ledger.next_number(), largest_batch=largest)
+        trial = begin_trial(self._plan, self._ledger, proposal, baseline=self._baseline)
+        self._waiting.append(trial)
+        return trial
+
+    def _promote(self) -> bool:
+        """Has a paused trial go on, or ends them all where none is to go on any more; False if others decide that."""
+        going, record = [*self._running.values(), *self._waiting], self._completion.record
+        peaks = {trial.number: trial.peak.value for trial in record.trials if trial.peak}
+        peaks |= {trial.number: trial.peak.value for trial in going if trial.peak}
+        number = self._promotions.choose(going, leading=max(peaks, key=lambda one: (peaks[one], -one), default=None))
+        if number is not None:
+            trial = self._promotions.promote(number, record.trials[number])
+            self._completion.refresh(number)
+            self._waiting += [trial] if trial else []
+        elif not self._running:
+            self._end_paused()
+        return number is not None or not self._running
+
+    def _end_paused(self) -> None:
+        """Ends the paused trials, which are not promoted any more."""
+        for number in sorted(self._promotions.paused):
+            self._completion.end(self._promotions.end(number, self._completion.record.trials[number]))
 
     def _launch(self, trial: RunningTrial, slot: Slot) -> None:
         self._end_older_attempt(trial.number)
@@ -228,7 +262,8 @@ class Coordinator:
         """The highest peak of all other trials."""
         best, others = self._completion.record.best, [*self._running.values(), *self._waiting]
         peaks = [other.peak.value for other in others if other.number != trial.number and other.peak]
-        return max([*peaks, *([best.value] if best and best.value is not None else [])], default=None)
+        known = (best.value if best else None, self._promotions.best_peak)
+        return max([*peaks, *(value for value in known if value is not None)], default=None)
 
     def _is_current(self, message: Message) -> bool:
         """Whether a message is of a trial's newest attempt; an older one is dropped, and not answered."""
@@ -280,8 +315,11 @@ class Coordinator:
         if result.status != "paused":
             self._placement.health.note_end(trial.slot)
             self._completion.end(trial)
+            self._promotions.note(trial, has_ended=True)
         elif self._budget_tracker.is_early:
             self._end_early(trial)
+        elif trial.is_at_rung:
+            self._pause(trial)
         else:
             self._ledger.note(trial.number, paused=True)
             text = f"saved at step {result.step}, to go on from there"
@@ -301,10 +339,27 @@ class Coordinator:
         self._recovery.count(trial)
         cause = self._recovery.find_cause(trial, reason)
         is_suspect = cause is not None and self._placement.suspect(slot, trial.number, self._running.values())
-        if not self._completion.settle(trial, cause, ends_study=not is_suspect):
+        if not self._settle(trial, cause, ends_study=not is_suspect):
             step = self._recovery.saved_step(trial)
             self._tell("retry", f"{reason}; goes on from step {step}", trial.number, step=step, attempt=trial.attempt)
             self._requeue(trial)
+
+    def _settle(self, trial: RunningTrial, cause: str | None, *, ends_study: bool = True) -> bool:
+        """Ends or pauses an interrupted trial where only that was missing, or fails it for a cause; else False."""
+        if cause is None and trial.is_at_rung:
+            self._pause(trial)
+            return True
+        is_settled = self._completion.settle(trial, cause, ends_study=ends_study)
+        if is_settled and (trial.stop is not None or trial.is_measured_to_the_end):
+            self._promotions.note(trial, has_ended=True)
+        return is_settled
+
+    def _pause(self, trial: RunningTrial) -> None:
+        """Notes that a trial is paused at a rung."""
+        trial.slot = None
+        self._promotions.pause(trial)
+        self._completion.refresh(trial.number)
+        self._proposer.conclude(trial.number, trial.peak.value if trial.peak else None)
 
     def _on_failure(self, trial: RunningTrial, failure: Failure) -> None:
         is_exhausted = failure.exhausted_micro_batch is not None
@@ -366,6 +421,7 @@ class Coordinator:
             waiting, self._waiting = self._waiting, []
             for trial in waiting:
                 self._end_early(trial)
+            self._end_paused()
 
     def _end_early(self, trial: RunningTrial) -> None:
         """Ends a trial for the study's budget, where its own curve gave no other reason."""

@@ -38,6 +38,7 @@ from sweep.storage.failures import explain_failures
 from sweep.storage.location import LockedStudy, Waiting, check_name, lock_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
 from sweep.storage.retry import retry
+from sweep.storage.study_tables import FINISHED
 
 JOBS = "sweep.trial"
 """Module that holds the bodies of a study's jobs: prepare_study, compile_again, run_trial, evaluate_models."""
@@ -241,7 +242,7 @@ class _StudyRun:
                     f"{plan.location.database}: a fork into this study was cut off; delete it, and fork again"
                 )
             return None
-        has_measured = any(trial.rows or trial.state == "running" for trial in record.trials)
+        has_measured = any(trial.rows or trial.state in ("running", "paused") for trial in record.trials)
         check_unchanged(plan, record.attributes, has_measured=has_measured)
         if plan.spec.budget.trials < record.counted:
             raise StudyFileError(
@@ -253,7 +254,7 @@ class _StudyRun:
         is_early = BudgetTracker(ledger, plan.spec.budget, now=0.0).ends_early(record, ())
         record = record if is_early else begin_reruns(plan, ledger, record, tell=self._tell)
         is_spent = is_early or record.counted == plan.spec.budget.trials
-        if not is_spent or any(trial.state in ("running", "waiting") for trial in record.trials):
+        if not is_spent or any(trial.state not in FINISHED for trial in record.trials):
             return None
         if record.best is None:
             raise NoResultError(plan, record)
