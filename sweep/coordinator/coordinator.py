@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sweep.coordinator.budget import BudgetTracker, EndedBy, Pausing
 from sweep.coordinator.checkpoint_pruning import CheckpointPruner
@@ -44,6 +44,7 @@ class Coordinator:
         stop: The signals that end the run.
         body: Body of a trial's job.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
+        finish: Trials that are paused or were not promoted, and are to go to their end.
         cut_off_at: When the run before was cut off, in seconds since 1970, or None where it came to its end.
     """
 
@@ -58,6 +59,7 @@ class Coordinator:
         stop: StopSignal,
         body: str,
         pause_s: float,
+        finish: Collection[int],
         cut_off_at: float | None,
     ) -> None:
         self._plan = plan
@@ -89,6 +91,7 @@ class Coordinator:
         self._clock = Clock(time.monotonic())
         self._budget_tracker = BudgetTracker(ledger, plan.spec.budget, now=time.monotonic())
         self._stop = stop
+        self._finish = finish
         self._cut_off_at = cut_off_at
         self._cold_told = False
         self._view_due = 0.0
@@ -151,7 +154,7 @@ class Coordinator:
 
     def _adopt(self) -> None:
         """Takes over the trials of an earlier run; a process of one that is still alive is ended first."""
-        record = self._promotions.reopen(self._ledger.adopt_trials(self._plan.space))
+        record = self._promotions.reopen(self._ledger.adopt_trials(self._plan.space), finish=self._finish)
         for trial in record.trials:
             if trial.state == "running":
                 self._end_older_attempt(trial.number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,12 @@ class Recorder:
 
 
 def run(
-    file: Path, *, launcher: Launcher | None = None, jobs: str = JOBS, watcher: Recorder | None = None
+    file: Path,
+    *,
+    launcher: Launcher | None = None,
+    jobs: str = JOBS,
+    watcher: Recorder | None = None,
+    finish: Sequence[int] = (),
 ) -> tuple[StudyRecord, Recorder]:
     """Runs a study of scripted jobs as threads of this process, or on ``launcher``."""
     recorder = watcher or Recorder()
@@ -70,6 +76,7 @@ def run(
             stop=stop,
             jobs=jobs,
             launcher=launcher or InlineLauncher(),
+            finish=finish,
         )
     return record, recorder
 

@@ -14,6 +14,7 @@ from scripted import check_finished, open_study, points, rewrite, run
 
 from sweep.coordinator.checkpoint_pruning import folder_bytes
 from sweep.coordinator.proposals import see_trials
+from sweep.errors import SweepError
 from sweep.progress import COMPLETE
 from sweep.run_folder import RunFolder
 from sweep.storage.evaluations import UNTRAINED
@@ -226,3 +227,31 @@ def open_tables(file: Path) -> Any:
     from sweep.storage.evaluations import EvaluationTable
 
     return EvaluationTable(open_storage_read_only(RunFolder.beside(file).database).engine, writable=False)
+
+
+def test_trials_that_were_not_promoted_are_finished_when_that_is_asked_for(tmp_path):
+    file = write_study(tmp_path, trials=8)
+    first, _ = run(file)
+    paused = [trial for trial in first.trials if trial.may_be_promoted]
+    asked = [trial.number for trial in paused[:2]]
+    second, told = run(file, finish=asked)
+    check_finished(file)
+    assert told.trials("start") == asked
+    for before, after in zip(first.trials, second.trials, strict=True):
+        if before.number in asked:
+            assert after.progress == COMPLETE or after.ended_by == "drop-off"
+            assert [row.value for row in after.rows[: len(before.rows)]] == [row.value for row in before.rows]
+        else:
+            assert points(after) == points(before)
+            assert after.ended_by == before.ended_by
+
+
+@pytest.mark.parametrize(("number", "problem"), [(99, "there is no such trial"), (-1, "there is no such trial")])
+def test_a_trial_that_is_not_paused_cannot_be_finished(tmp_path, number, problem):
+    file = write_study(tmp_path, trials=4)
+    record, _ = run(file)
+    with pytest.raises(SweepError, match=f"trial {number} cannot be finished: {problem}; paused are: "):
+        run(file, finish=[number])
+    assert record.best is not None
+    with pytest.raises(SweepError, match="it is complete and paused at no rung"):
+        run(file, finish=[record.best.number])
