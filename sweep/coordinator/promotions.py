@@ -58,11 +58,6 @@ class Promotions:
         self._idle: object = None  # the state in which no trial was to be promoted
         self.paused: dict[int, Paused] = {}
 
-    @property
-    def best_peak(self) -> float | None:
-        """The highest peak of the paused trials."""
-        return max((paused.peak.value for paused in self.paused.values() if paused.peak), default=None)
-
     def reopen(self, record: StudyRecord, *, finish: Collection[int] = ()) -> StudyRecord:
         """The study as it is adopted: trials that were not promoted are paused again where there is more to come.
 
