@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 StudyState = Literal["running", "interrupted", "finished", "failed"]
 
+CHOSEN_AMONG = 50
+"""Trials with the highest peaks among whose measurements the best is taken to be chosen."""
+
 TRIAL_COLUMNS: Mapping[str, str] = {column.key: column.dtype for column in COLUMNS if column.dtype}
 """Columns of `Study.trials` and their types."""
 
@@ -262,6 +265,19 @@ class Study:
             for name, mean in split_means(per_query, slices).items()
         ]
         return pd.DataFrame(rows, columns=["trial", "progress", "benchmark", "value"])
+
+    @cached_property
+    def overstatement(self) -> float | None:
+        """By how much the highest value on dev is expected to be too good; None before there is one.
+
+        It was chosen among all measurements; those of the trials with the highest peaks are the ones that matter.
+        """
+        from sweep.measures.selection import estimate_overstatement
+
+        measured = [self.per_query[trial.number][1] for trial in self.record.leaderboard()[:CHOSEN_AMONG] if trial.rows]
+        if not measured:
+            return None
+        return estimate_overstatement(np.concatenate(measured), self.record.query_weights("dev"))
 
     def recorded_runs(self) -> list[RecordedRun]:
         """The measured trials that have ended, for replay: the untrained model's measurement first."""

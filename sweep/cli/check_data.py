@@ -18,7 +18,7 @@ from sweep.report.collection.sentences import (
     describe_unanswered,
 )
 from sweep.settings.study_file import DropOffSpec
-from sweep.stopping.power import smallest_fall
+from sweep.stopping.power import expected_overstatement, smallest_fall
 
 WIDTH = 110
 
@@ -46,6 +46,9 @@ def _describe_evaluation(plan: StudyPlan) -> Iterator[str]:
     margin = rule.margin if isinstance(rule, DropOffSpec) else DropOffSpec().margin
     fall = smallest_fall(queries, margin=margin)
     yield f"{queries:,} dev queries can show a fall of {fall:.3f} ({_advise_queries(plan, queries)})"
+    trials = plan.spec.budget.trials
+    overstated = expected_overstatement(queries, trials)
+    yield f"the best of {trials} trials will look about {overstated:.3f} too good on them, as recorded runs did"
     if plan.has_test_split:
         yield from _describe_split(plan, "test", plan.evaluation_set("test"))
     else:

@@ -103,6 +103,8 @@ def _headline(study: Study) -> list[str]:
     dev = f"Dev (selected): best {best.peak.value:.4f}"
     if study.as_saved is not None:
         dev += f" ({study.as_saved:.4f} as it was saved)"
+    if study.overstatement is not None:
+        dev += f", expected to be {study.overstatement:.4f} too high for having been chosen"
     lines.append(dev if record.baseline is None else f"{dev}, untrained {record.baseline:.4f}")
     return lines
 

@@ -78,6 +78,11 @@ def _cautions(study: Study, advice: Recommendation, comparisons: tuple[Compariso
     if best is None or best.peak is None:
         return []
     cautions = []
+    if study.overstatement is not None:
+        cautions.append(
+            f"The best value on dev, {best.peak.value:.4f}, was chosen among all measurements: it is expected to be"
+            f" {study.overstatement:.4f} too high (bootstrap over the queries)."
+        )
     if study.state != "finished":
         done = f"{study.record.counted} of {study.budget} trials"
         cautions.append(f"The study is {study.state}, with {done}: this may change.")

@@ -1,4 +1,4 @@
-"""The power of the drop-off rule: how small a fall can be proved with so many queries."""
+"""What so many queries can tell: how small a fall can be proved, and how much too good the best of trials looks."""
 
 from __future__ import annotations
 
@@ -23,3 +23,20 @@ def smallest_fall(queries: int, *, margin: float) -> float:
     """
     beyond = _BEYOND + _BEYOND_FEW / queries
     return min(1.0, margin + beyond * _SPREAD / math.sqrt(queries))
+
+
+_CURSE, _CURSE_TRIALS = 0.35, 0.32
+"""Overstatement of the best of some trials, times the queries: the first, and the second over the trials' logarithm.
+
+Fitted to ``make bench-stopping``, part "selection".
+"""
+
+
+def expected_overstatement(queries: int, trials: int) -> float:
+    """By how much the best of some trials will look too good on dev, as far as recorded runs tell, at most 1.
+
+    Args:
+        queries: Queries that a model is evaluated on, at least 1.
+        trials: Trials that it is chosen from, at least 1.
+    """
+    return min(1.0, (_CURSE + _CURSE_TRIALS * math.log(trials)) / queries)
