@@ -98,8 +98,9 @@ def say_end(trial: TrialRecord, record: StudyRecord, *, is_short: bool = False) 
     if trial.stop is None:
         return f"ran to its end{ending}" if trial.ended_by == TO_ITS_END else None
     why = trial.stop.kind if is_short else trial.stop.text
-    if trial.is_unpromoted:
-        return f"paused at {write_progress(trial.progress)}: {why}{ending}"
+    if trial.is_unpromoted and trial.stop.numbers:
+        place = ", rank {rank} of {trials}".format(**trial.stop.numbers) if is_short else ""
+        return f"paused at {write_progress(trial.progress)}: {why}{place}{ending}"
     return f"stopped at {write_progress(trial.progress)}: {why}{ending}"
 
 
@@ -140,6 +141,7 @@ COLUMNS: tuple[Column, ...] = (
     _column("progress", "Int64", lambda trial: trial.progress),
     _column("examples", "Int64", lambda trial: trial.examples),
     _column("planned_examples", "Int64", lambda trial: trial.planned_examples),
+    _column("retrained_examples", "Int64", lambda trial: trial.retrained_examples),
     _last("seconds", "float64", lambda row: row.seconds, heading="seconds", write="{:.0f}".format),
     _last("evaluation_seconds", "float64", lambda row: row.evaluation_seconds),
     Column(key="is_best", dtype="bool", value=lambda trial, record: trial is record.best),
@@ -192,7 +194,8 @@ def write_leaderboard(record: StudyRecord, space: SpaceSettings) -> str:
     ranked = record.leaderboard()
     if not ranked:
         return "No trial has been measured yet."
-    keys = [*OUTCOME, *choose_settings(record, space)]
+    has_rungs = any(trial.may_be_promoted for trial in record.trials)
+    keys = [*OUTCOME, *(["ending"] if has_rungs else []), *choose_settings(record, space)]
     heads, *rows = write_rows(record, ranked[:LEADERS], keys)
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for mark, *cells in rows:

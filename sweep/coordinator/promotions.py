@@ -7,7 +7,7 @@ that is within the number that will be kept, though others are still on their wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,20 +58,18 @@ class Promotions:
         self._idle: object = None  # the state in which no trial was to be promoted
         self.paused: dict[int, Paused] = {}
 
-    @property
-    def best_peak(self) -> float | None:
-        """The highest peak of the paused trials."""
-        return max((paused.peak.value for paused in self.paused.values() if paused.peak), default=None)
+    def reopen(self, record: StudyRecord, *, finish: Collection[int] = ()) -> StudyRecord:
+        """The study as it is adopted: trials that were not promoted are paused again where there is more to come.
 
-    def reopen(self, record: StudyRecord) -> StudyRecord:
-        """The study as it is adopted: trials that were not promoted are paused again, since there is more to come.
-
-        A trial goes on at once where it is paused at a rung that its study file has no longer.
+        A trial goes on at once where it is to be finished, or is paused at a rung that its study file has no longer.
         """
-        if self._plan.spec.rungs:
-            self._ledger.reopen([trial.number for trial in record.trials if trial.is_unpromoted])
-        for trial in (record := self._ledger.record()).trials:
-            if trial.state == "paused" and not self._is_at_rung(trial):
+        has_more = bool(self._plan.spec.rungs) and record.counted < self._plan.spec.budget.trials
+        ended = [trial.number for trial in record.trials if trial.is_unpromoted and not trial.is_excused]
+        self._ledger.reopen([number for number in ended if has_more or number in finish])
+        for trial in self._ledger.record().trials:
+            if trial.number in finish:
+                self._ledger.note(trial.number, **{PAUSED_AT: None, PROMOTED: len(self._spec.at)})
+            elif trial.state == "paused" and not self._is_at_rung(trial):
                 self._ledger.note(trial.number, **{PAUSED_AT: None})
         return self._ledger.record()
 
