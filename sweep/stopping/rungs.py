@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,12 +95,12 @@ class RungResult:
     spent: float = 1.0
     untrained: float = 0.0
 
-    @property
+    @cached_property
     def score(self) -> Score:
         """Its gain; what is not finite counts as 0 retrieved."""
         return Score(np.where(np.isfinite(self.gains), self.gains, -1.0), self.weights)
 
-    @property
+    @cached_property
     def standing(self) -> Score:
         """What it is ranked by: its value after a further tenth of the rate, at the pace of its gain so far."""
         left = min(AHEAD, 1.0 - self.spent)
@@ -152,8 +153,7 @@ def compare(
     if not results:
         return {}
     quota = count_kept(keep, max(len(results), expected or 0))
-    standings = {each.number: each.standing for each in results}
-    ranked = sorted(results, key=lambda each: (-standings[each.number].mean, each.number))
+    ranked = sorted(results, key=lambda each: (-each.standing.mean, each.number))
     last, room = ranked[:quota][-1], math.floor(undecided * quota + ROUNDING)
     places = {}
     for rank, each in enumerate(ranked, 1):

@@ -18,7 +18,7 @@ from sweep.settings.study_file import RungsSpec
 from sweep.stopping import rungs as rule
 from sweep.stopping.halving import promote_asynchronously, promote_in_waves
 from sweep.stopping.outcome import Legs, Outcome, Stops, find_stops, has_fallen, score_stops, train_in_turn
-from sweep.stopping.policy import StopPolicy
+from sweep.stopping.policy import Look, StopPolicy
 from sweep.stopping.recorded import RecordedRun
 from sweep.stopping.replay import (
     SHARES,
@@ -120,8 +120,8 @@ def _stop_by_settings(runs: Sequence[RecordedRun]) -> Iterator[tuple[str, Stops]
 def measure_rungs(runs: Sequence[RecordedRun], orders: int) -> None:
     """Prints the budget and the best lost of rungs and of what else they might be, in orders of 24 and of 12 runs.
 
-    The rules see 200 of the queries. Orders are drawn from the whole bank, from the runs of the base model that most of
-    them have, and from either half of the bank.
+    The rules see 200 of the queries. Orders are drawn from the whole bank, from the runs of its most frequent base
+    model, and from either half of the bank.
     """
     models = [round(float(run.means[0]), 3) for run in runs]
     groups = sorted({run.group for run in runs})
@@ -137,7 +137,7 @@ def measure_rungs(runs: Sequence[RecordedRun], orders: int) -> None:
         for name, pool in pools.items():
             if len(pool) < trials:
                 continue
-            print(f"\n## {trials} of {name} ({len(pool)}); means over {orders} orders and choices of 200 queries\n")
+            print(f"\n## {trials} of {name} ({len(pool)}); means over {orders} orders, 200 queries seen\n")
             print("| rule | budget | best lost | within 0.005 | at most |\n| --- | --- | --- | --- | --- |")
             for label, found in _replay_rungs(pool, trials, orders).items():
                 lost = np.array([one.best_lost for one in found])
@@ -150,18 +150,22 @@ def measure_rungs(runs: Sequence[RecordedRun], orders: int) -> None:
 
 def _replay_rungs(runs: Sequence[RecordedRun], trials: int, orders: int) -> dict[str, list[Outcome]]:
     random, found = np.random.default_rng(0), dict[str, list[Outcome]]()
-    for _ in range(orders):
-        truth = [runs[place] for place in random.permutation(len(runs))[:trials]]
-        seen = sample_queries(truth, 200, random)
-        for label, legs in _train_by_rungs(seen):
+    policy = StopPolicy(margin=MARGIN)
+    choices = [sample_queries(runs, 200, random) for _ in range(QUERY_CHOICES)]
+    looks = [{run.name: look_at_run(run, policy) for run in seen} for seen in choices]
+    for order in range(orders):
+        places, choice = random.permutation(len(runs))[:trials], order % len(choices)
+        truth, seen = [runs[place] for place in places], [choices[choice][place] for place in places]
+        for label, legs in _train_by_rungs(seen, looks[choice], policy):
             outcome = score_stops(seen, find_stops(legs), truth=truth, margin=MARGIN)
             found.setdefault(label, []).append(outcome)
     return found
 
 
-def _train_by_rungs(runs: Sequence[RecordedRun]) -> Iterator[tuple[str, Legs]]:
-    policy, usual = StopPolicy(margin=MARGIN), RungsSpec()
-    looks = {run.name: look_at_run(run, policy) for run in runs}
+def _train_by_rungs(
+    runs: Sequence[RecordedRun], looks: Mapping[str, Sequence[Look]], policy: StopPolicy
+) -> Iterator[tuple[str, Legs]]:
+    usual = RungsSpec()
 
     def train(spec: RungsSpec = usual, *, policy: StopPolicy = policy, grace: float | None = None) -> Legs:
         return promote_in_waves(runs, looks, policy, spec, grace=grace)
@@ -185,6 +189,8 @@ def _train_by_rungs(runs: Sequence[RecordedRun]) -> Iterator[tuple[str, Legs]]:
     yield "drop-off alone", train_in_turn(stop_by_policy(runs, looks, policy))
     yield "drop-off and outclassed", train_in_turn(stop_by_policy(runs, looks, replace(policy, outclassed=True)))
 
+
+QUERY_CHOICES = 20
 
 OTHER_RUNGS = (
     ((0.15, 0.5), (0.25, 0.5)),
