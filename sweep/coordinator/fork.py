@@ -21,7 +21,7 @@ from sweep.settings.space import SearchSpace
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import Waiting, lock_study
-from sweep.storage.records import EQUAL_TO, StudyRecord
+from sweep.storage.records import CONFIRMS, EQUAL_TO, StudyRecord, TrialRecord
 from sweep.storage.study_tables import TrialRow, read_content
 from sweep.study import read_study
 from sweep.training.checkpoint import verify
@@ -64,8 +64,9 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
         _check_comparable(old, new, record.attributes)
         verify(old.run_folder.base_model)
         fork = plan_fork(record, trials, new.space)
-        if len(fork.taken) > new.spec.budget.trials:
-            problem = f"{new.spec.budget.trials} is below the {len(fork.taken)} trials that {old.file.name} hands over"
+        counted = sum(record.trials[number].is_counted for number in fork.taken)
+        if counted > new.spec.budget.trials:
+            problem = f"{new.spec.budget.trials} is below the {counted} trials that {old.file.name} hands over"
             raise StudyFileError(new.file, f"{problem}: raise it", key="budget.trials")
         claim_folder(new.run_folder.path)
         try:
@@ -91,13 +92,16 @@ def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpac
     for trial in record.trials:
         if trial.state not in ("complete", "pruned") or trial.is_excused:
             unfinished.append(trial.number)
-        elif all(
-            _fits(trials[number].values, space) for number in (trial.number, trial.equal_to) if number is not None
-        ):
+        elif all(_fits(trials[number].values, space) for number in _list_bound(trial)):
             taken[trial.number] = len(taken)
         else:
             left.append(trial.number)
     return Fork(taken, left, unfinished)
+
+
+def _list_bound(trial: TrialRecord) -> list[int]:
+    """A trial's number, and those of the trials that it refers to."""
+    return [number for number in (trial.number, trial.equal_to, trial.confirms) if number is not None]
 
 
 def _fits(values: Mapping[str, Any], space: SearchSpace) -> bool:
@@ -128,8 +132,8 @@ def _copy_trials(trials: Sequence[TrialRow], ledger: Ledger, fork: Fork, space: 
         attributes = {name: value for name, value in trial.attributes.items() if name not in ("start", "rerun_of")}
         if attributes.get("start_values") in starts:
             attributes["start"] = starts.index(attributes["start_values"])
-        if EQUAL_TO in attributes:
-            attributes[EQUAL_TO] = fork.taken[attributes[EQUAL_TO]]
+        for name in attributes.keys() & {EQUAL_TO, CONFIRMS}:
+            attributes[name] = fork.taken[attributes[name]]
         values = space.complete(trial.values)
         copies.append(
             dataclasses.replace(

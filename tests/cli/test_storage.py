@@ -42,6 +42,7 @@ SAYS = {
     ("init", "COLLECTION", "--model", "MODEL", "--output", "DRAFT", "--no-measure"): "draft.*.toml is valid",
     ("run", "STUDY"): "toy-.*: 2 of 2 trials, finished",
     ("run", "STUDY", "--log", "json"): "^$",
+    ("confirm", "STUDY", "--top", "1", "--seeds", "2"): "Confirmed with other training seeds",
     ("status", "STUDY"): "toy-.*: 2 of 2 trials, finished",
     ("status", "STUDY", "--json"): '"state": "finished"',
     ("check", "STUDY", "--no-measure"): "toy.toml is valid",
@@ -50,9 +51,9 @@ SAYS = {
     ("diagnose", "STUDY", "--next"): "why runs fell",
     ("diagnose", "STUDY", "--json"): '"verdicts": ',
     ("report", "STUDY"): "The report lies at .*report.html",
-    ("replay", "STUDY", "--orders", "2", "--queries", "20"): "2 complete runs",
-    ("replay", "STUDY", "--orders", "2", "--json"): '"runs": 2',
-    ("fork", "STUDY", "NEW"): "takes over 2 trials",
+    ("replay", "STUDY", "--orders", "2", "--queries", "20"): "3 complete runs",
+    ("replay", "STUDY", "--orders", "2", "--json"): '"runs": 3',
+    ("fork", "STUDY", "NEW"): "takes over 3 trials",
 }
 """What each command says; the dashboard, which does not end by itself, has a test of its own."""
 
@@ -76,14 +77,17 @@ def words(request: pytest.FixtureRequest) -> list[str]:
 
 @pytest.fixture(scope="module")
 def study(words: list[str], tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a finished scripted study of two whole trials, one of which falls; its base model is a real one."""
+    """The file of a finished scripted study of two whole trials, one of which falls, and of which the best
+    was trained again; its base model is a real one."""
     tables = {"budget": {"trials": 2}, "space": {"start": START}, "stopping": {"drop_off": False}}
     folder = tmp_path_factory.mktemp("study")
     file = write_study(folder, f"toy-{next(NUMBERS)}", script={"noise": 0.05}, **tables)
     shutil.copytree(tiny_model, folder / "model", dirs_exist_ok=True)
-    plan = plan_study(locate_study(file, storage=words[1] if words else None))
-    with StopSignal() as stop:
-        run_study(plan, watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
+    location = locate_study(file, storage=words[1] if words else None)
+    for confirm in (None, {"top": 1, "seeds": 2}):
+        plan = plan_study(location, confirm=confirm)
+        with StopSignal() as stop:
+            run_study(plan, watcher=Silent(), stop=stop, jobs="sweep.testing", launcher=InlineLauncher())
     assert RunFolder.beside(file).database.exists() != bool(words)
     return file
 
