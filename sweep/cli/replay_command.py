@@ -13,14 +13,16 @@ from sweep.cli.leaderboard import print_table
 from sweep.errors import SweepError
 from sweep.measures.measures import find_measure
 from sweep.report.replayed import write_replay
+from sweep.settings.study_file import RungsSpec
 from sweep.stopping.recorded import RecordedRun, load_bank
-from sweep.stopping.replay import SHARES, Replayed, replay_runs
+from sweep.stopping.replay import ASHA, RUNGS, SHARES, Replayed, replay_runs
 from sweep.stopping.rules import DropOff
+from sweep.stopping.rungs import FEWEST
 from sweep.study import Study
 
 HEADINGS = (
-    *("rule", "fallen stopped", "of their budget", "healthy stopped", "wrong", "most lost", "budget"),
-    *("best at 25%", "at 50%", "at its end"),
+    *("rule", "fallen stopped", "their budget", "healthy", "wrong", "most lost", "best lost", "budget"),
+    *("at 25%", "at 50%"),
 )
 
 
@@ -51,7 +53,8 @@ def print_replay(
     if queries is not None and queries < 2:
         raise SweepError(f"--queries must be at least 2, got {queries}")
     runs, cut = load_runs(source)
-    replayed = replay_runs(runs, rule, queries=queries, orders=orders)
+    rungs = (not isinstance(source, Path) and source.spec.rungs) or RungsSpec()
+    replayed = replay_runs(runs, rule, rungs=rungs, queries=queries, orders=orders)
     measure = find_measure(runs[0].metric)
     if figure is not None:
         title = f"{_find_file(source).name}: best {measure.label} found"
@@ -63,10 +66,20 @@ def print_replay(
     print_table(HEADINGS, [_row(each) for each in replayed])
     left_out = f" {cut} runs were stopped while they were recorded, and are left out." if cut else ""
     print(f"\n{len(runs)} complete runs on {measure.label}; means over {orders} orders in which they come.{left_out}")
-    print(f"fallen: ends more than {rule.margin:g} below its peak.")
-    print("wrong: was stopped, and would later have beaten its peak by more than that.")
+    print(f"fallen: ends more than {rule.margin:g} below its peak; healthy: how many of the others were stopped.")
+    print("wrong: was stopped, and would later have beaten its peak by more than that; most lost: by how much at most.")
+    print("best lost: how much higher the best of all complete runs is than the best found.")
+    print(f"at 25%, at 50%: the best {measure.label} found when so much of the budget of all runs is spent.")
+    print(f"{RUNGS}: {_describe_rungs(rungs)}")
     if figure is not None:
         print(f"Figure: {figure}")
+
+
+def _describe_rungs(rungs: RungsSpec) -> str:
+    pauses = " and at ".join(
+        f"{at:.0%} (the best {keep:.0%} go on)" for at, keep in zip(rungs.at, rungs.keep, strict=True)
+    )
+    return f"pauses at {pauses} of the learning rate spent; {FEWEST} go on at least.\n{ASHA}: the same, asynchronously."
 
 
 def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
@@ -82,9 +95,8 @@ def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
         runs = [run for run in recorded if run.is_complete]
         cut = len(recorded) - len(runs)
     if not runs:
-        raise SweepError(
-            f"{_find_file(source)}: holds no run that went to its end; record some with `drop_off = false`"
-        )
+        remedy = "record some with `drop_off = false`, and without [rungs]"
+        raise SweepError(f"{_find_file(source)}: holds no run that went to its end; {remedy}")
     metrics = sorted({run.metric for run in runs})
     if len(metrics) > 1:
         raise SweepError(f"{_find_file(source)}: its runs cannot be compared: they are on {' and '.join(metrics)}")
@@ -94,9 +106,10 @@ def load_runs(source: Study | Path) -> tuple[list[RecordedRun], int]:
 def describe_replayed(replayed: Replayed) -> dict[str, Any]:
     """A rule's figures by name, as plain values."""
     first = replayed.outcomes[0]
-    names = ("fallen_stopped", "fallen_budget", "healthy_stopped", "wrong", "lost", "budget", "best")
+    names = ("fallen_stopped", "fallen_budget", "healthy_stopped", "wrong", "lost", "budget", "best", "best_lost")
     means = {name: replayed.mean(name) for name in names}
     figures = {name: value if np.isfinite(value) else None for name, value in means.items()}
+    figures["best_lost_at_most"] = max(outcome.best_lost for outcome in replayed.outcomes)
     best = dict(zip(map(str, SHARES), replayed.best.mean(axis=0).tolist(), strict=True))
     return {"rule": replayed.rule, "fallen": first.fallen, "healthy": first.healthy, **figures, "best_at": best}
 
@@ -116,6 +129,7 @@ def _row(replayed: Replayed) -> Sequence[str]:
         f"{replayed.mean('healthy_stopped'):.1f} of {first.healthy}",
         f"{replayed.mean('wrong'):.1f}",
         f"{max(outcome.lost for outcome in replayed.outcomes):.3f}",
+        f"{replayed.mean('best_lost'):.4f}",
         f"{replayed.mean('budget'):.0%}",
-        *(f"{value:.4f}" for value in (quarter, half, best[-1])),
+        *(f"{value:.4f}" for value in (quarter, half)),
     )

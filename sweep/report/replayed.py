@@ -13,7 +13,10 @@ from sweep.report.charts import GRID, INK, Panel, make_marks
 from sweep.report.figures import make_figure
 from sweep.stopping.replay import SHARES, Replayed
 
-COLOURS = ("#D55E00", "#E69F00", "#F0E442", "#888888", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#A6761D")
+COLOURS = (
+    *("#D55E00", "#E69F00", "#F0E442", "#888888", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#A6761D"),
+    *("#000000", "#7570B3"),
+)
 
 
 def write_replay(file: Path, replayed: Sequence[Replayed], *, title: str, metric: str) -> None:

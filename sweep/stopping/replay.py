@@ -27,7 +27,9 @@ from optuna.trial import TrialState, create_trial
 
 from sweep.measures.score import Score
 from sweep.progress import COMPLETE
-from sweep.stopping.outcome import Outcome, Stops, score_stops, trace_best
+from sweep.settings.study_file import RungsSpec
+from sweep.stopping.halving import promote_asynchronously, promote_in_waves
+from sweep.stopping.outcome import Legs, Outcome, Stops, find_stops, score_stops, trace_best, train_in_turn
 from sweep.stopping.policy import Look, StopPolicy, take_look
 from sweep.stopping.recorded import RecordedRun
 from sweep.stopping.rules import CurveRule
@@ -35,11 +37,17 @@ from sweep.stopping.rules import CurveRule
 SHARES = tuple(np.round(np.linspace(0.02, 1.0, 50), 2).tolist())
 """Shares of the budget of all runs at which the best value found is traced."""
 
-Rule = Callable[[Sequence[RecordedRun]], Stops]
-"""A rule as replay sees it: runs in their order in, their stops out."""
+Rule = Callable[[Sequence[RecordedRun]], Legs]
+"""A rule as replay sees it: runs in their order in, their training out, leg by leg."""
 
 FORECAST = "drop-off, by forecast"
 """Name of the rule that studies run under by default."""
+
+RUNGS = "rungs"
+"""Name of that rule with rungs."""
+
+ASHA = "ASHA, pausing"
+"""Name of asynchronous successive halving whose trials pause."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +70,20 @@ class Replayed:
 
 
 def replay_runs(
-    runs: Sequence[RecordedRun], settings: CurveRule, *, queries: int | None = None, orders: int = 20, seed: int = 0
+    runs: Sequence[RecordedRun],
+    settings: CurveRule,
+    *,
+    rungs: RungsSpec | None = None,
+    queries: int | None = None,
+    orders: int = 20,
+    seed: int = 0,
 ) -> list[Replayed]:
-    """Recorded runs under our rules and under Optuna's pruners.
+    """Recorded runs under our rules, under Optuna's pruners, and paused at rungs.
 
     Args:
         runs: Complete runs.
         settings: Margin, alpha and grace of our rules.
+        rungs: The rungs; None for those that a study has by default.
         queries: The rules see so many of the queries alone, others for each order; the truth is on all of them.
         orders: Random orders in which the runs come.
         seed: Seed of the orders and of the choice of queries.
@@ -79,12 +94,14 @@ def replay_runs(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # some of Optuna's pruners are
-        return _replay_orders(runs, settings, queries=queries, orders=orders, random=np.random.default_rng(seed))
+        random = np.random.default_rng(seed)
+        return _replay_orders(runs, settings, rungs or RungsSpec(), queries=queries, orders=orders, random=random)
 
 
 def _replay_orders(
     runs: Sequence[RecordedRun],
     settings: CurveRule,
+    rungs: RungsSpec,
     *,
     queries: int | None,
     orders: int,
@@ -96,10 +113,11 @@ def _replay_orders(
     for _ in range(orders):
         truth = [runs[place] for place in random.permutation(len(runs))]
         seen, known = (truth, known) if queries is None else (sample_queries(truth, queries, random), {})
-        for name, rule in make_rules(settings, seen, known).items():
-            stops = rule(seen)
-            outcomes.setdefault(name, []).append(score_stops(seen, stops, truth=truth, margin=settings.margin))
-            spent, best = trace_best(truth, stops)
+        for name, rule in make_rules(settings, seen, known, rungs).items():
+            legs = rule(seen)
+            scored = score_stops(seen, find_stops(legs), truth=truth, margin=settings.margin)
+            outcomes.setdefault(name, []).append(scored)
+            spent, best = trace_best(truth, legs)
             reached = np.searchsorted(spent, np.array(SHARES) * sum(run.examples for run in truth), side="right")
             traces.setdefault(name, []).append(best[np.maximum(reached, 1) - 1])
     return [Replayed(rule=name, outcomes=outcomes[name], best=np.array(traces[name])) for name in outcomes]
@@ -115,17 +133,35 @@ def sample_queries(runs: Sequence[RecordedRun], queries: int, random: np.random.
     return [run.on_queries(chosen[run.group]) for run in runs]
 
 
-def make_rules(settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str, list[Look]]) -> Mapping[str, Rule]:
+def make_rules(
+    settings: CurveRule, runs: Sequence[RecordedRun], known: dict[str, list[Look]], rungs: RungsSpec
+) -> Mapping[str, Rule]:
     """Our rules and Optuna's pruners by name, with the settings that their users would choose for these runs.
 
     Args:
         settings: Margin, alpha and grace of ours.
         runs: The runs; their first measurement is the min_resource of Optuna's.
         known: Looks of ours at these very runs, by name; those that are missing are added.
+        rungs: The rungs, and the shares that go on from them.
     """
     known.update({run.name: look_at_run(run, settings) for run in runs if run.name not in known})
     policy = StopPolicy(margin=settings.margin, alpha=settings.alpha, grace=settings.grace)
-    first = int(min(run.progress[1] for run in runs))
+    in_turn = _make_rules_in_turn(policy, known, first=int(min(run.progress[1] for run in runs)))
+    return {
+        **{name: _make_rule(rule) for name, rule in in_turn.items()},
+        RUNGS: lambda runs: promote_in_waves(runs, known, policy, rungs),
+        ASHA: lambda runs: promote_asynchronously(runs, rungs),
+    }
+
+
+def _make_rule(rule: Callable[[Sequence[RecordedRun]], Stops]) -> Rule:
+    return lambda runs: train_in_turn(rule(runs))
+
+
+def _make_rules_in_turn(
+    policy: StopPolicy, known: Mapping[str, Sequence[Look]], *, first: int
+) -> Mapping[str, Callable[[Sequence[RecordedRun]], Stops]]:
+    """The rules under which runs are trained one after the other."""
     return {
         FORECAST: lambda runs: stop_by_policy(runs, known, policy),
         "the same, and outclassed": lambda runs: stop_by_policy(runs, known, replace(policy, outclassed=True)),

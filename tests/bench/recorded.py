@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,8 +14,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.pruners import PatientPruner
 from optuna.trial import TrialState
 
-from sweep.stopping.outcome import Outcome, Stops, has_fallen, score_stops
-from sweep.stopping.policy import StopPolicy
+from sweep.settings.study_file import RungsSpec
+from sweep.stopping import rungs as rule
+from sweep.stopping.halving import promote_asynchronously, promote_in_waves
+from sweep.stopping.outcome import Legs, Outcome, Stops, find_stops, has_fallen, score_stops, train_in_turn
+from sweep.stopping.policy import Look, StopPolicy
 from sweep.stopping.recorded import RecordedRun
 from sweep.stopping.replay import (
     SHARES,
@@ -111,6 +115,102 @@ def _stop_by_settings(runs: Sequence[RecordedRun]) -> Iterator[tuple[str, Stops]
         for least in (0.005, 0.01, 0.02):
             pruner = PatientPruner(None, patience=patience, min_delta=least)
             yield f"Patient(None, {patience}, {least:g})", stop_by_pruner(runs, pruner)
+
+
+def measure_rungs(runs: Sequence[RecordedRun], orders: int) -> None:
+    """Prints the budget and the best lost of rungs and of what else they might be, in orders of 24 and of 12 runs.
+
+    The rules see 200 of the queries. Orders are drawn from the whole bank, from the runs of its most frequent base
+    model, and from either half of the bank.
+    """
+    models = [round(float(run.means[0]), 3) for run in runs]
+    groups = sorted({run.group for run in runs})
+    pools = {
+        "all runs": list(runs),
+        "one base model": [
+            run for run, base in zip(runs, models, strict=True) if base == max(models, key=models.count)
+        ],
+        "half of the groups": [run for run in runs if run.group in groups[::2]],
+        "the other half": [run for run in runs if run.group in groups[1::2]],
+    }
+    for trials in (24, 12):
+        for name, pool in pools.items():
+            if len(pool) < trials:
+                continue
+            print(f"\n## {trials} of {name} ({len(pool)}); means over {orders} orders, 200 queries seen\n")
+            print("| rule | budget | best lost | within 0.005 | at most |\n| --- | --- | --- | --- | --- |")
+            for label, found in _replay_rungs(pool, trials, orders).items():
+                lost = np.array([one.best_lost for one in found])
+                print(
+                    f"| {label} | {np.mean([one.budget for one in found]):.3f} | {lost.mean():.4f}"
+                    f" | {(lost <= 0.005).mean():.1%} | {lost.max():.3f} |",
+                    flush=True,
+                )
+
+
+def _replay_rungs(runs: Sequence[RecordedRun], trials: int, orders: int) -> dict[str, list[Outcome]]:
+    random, found = np.random.default_rng(0), dict[str, list[Outcome]]()
+    policy = StopPolicy(margin=MARGIN)
+    choices = [sample_queries(runs, 200, random) for _ in range(QUERY_CHOICES)]
+    looks = [{run.name: look_at_run(run, policy) for run in seen} for seen in choices]
+    for order in range(orders):
+        places, choice = random.permutation(len(runs))[:trials], order % len(choices)
+        truth, seen = [runs[place] for place in places], [choices[choice][place] for place in places]
+        for label, legs in _train_by_rungs(seen, looks[choice], policy):
+            outcome = score_stops(seen, find_stops(legs), truth=truth, margin=MARGIN)
+            found.setdefault(label, []).append(outcome)
+    return found
+
+
+def _train_by_rungs(
+    runs: Sequence[RecordedRun], looks: Mapping[str, Sequence[Look]], policy: StopPolicy
+) -> Iterator[tuple[str, Legs]]:
+    usual = RungsSpec()
+
+    def train(spec: RungsSpec = usual, *, policy: StopPolicy = policy, grace: float | None = None) -> Legs:
+        return promote_in_waves(runs, looks, policy, spec, grace=grace)
+
+    yield "rungs", train()
+    yield "rungs, and outclassed", train(policy=replace(policy, outclassed=True))
+    yield "rungs, nobody stopped", train(policy=replace(policy, drop_off=False))
+    for share in (0.0, 0.05, 0.2):
+        with _changed("AHEAD", share):
+            yield f"rungs, {share:g} ahead", train()
+    for fewest in (1, 2, 4):
+        with _changed("FEWEST", fewest):
+            yield f"rungs, at least {fewest}", train()
+    yield "rungs after the warm-up", train(grace=0.0)
+    yield "rungs after the warm-up and a grace of 0.02", train(grace=0.02)
+    for room in (0.25, 0.34):
+        yield f"rungs, undecided = {room:g}", train(RungsSpec(undecided=room))
+    for at, keep in OTHER_RUNGS:
+        yield f"at = {list(at)}, keep = {list(keep)}", train(RungsSpec(at=at, keep=keep))
+    yield "ASHA, pausing", promote_asynchronously(runs, usual)
+    yield "drop-off alone", train_in_turn(stop_by_policy(runs, looks, policy))
+    yield "drop-off and outclassed", train_in_turn(stop_by_policy(runs, looks, replace(policy, outclassed=True)))
+
+
+QUERY_CHOICES = 20
+
+OTHER_RUNGS = (
+    ((0.15, 0.5), (0.25, 0.5)),
+    ((0.1, 0.65), (0.25, 0.5)),
+    ((0.2, 0.65), (0.25, 0.5)),
+    ((0.15, 0.65), (0.34, 0.5)),
+    ((0.1, 0.3), (0.34, 0.34)),
+    ((0.12, 0.3, 0.65), (0.4, 0.5, 0.5)),
+)
+
+
+@contextlib.contextmanager
+def _changed(name: str, value: float) -> Iterator[None]:
+    """The rule of rungs with another value of one of its constants."""
+    usual = getattr(rule, name)
+    setattr(rule, name, value)
+    try:
+        yield
+    finally:
+        setattr(rule, name, usual)
 
 
 def measure_sampler(runs: Sequence[RecordedRun], studies: int, trials: int) -> None:

@@ -61,6 +61,10 @@ def test_a_study_and_a_bank_of_its_runs_are_replayed_alike(
     ours, _, proved, nop = found["rules"][:4]
     assert (ours["fallen"], ours["fallen_stopped"], ours["healthy_stopped"], ours["wrong"]) == (1, 1.0, 0.0, 0.0)
     assert max(ours["budget"], proved["budget"]) < nop["budget"] == 1.0
+    waves, asha = found["rules"][-2:]
+    assert (waves["rule"], asha["rule"]) == ("rungs", "ASHA, pausing")
+    assert waves["best_lost"] == waves["best_lost_at_most"] == nop["best_lost"] == 0.0
+    assert asha["best_lost"] > 0.0  # a quarter of two is nobody
     save_bank(tmp_path / "bank.npz", open_study(whole).recorded_runs())
     status, again, _ = replay(capsys, str(tmp_path / "bank.npz"), "--orders", "2", "--json")
     assert status == 0
@@ -79,9 +83,19 @@ def test_the_table_says_what_each_rule_did_and_the_figure_draws_it(
         assert f"\n{rule}" in printed
     assert "2 complete runs on NDCG@10; means over 1 orders" in printed
     assert "left out" not in printed
+    assert "rungs: pauses at 15% (the best 25% go on) and at 65% (the best 50% go on)" in printed
+    assert max(map(len, printed.partition("Figure")[0].splitlines())) <= 120
     page = figure.read_text(encoding="utf-8")
     assert "Plotly.newPlot" in page
     assert "SuccessiveHalving" in page
+
+
+def test_a_study_is_replayed_at_its_own_rungs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = {"stopping": {"drop_off": False}, "budget": {"trials": 2}, "space": FALLS}
+    file = run_scripted(tmp_path / "rungs", rungs={"at": [0.3], "keep": [1.0]}, **tables)  # type: ignore[arg-type]
+    status, printed, _ = replay(capsys, str(file), "--orders", "1")
+    assert status == 0
+    assert "rungs: pauses at 30% (the best 100% go on) of the learning rate spent" in printed
 
 
 def test_runs_that_were_stopped_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -339,6 +339,38 @@ STOPPING = [
         ),
     ),
     *of(
+        "sweep/stopping/rungs.py",
+        "tests/stopping/test_rungs.py",
+        (
+            "one trial is enough to go on",
+            "FEWEST = 3",
+            "FEWEST = 1",
+            "of_three_trials_nobody_stays_behind",
+        ),
+        (
+            "the leading one is left paused",
+            "rank <= quota or is_undecided or each.is_leading",
+            "rank <= quota or is_undecided",
+            "the_leading_one_goes_on_whatever_its_rank",
+        ),
+        (
+            "a dip goes on at its pace",
+            "self.spent > 0.0 and self.score.mean > 0.0",
+            "self.spent > 0.0",
+            "a_trial_that_has_spent_less_is_taken_to_gain_on_at_its_pace",
+        ),
+    ),
+    *of(
+        "sweep/stopping/halving.py",
+        "tests/stopping/test_halving.py",
+        (
+            "the best go on last",
+            "going = sorted(kept, key=lambda place: ranks[place].rank)",
+            "going = kept",
+            "all_runs_are_begun_then_the_best_go_on_the_best_first",
+        ),
+    ),
+    *of(
         "sweep/stopping/replay.py",
         "tests/stopping/test_replay.py",
         (

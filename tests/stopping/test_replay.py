@@ -10,7 +10,8 @@ from simulate import Noise, simulate_run, true_means
 
 from sweep.errors import SweepError
 from sweep.settings.dimensions import add_older
-from sweep.stopping.outcome import score_stops, trace_best
+from sweep.settings.study_file import RungsSpec
+from sweep.stopping.outcome import find_stops, score_stops, trace_best, train_in_turn
 from sweep.stopping.policy import StopPolicy
 from sweep.stopping.recorded import RecordedRun, load_bank
 from sweep.stopping.replay import SHARES, look_at_run, replay_runs, stop_by_policy, stop_by_pruner, stop_by_wilcoxon
@@ -75,9 +76,23 @@ def test_what_stops_saved_and_cost_is_counted_on_the_whole_runs() -> None:
     assert found.budget == pytest.approx((500 + 3000 + 500) / 5000)
     assert found.fallen_budget == pytest.approx(0.5)
     assert found.best == pytest.approx(0.9)
-    spent, best = trace_best(runs, [2, 4, 2])
+    assert found.best_lost == 0.0
+    spent, best = trace_best(runs, train_in_turn([2, 4, 2]))
     np.testing.assert_allclose(spent, [250, 500, 1250, 2000, 2750, 3500, 3750, 4000])
     np.testing.assert_allclose(best, [0.6, 0.6, 0.6, 0.7, 0.8, 0.9, 0.9, 0.9])
+
+
+def test_a_run_that_pauses_is_traced_in_the_order_in_which_it_is_trained() -> None:
+    runs = [flat_run("one", [0.5, 0.6, 0.7, 0.8, 0.9]), flat_run("two", [0.5, 0.55, 0.6, 0.95, 0.7], examples=2000)]
+    legs = [(0, 1), (1, 2), (0, 3), (0, 3)]
+    assert find_stops(legs) == [3, 2]
+    spent, best = trace_best(runs, legs)
+    np.testing.assert_allclose(spent, [250, 750, 1250, 1500, 1750])
+    np.testing.assert_allclose(best, [0.6, 0.6, 0.6, 0.7, 0.8])
+    found = score_stops(runs, find_stops(legs), truth=runs, margin=0.01)
+    assert found.best == pytest.approx(0.8)
+    assert found.best_lost == pytest.approx(0.15)
+    assert found.budget == pytest.approx(1750 / 3000)
 
 
 FORECAST = StopPolicy()
@@ -114,7 +129,7 @@ def test_every_rule_is_replayed_in_every_order(runs: list[RecordedRun]) -> None:
     by_name = {found.rule: found for found in replayed}
     assert list(by_name) == [
         *("drop-off, by forecast", "the same, and outclassed", "drop-off, proved", "Nop", "Patient(None, 3, 0.01)"),
-        *("Median", "SuccessiveHalving", "Hyperband", "Wilcoxon"),
+        *("Median", "SuccessiveHalving", "Hyperband", "Wilcoxon", "rungs", "ASHA, pausing"),
     ]
     assert by_name["Nop"].mean("budget") == 1.0
     assert by_name["Nop"].mean("wrong") == 0.0
@@ -124,6 +139,15 @@ def test_every_rule_is_replayed_in_every_order(runs: list[RecordedRun]) -> None:
     for found in replayed:
         assert found.best.shape == (3, len(SHARES))
         assert (np.diff(found.best, axis=1) >= 0).all()
+
+
+def test_rungs_are_replayed_as_they_are_asked_for(runs: list[RecordedRun]) -> None:
+    def budget(rungs: RungsSpec | None) -> float:
+        replayed = {found.rule: found for found in replay_runs(runs, DropOff(), rungs=rungs, orders=3)}
+        assert replayed["rungs"].mean("best_lost") == 0.0
+        return replayed["rungs"].mean("budget")
+
+    assert budget(RungsSpec(at=(0.9,), keep=(1.0,))) > budget(RungsSpec(at=(0.15,), keep=(0.25,))) == budget(None)
 
 
 def test_a_run_that_will_not_beat_the_best_before_it_is_stopped_where_that_is_asked_for(
