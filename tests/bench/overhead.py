@@ -157,7 +157,7 @@ def trace_trial(task: Assignment, channel: Channel) -> dict[str, float]:
 
     clock = Stopwatch()
     clock.watch(trial, "load_model", "loading the model")
-    for function in ("open_or_compile", "_make_evaluator", "plan_order"):
+    for function in ("open_or_compile", "make_evaluator", "plan_order"):
         clock.watch(trial, function, "texts and plan")
     clock.watch(fit._PlannedTrainer, "__init__", "setting the trainer up")
     clock.watch(fit._PlannedTrainer, "train", "training")
