@@ -159,7 +159,8 @@ def plan_study(
 ) -> StudyPlan:
     """Reads everything that a study file names, and writes nothing.
 
-    A setting of the data that the file leaves out is that of the study, where it has begun, and not today's default.
+    A setting of the data, or the grid, that the file leaves out is that of the study, where it has begun, and not
+    today's default.
 
     Args:
         location: The study.

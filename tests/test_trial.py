@@ -560,6 +560,9 @@ class TestStudy:
         assert found.model.changes == ()
         assert 0 < found.texts_per_s < math.inf
         assert 0 < found.pairs_per_s < math.inf
+        assert found.look_s is not None
+        assert 0 < found.look_s < math.inf
+        assert rehearse_study(replace(task, timed=None), ScriptedChannel()).look_s is None
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
     def test_without_cuda_no_device_is_listed(self):
