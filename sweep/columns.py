@@ -82,8 +82,11 @@ def write_progress(progress: int) -> str:
     return f"{progress * 100 / COMPLETE:g}%"
 
 
-def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
+def say_end(trial: TrialRecord, record: StudyRecord, *, is_short: bool = False) -> str | None:
     """The reason why a trial ended, in short a rule's name or the beginning of an error; None while it goes on."""
+    if trial.state == "paused":
+        rank, trials = record.rung_ranks[trial.number]
+        return f"paused at {write_progress(trial.progress)}, rank {rank} of {trials}"
     if error := trial.attributes.get("error"):
         return _shorten(f"failed: {error}") if is_short else f"failed: {error}"
     if trial.equal_to is not None:
@@ -95,6 +98,9 @@ def say_end(trial: TrialRecord, *, is_short: bool = False) -> str | None:
     if trial.stop is None:
         return f"ran to its end{ending}" if trial.ended_by == TO_ITS_END else None
     why = trial.stop.kind if is_short else trial.stop.text
+    if trial.is_unpromoted and trial.stop.numbers:
+        place = ", rank {rank} of {trials}".format(**trial.stop.numbers) if is_short else ""
+        return f"paused at {write_progress(trial.progress)}: {why}{place}{ending}"
     return f"stopped at {write_progress(trial.progress)}: {why}{ending}"
 
 
@@ -135,13 +141,19 @@ COLUMNS: tuple[Column, ...] = (
     _column("progress", "Int64", lambda trial: trial.progress),
     _column("examples", "Int64", lambda trial: trial.examples),
     _column("planned_examples", "Int64", lambda trial: trial.planned_examples),
+    _column("retrained_examples", "Int64", lambda trial: trial.retrained_examples),
     _last("seconds", "float64", lambda row: row.seconds, heading="seconds", write="{:.0f}".format),
     _last("evaluation_seconds", "float64", lambda row: row.evaluation_seconds),
     Column(key="is_best", dtype="bool", value=lambda trial, record: trial is record.best),
     _column("is_excused", "bool", lambda trial: trial.is_excused),
     _column("equal_to", "Int64", lambda trial: trial.equal_to),
-    _column("ending", "", lambda trial: say_end(trial, is_short=True), heading="why it ended", is_foreign=True),
-    _column("why", "", say_end, heading="why it ended", is_foreign=True),
+    Column(
+        key="ending",
+        value=lambda trial, record: say_end(trial, record, is_short=True),
+        heading="why it ended",
+        is_foreign=True,
+    ),
+    Column(key="why", value=say_end, heading="why it ended", is_foreign=True),
 )
 """Every column; those with a type are a frame's."""
 
@@ -182,7 +194,8 @@ def write_leaderboard(record: StudyRecord, space: SpaceSettings) -> str:
     ranked = record.leaderboard()
     if not ranked:
         return "No trial has been measured yet."
-    keys = [*OUTCOME, *choose_settings(record, space)]
+    has_rungs = any(trial.may_be_promoted for trial in record.trials)
+    keys = [*OUTCOME, *(["ending"] if has_rungs else []), *choose_settings(record, space)]
     heads, *rows = write_rows(record, ranked[:LEADERS], keys)
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     for mark, *cells in rows:

@@ -51,8 +51,8 @@ class Assignment(StudyTask):
         evaluations: When the trial is evaluated.
         micro_batch: Pairs that go through the model at once; None lets the worker choose by its memory.
         peak: Best value that is committed for this trial after at least one optimizer step.
-        measured: Progress in thousandths up to which measurements are committed; what is measured again there is no
-            peak, and its model is not kept.
+        measured: Progress in thousandths up to which measurements are committed: what is measured again is no new peak.
+        missing_peak: Progress in thousandths of that peak where its model is not on disk, so that it is saved anew.
         attempt: Number of this process of the trial, from 1.
         threads: Threads that the trial may compute with on a CPU; None lets torch choose.
         memory_share: Share of the device's memory that the trial may plan with.
@@ -65,6 +65,7 @@ class Assignment(StudyTask):
     micro_batch: int | None = None
     peak: float | None = None
     measured: int = 0
+    missing_peak: int | None = None
     attempt: int = 1
     threads: int | None = None
     memory_share: float = 1.0
@@ -286,9 +287,10 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The coordinator's answer to a report: go on, or stop and the reason in words."""
+    """The coordinator's answer to a report: go on, stop and the reason in words, or pause at a rung."""
 
     stop: bool = False
+    pause: bool = False
     reason: str | None = None
 
 

@@ -32,14 +32,15 @@ from sweep.data.formats import TrainingRows, kind_of, make_rows
 from sweep.data.sections import share_out
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.measures.benchmarks import Benchmark, weigh_queries
-from sweep.progress import PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations
+from sweep.progress import PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations, warmup_end
 from sweep.run_folder import RunFolder
 from sweep.settings.begun import keep_defaults, names_all_defaults, read_begun
 from sweep.settings.dimensions import DIMENSIONS, MIXTURE, Params
 from sweep.settings.entries import check_entry
 from sweep.settings.ranges import ends
 from sweep.settings.space import SearchSpace
-from sweep.settings.study_file import StudySpec
+from sweep.settings.study_file import DropOffSpec, StudySpec
+from sweep.stopping.rungs import find_rungs
 from sweep.storage.location import StudyLocation, read_attributes
 from sweep.storage.records import SPEC
 from sweep.training.locate import locate_base_model
@@ -148,6 +149,19 @@ class StudyPlan:
     def evaluations(self, batch_size: int) -> tuple[PlannedEvaluation, ...]:
         """Evaluations of a trial."""
         return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
+
+    def rungs(self, params: Params) -> tuple[int, ...]:
+        """Progress in thousandths at which a trial pauses, one a rung; none where the study has no rungs."""
+        if not self.spec.rungs:
+            return ()
+        drop_off = self.spec.stopping.drop_off or DropOffSpec()
+        return find_rungs(
+            self.spec.rungs.at,
+            [planned.progress for planned in self.evaluations(params.batch_size)],
+            warmup_end=warmup_end(params.warmup_ratio, self.steps(params.batch_size)),
+            grace=drop_off.grace,
+            scheduler=params.scheduler,
+        )
 
 
 def plan_study(

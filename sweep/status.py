@@ -8,7 +8,7 @@ from typing import Any
 from sweep.by_benchmark import curves_by_benchmark
 from sweep.recommendation import recommend
 from sweep.storage.evaluations import UNTRAINED
-from sweep.storage.records import ENDED_BY, TrialRecord, count_saved
+from sweep.storage.records import ENDED_BY, StudyRecord, TrialRecord, count_saved
 from sweep.study import Study
 
 STATUS_VERSION = 1
@@ -33,7 +33,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "coordinator": {"pid": study.owner.pid, "host": study.owner.host} if study.owner else None,
         "benchmarks": [{"name": one.name, "weight": one.weight} for one in record.benchmarks],
         "trials": [
-            {**_describe_trial(trial, record.baseline), "benchmarks": _describe_benchmarks(study, trial.number)}
+            {**_describe_trial(trial, record), "benchmarks": _describe_benchmarks(study, trial.number)}
             for trial in record.trials
         ],
         "best": _describe_best(study),
@@ -42,8 +42,10 @@ def describe_study(study: Study) -> dict[str, Any]:
     }
 
 
-def _describe_trial(trial: TrialRecord, baseline: float | None) -> dict[str, Any]:
-    params, peak = trial.params, trial.peak
+def _describe_trial(trial: TrialRecord, record: StudyRecord) -> dict[str, Any]:
+    params, peak, baseline = trial.params, trial.peak, record.baseline
+    rank, trials = record.rung_ranks.get(trial.number, (None, None))
+    paused = {"progress": trial.progress, "rank": rank, "trials": trials} if rank else None
     untrained = [[0, _finite(baseline)]] if baseline is not None else []
     return {
         "number": trial.number,
@@ -60,6 +62,9 @@ def _describe_trial(trial: TrialRecord, baseline: float | None) -> dict[str, Any
         "progress": trial.progress,
         "curve": untrained + [[row.progress, _finite(row.value)] for row in trial.curve],
         "equal_to": trial.equal_to,
+        "promoted": trial.promoted,
+        "retrained_examples": trial.retrained_examples,
+        "paused": paused,
         "seconds": trial.rows[-1].seconds if trial.rows else None,
         "evaluation_seconds": trial.rows[-1].evaluation_seconds if trial.rows else None,
         "interruptions": trial.attributes.get("interruptions", 0),

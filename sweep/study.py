@@ -149,7 +149,7 @@ class Study:
         if self.owner is not None:
             return "running"
         is_spent = self.record.counted >= self.budget or self.record.attributes.get(ENDED_BY) is not None
-        if is_spent and not any(trial.state == "running" for trial in self.record.trials):
+        if is_spent and not any(trial.state in ("running", "paused") for trial in self.record.trials):
             return "finished" if self.record.best is not None else "failed"
         rerun = {trial.attributes.get("rerun_of") for trial in self.record.trials}
         failed = {trial.number for trial in self.record.trials if trial.is_excused and trial.state == "fail"}

@@ -210,12 +210,13 @@ def _train(
     started, saved_at = time.perf_counter(), time.monotonic()
     peak = -1.0 if task.peak is None else task.peak
     for step in range(resumed + 1, task.steps + 1):
+        is_at_rung = False
         time.sleep(script.get("step_s", 0.0))
         _scripted_mishap(task, script, step, due)
         if step in due:
             evaluation = _scripted_evaluation(task, script, due[step], list(due.values()).index(due[step]))
-            if evaluation.value > peak:
-                peak = evaluation.value
+            if evaluation.value > peak or due[step] == task.missing_peak:
+                peak = max(peak, evaluation.value)
                 _publish(folder.peak_model(task.trial, due[step]), "ndcg.json", peak)
             numbers = {"progress": due[step], "ndcg": evaluation.value}
             _note(task, script, "report", step=step, **numbers)
@@ -224,7 +225,8 @@ def _train(
             _note(task, script, "answered", step=step, stop=verdict.stop, **numbers)
             if verdict.stop:
                 return TrialResult(status="stopped", step=step, resumed_from=resumed, micro_batch=micro_batch)
-        is_pausing = channel.is_pausing() and step < task.steps
+            is_at_rung = verdict.pause
+        is_pausing = is_at_rung or (channel.is_pausing() and step < task.steps)
         is_save_due = step < task.steps and time.monotonic() - saved_at > task.spec.checkpoints.every_s
         if _is_saved(script, step, due) or is_save_due or is_pausing:
             _publish(folder.checkpoint(task.trial, step), "step.json", step)

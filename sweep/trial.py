@@ -266,7 +266,7 @@ class _TrialRun:
         decision = StepAction.GO_ON
         if step in self.due:
             decision = self._evaluate(step, self.due[step], take_stats())
-        if decision is not StepAction.STOP and step < self.task.steps and self.channel.is_pausing():
+        if StepAction.STOP not in decision and step < self.task.steps and self.channel.is_pausing():
             self.status = "paused"
             decision = StepAction.SAVE | StepAction.STOP
         elif decision is StepAction.GO_ON and step < self.task.steps and self.schedule.is_due:
@@ -279,9 +279,10 @@ class _TrialRun:
         task, folder = self.task, RunFolder(self.task.run_folder)
         evaluation = self.evaluator.evaluate(self.model)
         self.evaluation_seconds += evaluation.seconds
-        is_peak = evaluation.value > (-np.inf if self.peak is None else self.peak)  # never for NaN
-        if is_peak and progress > task.measured:
-            self.peak = evaluation.value
+        is_higher = evaluation.value > (-np.inf if self.peak is None else self.peak)  # never for NaN
+        is_new_peak = is_higher and progress > task.measured
+        if is_new_peak or progress == task.missing_peak:
+            self.peak = evaluation.value if is_new_peak else self.peak
             model = folder.peak_model(task.trial, progress)
             save_model(self.model, model, precision=self.precision, sign=self.channel.sign)
         verdict = self.channel.report(
@@ -303,6 +304,9 @@ class _TrialRun:
         if verdict.stop:
             self.status = "stopped"
             return StepAction.STOP
+        if verdict.pause:
+            self.status = "paused"
+            return StepAction.SAVE | StepAction.STOP
         return StepAction.GO_ON
 
     def _delete_checkpoints(self, before: int) -> None:

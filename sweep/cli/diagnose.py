@@ -14,6 +14,9 @@ from sweep.study import Study
 DIAGNOSIS_VERSION = 1
 """Version of the JSON; additions keep it."""
 
+MAX_UNFINISHED = 4
+"""Paused trials that are named as worth finishing, at most."""
+
 HEADINGS = ("cause", "scope", "finding", "effect", "interval (ends at 95 %, all together)", "trials")
 
 
@@ -52,6 +55,7 @@ def print_diagnosis(study: Study, *, as_json: bool, with_next: bool) -> None:
     print(f"\nAn effect is {metric} that is lost; for overfitting, the rise of the validation loss (its logarithm).")
     if with_next:
         _print_next(findings)
+        _print_unfinished(study, findings)
     elif any(finding.verdict == "cannot tell" for finding in findings):
         print("What cannot be told: --next prints the trials that would settle it.")
 
@@ -72,6 +76,28 @@ def _print_next(findings: Sequence[Finding]) -> None:
     for finding in findings:
         print(f"\n# {finding.cause} ({finding.scope}): {finding.verdict}")
         print(finding.next_steps)
+
+
+def rank_unfinished(study: Study, findings: Sequence[Finding]) -> list[tuple[int, int]]:
+    """The paused trials that more questions would be settled by, each with the number of these, the most first.
+
+    A question that cannot be told rests on how its trials end, and of one that is paused that is not known. Of trials
+    that as many questions rest on, the one with the highest peak comes first.
+    """
+    undecided = [set(finding.trials) for finding in findings if finding.verdict == "cannot tell"]
+    paused = [trial for trial in study.record.leaderboard() if trial.may_be_promoted]
+    counts = [(trial.number, sum(trial.number in trials for trials in undecided)) for trial in paused]
+    return sorted((pair for pair in counts if pair[1]), key=lambda pair: -pair[1])
+
+
+def _print_unfinished(study: Study, findings: Sequence[Finding]) -> None:
+    ranked = rank_unfinished(study, findings)[:MAX_UNFINISHED]
+    if ranked:
+        numbers = " ".join(str(number) for number, _ in ranked)
+        print("\n# Paused trials that are worth finishing first")
+        print(f"sweep run {study.location.arguments} --finish {numbers}")
+        for number, questions in ranked:
+            print(f"trial {number}: {questions} of the questions that cannot be told rest on how it would end")
 
 
 def _numbers(trials: Sequence[int]) -> str:

@@ -104,6 +104,9 @@ def _suggest_commands(study: Study) -> list[str]:
         f"Look closer:   {name} dashboard {study.location.arguments}",
         f"More trials:   raise budget.trials in {shlex.quote(str(study.file))} and run it again",
     ]
+    paused = [trial.number for trial in rank_trials(study.record) if trial.is_unpromoted]
+    if paused:
+        commands.append(f"Finish one:    {name} run {study.location.arguments} --finish {paused[0]}")
     model = study.find_model(recommend(study).number)
     if model is not None:
         commands.append(f'Load it:       SentenceTransformer("{seen_from_here(model)}")')

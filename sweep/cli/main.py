@@ -73,6 +73,8 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_init(commands.add_parser)
     run = add("run", _run, "run or resume a study until its budget is spent")
     run.add_argument("--trials", type=int, metavar="N", help="budget of trials in place of the file's")
+    text = "train trials to their end that are paused at rungs or were not promoted"
+    run.add_argument("--finish", type=int, nargs="+", default=(), metavar="N", help=text)
     run.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
     run.add_argument("--log", choices=("text", "json"), default="text", help="json prints the coordinator's log alone")
     status = add("status", _status, "show where a study stands, while it runs or after")
@@ -171,7 +173,7 @@ def _init(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from sweep.cli.run_command import run
 
-    run(_locate(options), trials=options.trials, plain=options.plain, log=options.log)
+    run(_locate(options), trials=options.trials, plain=options.plain, log=options.log, finish=options.finish)
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -24,8 +24,17 @@ if TYPE_CHECKING:
     from sweep.report.diagnosis import Finding
 
 
-def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = "text") -> None:
+def run(
+    location: StudyLocation,
+    *,
+    trials: int | None,
+    plain: bool,
+    log: str = "text",
+    finish: Sequence[int] = (),
+) -> None:
     """Runs a study to the end of its budget, writes its report and prints its leaderboard.
+
+    Trials to ``finish`` go to their end, though they are paused at rungs or were not promoted.
 
     With ``log="json"`` the coordinator's log is printed, and nothing else.
 
@@ -37,7 +46,7 @@ def run(location: StudyLocation, *, trials: int | None, plain: bool, log: str = 
         with stop.at_once():
             plan = plan_study(location, trials=trials)
         with _open_watcher(plain=plain, log=log) as watcher:
-            run_study(plan, watcher=watcher, stop=stop, exhibit=partial(_exhibit, look))
+            run_study(plan, watcher=watcher, stop=stop, finish=finish, exhibit=partial(_exhibit, look))
     from sweep.cli.report import write_report  # loads plotly, which is not needed before
 
     study, findings = look()

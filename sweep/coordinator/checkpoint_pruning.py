@@ -5,6 +5,7 @@ A checkpoint counts once its manifest is there; what is deleted loses its manife
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -143,13 +144,16 @@ class CheckpointPruner:
         Called at each start as well, for folders that a crash has left.
         """
         on_disk = [record.trials[number] for number in self._folder.trials() if number < len(record.trials)]
-        finished = {trial.number: trial for trial in on_disk if trial.state in FINISHED and not trial.is_resumable}
+        ended = [trial for trial in on_disk if trial.state in FINISHED and not trial.is_resumable]
+        finished = {trial.number: trial for trial in ended if not trial.may_be_promoted}
         resumable = [self._folder.trial(trial.number) for trial in on_disk if trial.is_resumable]
+        paused_bytes = self._evict([trial for trial in on_disk if trial.may_be_promoted], taken=resumable)
         ranked = rank_models(finished.values(), record.best)
         models = {trial.number: self._peak_model(trial) for trial in finished.values()}
         stored = [trial.number for trial in ranked if trial.number in models and models[trial.number].is_dir()]
         sizes = {number: folder_bytes(models[number]) for number in stored[: self._spec.keep]}
-        kept = plan_kept(stored, sizes, keep=self._spec.keep, room=self._room(sum(map(folder_bytes, resumable))))
+        taken = paused_bytes + sum(map(folder_bytes, resumable))
+        kept = plan_kept(stored, sizes, keep=self._spec.keep, room=self._room(taken))
         default = record.default
         if default is not None:
             kept.add(default.number)  # the best is compared with it
@@ -159,6 +163,22 @@ class CheckpointPruner:
             self._delete("delete", [entry for entry in entries if entry != keep], number)
             if keep is None:
                 remove(self._folder.trial(number))
+
+    def _evict(self, paused: Sequence[TrialRecord], *, taken: Sequence[Path]) -> int:
+        """Deletes the folders of the worst paused trials where there is no room; the bytes of those that stay.
+
+        Whoever is promoted without one is trained again from the start.
+        """
+        room, total = self._room(sum(map(folder_bytes, taken)) + folder_bytes(self._folder.base_model)), 0
+        ranked = sorted(paused, key=lambda trial: (-trial.peak.value if trial.peak else math.inf, trial.number))
+        for trial in ranked:
+            folder = self._folder.trial(trial.number)
+            size = folder_bytes(folder)
+            if room is not None and total + size > room:
+                self._delete("delete", [folder], trial.number)
+            else:
+                total += size
+        return total
 
     def _room(self, taken: int) -> int | None:
         """Bytes for the best models: the limit, less ``taken``, the default's model, and running trials' maximum."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sweep.coordinator.budget import BudgetTracker, EndedBy, Pausing
 from sweep.coordinator.checkpoint_pruning import CheckpointPruner
-from sweep.coordinator.equal_trials import find_known, list_ready
 from sweep.coordinator.events import SweepView, Watcher, describe_params, make_view, tell_to
 from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_allowance, find_stalled
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import DeviceLimits, Placement
 from sweep.coordinator.proposals import Proposer
 from sweep.coordinator.reports import Reports
-from sweep.coordinator.running import RunningTrial, begin_trial, make_job, revive_trials
+from sweep.coordinator.running import RunningTrial, make_job, revive_trials
 from sweep.coordinator.trial_completion import TrialCompletion
+from sweep.coordinator.trial_queue import TrialQueue
 from sweep.errors import StorageError, StudyEndedError
 from sweep.launch import Died, Launcher, Message, Slot
 from sweep.messages import LONG_CALL_S, Done, Failure, Report, Started, TrialResult
@@ -43,6 +43,7 @@ class Coordinator:
         stop: The signals that end the run.
         body: Body of a trial's job.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
+        finish: Trials that are paused or were not promoted, and are to go to their end.
         cut_off_at: When the run before was cut off, in seconds since 1970, or None where it came to its end.
     """
 
@@ -57,6 +58,7 @@ class Coordinator:
         stop: StopSignal,
         body: str,
         pause_s: float,
+        finish: Collection[int],
         cut_off_at: float | None,
     ) -> None:
         self._plan = plan
@@ -68,7 +70,6 @@ class Coordinator:
         self._baseline = ledger.table.per_query(UNTRAINED)[1][0]
         self._running: dict[str, RunningTrial] = {}  # by the name of its job
         self._final_messages: dict[str, Message] = {}  # of jobs that are gone, until they are reaped, by name
-        self._waiting: list[RunningTrial] = []  # begun trials without a slot; they come before new ones
         self._limits = DeviceLimits(ledger)
         self._proposer = Proposer(
             plan.space,
@@ -80,6 +81,14 @@ class Coordinator:
         pruner = CheckpointPruner(plan.run_folder, plan.spec.checkpoints, slots=len(slots), tell=self._tell)
         self._reports = Reports(plan, ledger, limits=self._limits, pruner=pruner, tell=self._tell)
         self._completion = TrialCompletion(plan, ledger, proposer=self._proposer, pruner=pruner, tell=self._tell)
+        self._queue = TrialQueue(
+            plan,
+            ledger,
+            proposer=self._proposer,
+            completion=self._completion,
+            baseline=self._baseline,
+            tell=self._tell,
+        )
         self._recovery = FailureRecovery(plan, ledger, limits=self._limits, tell=self._tell)
         self._pausing = Pausing(launcher, stop, pause_s=pause_s, tell=self._tell)
         workers = plan.spec.workers
@@ -87,6 +96,7 @@ class Coordinator:
         self._clock = Clock(time.monotonic())
         self._budget_tracker = BudgetTracker(ledger, plan.spec.budget, now=time.monotonic())
         self._stop = stop
+        self._finish = finish
         self._cut_off_at = cut_off_at
         self._cold_told = False
         self._view_due = 0.0
@@ -149,7 +159,7 @@ class Coordinator:
 
     def _adopt(self) -> None:
         """Takes over the trials of an earlier run; a process of one that is still alive is ended first."""
-        record = self._ledger.adopt_trials(self._plan.space)
+        record = self._queue.adopt(self._ledger.adopt_trials(self._plan.space), finish=self._finish)
         for trial in record.trials:
             if trial.state == "running":
                 self._end_older_attempt(trial.number)
@@ -157,47 +167,40 @@ class Coordinator:
         trials = list(revive_trials(self._plan, self._ledger, record, baseline=self._baseline))
         if self._cut_off_at is not None:
             self._recovery.count_cut_off(record, trials, at=self._cut_off_at)
+        self._queue.begin(record, trials)
         for adopted in trials:
             if len(adopted.progress) > 1:
                 self._reports.decide(adopted, incumbent=self._incumbent(adopted))
             step = self._recovery.saved_step(adopted)
             text = f"goes on from step {step} (it was {'paused' if adopted.was_paused else 'interrupted'})"
             self._tell("adopt", text, adopted.number, step=step, paused=adopted.was_paused)
-            if not self._completion.settle(adopted, self._recovery.find_cause(adopted, "interrupted")):
-                self._waiting.append(adopted)
+            if not self._settle(adopted, self._recovery.find_cause(adopted, "interrupted")):
+                self._queue.waiting.append(adopted)
 
     def _has_work(self) -> bool:
         """Whether trials are to be placed, though perhaps not at once."""
-        return not self._pausing.is_on and (bool(self._waiting) or self._is_another_due())
-
-    def _is_another_due(self) -> bool:
-        """Whether the budget has room for a trial besides those that have begun."""
-        begun = self._completion.record.counted + len(self._running) + len(self._waiting)
-        return begun < self._plan.spec.budget.trials
+        return not self._pausing.is_on and self._queue.has_trials(self._running.values())
 
     def _place(self) -> bool:
-        """Starts one trial, if there is a slot for one; those that wait come first."""
+        """Starts one trial, if there is a slot for one: first those that wait, then a new one, then a paused one."""
         if not self._has_work():
             return False
-        if pair := find_known(self._waiting, self._completion.record.trials, self._proposer):
-            self._waiting.remove(pair[0])
-            self._completion.end_equal(*pair)
+        if self._queue.end_known():
             return True
         running = list(self._running.values())
         for slot in self._placement.find_free(running):
-            ready = list_ready(self._waiting, running, self._proposer)
+            ready = self._queue.list_ready(running)
             admitted = (trial for trial in ready if self._placement.admits(trial, slot, running))
             trial = next(admitted, None)
-            if trial is None and not ready and self._is_another_due():
-                largest = self._limits.largest_batch(slot.label)
-                proposal = self._proposer.propose(self._ledger.next_number(), largest_batch=largest)
-                trial = begin_trial(self._plan, self._ledger, proposal, baseline=self._baseline)
-                self._waiting.append(trial)
+            if not ready and not self._queue.is_another_due(running):
+                return self._queue.promote(running)
+            if not ready:
+                trial = self._queue.begin_another(largest_batch=self._limits.largest_batch(slot.label))
                 if self._proposer.equals(trial.number):
                     return True
                 trial = trial if self._placement.admits(trial, slot, running) else None
             if trial is not None:
-                self._waiting.remove(trial)
+                self._queue.waiting.remove(trial)
                 self._launch(trial, slot)
                 return True
         return False
@@ -226,9 +229,10 @@ class Coordinator:
 
     def _incumbent(self, trial: RunningTrial) -> float | None:
         """The highest peak of all other trials."""
-        best, others = self._completion.record.best, [*self._running.values(), *self._waiting]
+        best, others = self._completion.record.best, [*self._running.values(), *self._queue.waiting]
         peaks = [other.peak.value for other in others if other.number != trial.number and other.peak]
-        return max([*peaks, *([best.value] if best and best.value is not None else [])], default=None)
+        known = [best.value] if best and best.value is not None else []
+        return max([*peaks, *self._queue.peaks, *known], default=None)
 
     def _is_current(self, message: Message) -> bool:
         """Whether a message is of a trial's newest attempt; an older one is dropped, and not answered."""
@@ -280,8 +284,11 @@ class Coordinator:
         if result.status != "paused":
             self._placement.health.note_end(trial.slot)
             self._completion.end(trial)
+            self._queue.note_end(trial)
         elif self._budget_tracker.is_early:
             self._end_early(trial)
+        elif trial.is_at_rung:
+            self._queue.pause(trial)
         else:
             self._ledger.note(trial.number, paused=True)
             text = f"saved at step {result.step}, to go on from there"
@@ -301,10 +308,20 @@ class Coordinator:
         self._recovery.count(trial)
         cause = self._recovery.find_cause(trial, reason)
         is_suspect = cause is not None and self._placement.suspect(slot, trial.number, self._running.values())
-        if not self._completion.settle(trial, cause, ends_study=not is_suspect):
+        if not self._settle(trial, cause, ends_study=not is_suspect):
             step = self._recovery.saved_step(trial)
             self._tell("retry", f"{reason}; goes on from step {step}", trial.number, step=step, attempt=trial.attempt)
             self._requeue(trial)
+
+    def _settle(self, trial: RunningTrial, cause: str | None, *, ends_study: bool = True) -> bool:
+        """Ends or pauses an interrupted trial where only that was missing, or fails it for a cause; else False."""
+        if cause is None and trial.is_at_rung:
+            self._queue.pause(trial)
+            return True
+        is_settled = self._completion.settle(trial, cause, ends_study=ends_study)
+        if is_settled and (trial.stop is not None or trial.is_measured_to_the_end):
+            self._queue.note_end(trial)
+        return is_settled
 
     def _on_failure(self, trial: RunningTrial, failure: Failure) -> None:
         is_exhausted = failure.exhausted_micro_batch is not None
@@ -323,7 +340,7 @@ class Coordinator:
             self._ledger.reopen(resumable)
             self._completion.record = record = self._ledger.record()
             revived = revive_trials(self._plan, self._ledger, record, baseline=self._baseline)
-            self._waiting += [trial for trial in revived if trial.number in resumable]
+            self._queue.waiting += [trial for trial in revived if trial.number in resumable]
         self._completion.rerun([number for number in numbers if number not in resumable], "its device was at fault")
 
     def _requeue(self, trial: RunningTrial) -> None:
@@ -332,7 +349,7 @@ class Coordinator:
         if points:
             trial.seconds_before = points[-1].seconds
             trial.evaluation_seconds_before = points[-1].evaluation_seconds
-        self._waiting.append(trial)
+        self._queue.waiting.append(trial)
 
     # ---- budgets, signals, silence and watchers
 
@@ -363,9 +380,10 @@ class Coordinator:
         """Ends the study early where its time is spent or its target reached: each trial ends with what it has."""
         if self._stop.signal is None and self._budget_tracker.ends_early(self._completion.record, running):
             self._pausing.begin(running)
-            waiting, self._waiting = self._waiting, []
+            waiting, self._queue.waiting = self._queue.waiting, []
             for trial in waiting:
                 self._end_early(trial)
+            self._queue.end_paused()
 
     def _end_early(self, trial: RunningTrial) -> None:
         """Ends a trial for the study's budget, where its own curve gave no other reason."""

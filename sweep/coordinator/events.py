@@ -18,10 +18,11 @@ from sweep.logs import MAX_BYTES, open_log, rotate
 from sweep.plan import StudyPlan
 from sweep.progress import COMPLETE
 from sweep.settings.dimensions import Params, SpaceSettings
+from sweep.stopping.rungs import estimate_share
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
 _BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning", "error"]
-_OfATrial = Literal["start", "adopt", "evaluate", "remeasure", "retry", "rerun", "end", "delete", "replace"]
+_OfATrial = Literal["start", "adopt", "evaluate", "remeasure", "retry", "rerun", "promote", "end", "delete", "replace"]
 EventKind = _BetweenTrials | _OfATrial
 
 
@@ -74,6 +75,7 @@ class SweepView:
         trials: Trials of the budget.
         baseline: Value of the untrained model.
         best: The best finished trial.
+        paused: Trials that are paused at rungs.
         running: The trials that run now.
         space: The search space.
         slots: Every slot with the name of its device.
@@ -88,6 +90,7 @@ class SweepView:
     trials: int
     baseline: float | None
     best: TrialRecord | None
+    paused: int
     running: Sequence[RunningView]
     space: SpaceSettings
     slots: Mapping[str, str]
@@ -217,6 +220,7 @@ def make_view(
         trials=plan.spec.budget.trials,
         baseline=record.baseline,
         best=record.best,
+        paused=sum(trial.state == "paused" for trial in record.trials),
         running=[
             RunningView(
                 trial=trial.number,
@@ -247,6 +251,11 @@ def estimate_seconds_left(
     if not share_seen:
         return None
     per_trial = seconds / share_seen  # of one that goes to its end
+    if plan.spec.rungs:
+        planned = plan.spec.budget.trials * estimate_share(plan.spec.rungs.at, plan.spec.rungs.keep)
+        going = {trial.number: trial.progress[-1] for trial in running}
+        used = sum(({trial.number: trial.progress for trial in measured} | going).values()) / COMPLETE
+        return per_trial * max(0.0, planned - used) / max(1, slots)
     ended = [trial.progress / COMPLETE for trial in measured if trial.is_counted]
     usual = sum(ended) / len(ended) if ended else 1.0
     to_begin = max(0, plan.spec.budget.trials - record.counted - len(running))

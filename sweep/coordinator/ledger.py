@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -27,7 +27,7 @@ from sweep.storage.notes import export_to_dashboard, save_study_note
 from sweep.storage.records import EQUAL_TO, EXCUSED, SPEC, StudyRecord, TrialRecord, make_record, make_trial_record
 from sweep.storage.retry import retry
 from sweep.storage.runs import RunTable
-from sweep.storage.study_tables import StudyContent, StudyTables, TrialRow, import_trial
+from sweep.storage.study_tables import State, StudyContent, StudyTables, TrialRow, import_trial
 from sweep.storage.transaction import write_together
 
 
@@ -90,19 +90,24 @@ class Ledger:
         return make_record(StudyContent(self._name, dict(self.attributes), self._tables.rows()), self.table)
 
     def update_record(self, record: StudyRecord, number: int) -> StudyRecord:
-        """The record with trial ``number``, the only one that has ended since, and every trial before it."""
+        """The record with trial ``number``, the only one that has ended or paused since, and all before it."""
         trials = list(record.trials)
         for begun in range(len(trials), number):
             if begun in self._open:
                 trials.append(self._open[begun].record)
             else:  # somebody has enqueued it
                 trials += [make_trial_record(row, ()) for row in self._tables.rows([begun])]
-        trials[number : number + 1] = [self._ended.pop(number)]
+        last = self._ended.pop(number) if number in self._ended else self._open[number].record
+        trials[number : number + 1] = [last]
         return dataclasses.replace(record, trials=tuple(trials))
 
     def values(self) -> dict[int, dict[str, Any]]:
         """Values of every trial by their names in the Optuna study."""
         return {row.number: dict(row.values) for row in self._tables.rows()}
+
+    def values_of(self, number: int) -> dict[str, Any]:
+        """Values of a trial by their names in the Optuna study."""
+        return dict(self._tables.rows([number])[0].values)
 
     def begin_study(self, attributes: Mapping[str, Any], baseline: Evaluation, *, metric: str) -> None:
         """Writes down a study's beginning, or that it begins anew before anything was measured."""
@@ -183,7 +188,7 @@ class Ledger:
             self.set_attribute(EXCUSED, sorted({*self.attributes.get(EXCUSED, ()), *numbers}))
 
     def reopen(self, numbers: Sequence[int]) -> None:
-        """Has trials that failed for interruptions go on at the next adoption, as if they had been paused."""
+        """Has trials that failed for interruptions, or were not promoted, go on as if they had been paused."""
         if not numbers:
             return
         anew = {"paused": True, "without_progress": 0, "suspected": 0}
@@ -289,7 +294,7 @@ class Ledger:
         ending = {"peak": known.peak.value, "peak_progress": known.peak.progress} if known.peak else {}
         row = dataclasses.replace(
             trial.row,
-            state=known.state,
+            state=cast(State, known.state),
             value=known.value,
             attributes=dict(trial.row.attributes) | {EQUAL_TO: known.number, **ending},
             ended=time.time(),
@@ -320,7 +325,14 @@ def _own_distributions(space: SearchSpace, row: TrialRow) -> dict[str, BaseDistr
 
 
 def _without_end(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if name not in ("error", "last_log_lines", "resumable")}
+    return {name: value for name, value in attributes.items() if name not in _OF_AN_END}
+
+
+_OF_AN_END = frozenset(
+    {"error", "last_log_lines", "resumable"}
+    | {"stop_reason", "stop_kind", "stop_numbers", "peak", "peak_progress", "retention"}
+)
+"""Trial attributes that are written when it ends."""
 
 
 def _storable(value: Any) -> Any:

@@ -26,7 +26,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweep.errors import SweepError
 from sweep.settings.dimensions import Params
 from sweep.settings.space import LOG2_BATCH_SIZE, SearchSpace, holds
-from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.storage.records import StudyRecord, TrialRecord, find_peak
+from sweep.storage.study_tables import FINISHED
 
 MAX_REJECTED = 1000
 
@@ -35,6 +36,9 @@ MAX_EQUAL = 8
 
 MAX_DRAWN = 64
 """Such proposals after which a space is taken for exhausted that has too many points to be counted."""
+
+MODEL_TRIALS = 3
+"""Trials above the number of dimensions of which the sampler's model is made, at least."""
 
 MAX_COUNTED = 4096
 """Points of a space that are counted."""
@@ -87,7 +91,9 @@ class Proposer:
         self._seed = seed
         self._startup_trials = max(4, trials // 5)
         self._study = optuna.create_study(direction="maximize")
-        self._numbers: dict[int, int] = {}  # number in the real study -> in this one
+        self._numbers: dict[int, int] = {}  # number in the real study -> in this one, of those that run
+        self._points: dict[int, FrozenTrial] = {}  # by the number in the real study
+        self._values: dict[int, float] = {}  # that the sampler has seen, likewise
         self._starts = deque((index, space.start_values(start)) for index, start in enumerate(space.spec.start))
         self._reruns: deque[tuple[int, dict[str, Any]]] = deque()
 
@@ -155,6 +161,25 @@ class Proposer:
             self._study.tell(place, state=TrialState.FAIL)
         else:
             self._study.tell(place, value)
+            self._values[number] = value
+
+    def observe(self, values: Mapping[int, float]) -> None:
+        """Shows the sampler these values, by number, where they are not those that it has seen.
+
+        A trial that was paused has another value once it goes on, and Optuna's studies cannot change one: the sampler's
+        study is made anew then.
+        """
+        if values == self._values:
+            return
+        self._values = dict(values)
+        self._study = optuna.create_study(direction="maximize")
+        running = dict(self._numbers)
+        self._numbers.clear()
+        for number, point in sorted(self._points.items()):
+            if number in running:
+                self._add(number, point.params, point.distributions, None)
+            elif number in values:
+                self._add(number, point.params, point.distributions, values[number])
 
     def _ask(
         self, number: int, fixed: Mapping[str, Any], origin: Mapping[str, Any], largest_batch: int | None
@@ -181,6 +206,7 @@ class Proposer:
                 is_equal = trained_as in self._tried.values()
                 if not is_equal or equal >= (MAX_EQUAL if untried == {} else MAX_DRAWN):
                     self._numbers[number], self._tried[number] = trial.number, trained_as
+                    self._points[number] = self._study.get_trials(deepcopy=False)[trial.number]
                     return Proposal(values, params, origin)
                 equal += 1
             self._study.tell(trial, state=TrialState.FAIL)
@@ -231,25 +257,29 @@ class Proposer:
             return TPESampler(seed=seed, n_startup_trials=startup, multivariate=True, group=True, constant_liar=True)
 
     def _show(self, trial: TrialRecord, values: Mapping[str, Any], value: float | None) -> None:
-        finished = trial.state != "running"
-        if finished and value is None:
+        if trial.state != "running" and value is None:
             return
-        self._study.add_trial(
-            create_trial(
-                state=TrialState.COMPLETE if finished else TrialState.RUNNING,
-                value=value if finished else None,
-                params=dict(values),
-                distributions=dict(_widened(self._space.distributions, values)),
-            )
-        )
-        if not finished:
-            self._numbers[trial.number] = len(self._study.get_trials(deepcopy=False)) - 1
+        distributions = dict(_widened(self._space.distributions, values))
+        self._add(trial.number, values, distributions, None if trial.state == "running" else value)
+
+    def _add(
+        self, number: int, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], value: float | None
+    ) -> None:
+        """Adds a trial to the sampler's study: complete with a value, or running."""
+        state = TrialState.RUNNING if value is None else TrialState.COMPLETE
+        point = create_trial(state=state, value=value, params=dict(params), distributions=dict(distributions))
+        self._study.add_trial(point)
+        self._points[number] = point
+        if value is None:
+            self._numbers[number] = len(self._study.get_trials(deepcopy=False)) - 1
+        else:
+            self._values[number] = value
 
 
 def _is_tried(trial: TrialRecord) -> bool:
-    """Whether a point need not be tried again: it runs, or has a curve that was not cut short by the study's end."""
+    """Whether a point need not be tried again: it goes on, or has a curve that was not cut by the study's end."""
     is_cut = trial.stop is not None and trial.stop.kind == "study ended"
-    return trial.state == "running" or (trial.state != "fail" and trial.curve != () and not is_cut)
+    return trial.state in ("running", "paused") or (trial.state != "fail" and trial.curve != () and not is_cut)
 
 
 def _list_values(distribution: BaseDistribution) -> Sequence[Any]:
@@ -259,6 +289,41 @@ def _list_values(distribution: BaseDistribution) -> Sequence[Any]:
     if isinstance(distribution, IntDistribution):
         return range(distribution.low, distribution.high + 1)
     return [distribution.low] if isinstance(distribution, FloatDistribution) and distribution.single() else []
+
+
+def see_trials(record: StudyRecord, *, dimensions: int) -> dict[int, float]:
+    """The values of a study's trials for the sampler, by number, where trials pause at rungs.
+
+    A trial that has ended by itself or by its own curve counts with its peak. The others are compared where they can
+    be: with their peaks up to the highest rung that enough trials have reached to make a model of them (the dimensions
+    and 3; Falkner and others, BOHB, ICML 2018), and not at all where they have not reached it.
+
+    Args:
+        record: The study.
+        dimensions: Dimensions that are searched.
+    """
+    known = [
+        trial
+        for trial in record.trials
+        if trial.rows and trial.state != "fail" and not trial.is_excused and trial.params
+    ]
+    reached = {trial.number: sum(trial.progress >= rung for rung in trial.rungs) for trial in known}
+    reached |= {trial.number: len(trial.rungs) for trial in known if _has_ended(trial)}
+    counts = [sum(rungs > level for rungs in reached.values()) for level in range(max(reached.values(), default=0))]
+    level = max((level for level, count in enumerate(counts) if count >= dimensions + MODEL_TRIALS), default=0)
+    values: dict[int, float | None] = {}
+    for trial in known:
+        if _has_ended(trial):
+            values[trial.number] = seen_value(trial, record.baseline)
+        elif reached[trial.number] > level:
+            peak = find_peak([row for row in trial.rows if row.progress <= trial.rungs[level]])
+            values[trial.number] = peak.value if peak else None
+    return {number: value for number, value in values.items() if value is not None}
+
+
+def _has_ended(trial: TrialRecord) -> bool:
+    """Whether a trial ended by itself or by its own curve."""
+    return trial.state in FINISHED and not trial.is_unpromoted
 
 
 def seen_value(trial: TrialRecord, baseline: float | None) -> float | None:

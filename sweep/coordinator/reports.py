@@ -74,7 +74,8 @@ class Reports:
                 marked = self._pruner.mark_peaks_for_deletion(trial.number, kept=trial.peak.progress)
                 self._marked[trial.number] = marked
             self.decide(trial, incumbent=incumbent)
-        return Verdict(stop=trial.stop is not None, reason=trial.stop.text if trial.stop else None)
+        reason = trial.stop.text if trial.stop else None
+        return Verdict(stop=trial.stop is not None, pause=trial.is_at_rung, reason=reason)
 
     def follow_up(self, trial: RunningTrial, report: Report) -> None:
         """Deletes files and tells of an answered report, for which its trial need not wait."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sweep.coordinator.changes import find_changes, find_content_changes
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
-from sweep.errors import StudyEndedError
+from sweep.errors import StudyEndedError, SweepError
 from sweep.plan import StudyPlan
 from sweep.storage.records import StudyRecord, TrialRecord
 
@@ -28,6 +28,20 @@ class NoResultError(StudyEndedError):
         causes = describe_no_result(record.trials)
         where = f"see {plan.run_folder.logs}; once that is fixed, the same command goes on"
         super().__init__(f"{plan.file}: no trial came to a result: {causes}; {where}")
+
+
+def check_finish(plan: StudyPlan, record: StudyRecord, numbers: Collection[int]) -> None:
+    """Checks the numbers of trials that are to be finished.
+
+    Raises:
+        SweepError: If one of them is not paused at a rung, and was not when its study ended.
+    """
+    for number in numbers:
+        trial = record.trials[number] if 0 <= number < len(record.trials) else None
+        if trial is None or not trial.may_be_promoted:
+            there = "there is no such trial" if trial is None else f"it is {trial.state} and paused at no rung"
+            paused = ", ".join(str(other.number) for other in record.trials if other.may_be_promoted) or "none"
+            raise SweepError(f"{plan.file}: trial {number} cannot be finished: {there}; paused are: {paused}")
 
 
 def check_result(plan: StudyPlan, ledger: Ledger) -> None:

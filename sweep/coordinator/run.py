@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from sweep.coordinator.events import Event, EventKind, EventLog, Watcher
 from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import check_room, count_weight_bytes
-from sweep.coordinator.reruns import NoResultError, begin_reruns, check_result
+from sweep.coordinator.reruns import NoResultError, begin_reruns, check_finish, check_result
 from sweep.coordinator.study_jobs import StudyJobs, is_complete
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, LocalLauncher, Slot
@@ -38,6 +38,7 @@ from sweep.storage.failures import explain_failures
 from sweep.storage.location import LockedStudy, Waiting, check_name, lock_study
 from sweep.storage.records import BUDGET_TRIALS, ENDED_BY, StudyRecord
 from sweep.storage.retry import retry
+from sweep.storage.study_tables import FINISHED
 
 JOBS = "sweep.trial"
 """Module that holds the bodies of a study's jobs: prepare_study, compile_again, run_trial, evaluate_models."""
@@ -71,6 +72,7 @@ def run_study(
     launcher: Launcher | None = None,
     jobs: str = JOBS,
     pause_s: float = PAUSE_S,
+    finish: Collection[int] = (),
     exhibit: Callable[[], tuple[str, Mapping[str, Any]]] | None = None,
 ) -> StudyRecord:
     """Runs or resumes a study until its budget is spent, and returns it; one that is finished is left as it is.
@@ -82,6 +84,7 @@ def run_study(
         launcher: Runs the jobs; None runs each in a process of its own on this machine.
         jobs: Module with the bodies of the jobs.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
+        finish: Trials that are paused or were not promoted, and are to go to their end, whatever budget is left.
         exhibit: Makes the note of the finished study and its figures by name, for its dashboard.
 
     Raises:
@@ -91,7 +94,7 @@ def run_study(
     log = EventLog(plan.run_folder.coordinator_log, watcher)
     try:
         with rare_collections():
-            return _StudyRun(plan, own, log, stop, jobs, pause_s, exhibit).run()
+            return _StudyRun(plan, own, log, stop, jobs, pause_s, tuple(finish), exhibit).run()
     except SweepError as error:
         if not log.is_empty:  # a start that is refused changes nothing
             log.show(Event("error", str(error)))
@@ -124,6 +127,7 @@ class _StudyRun:
     stop: StopSignal
     jobs: str
     pause_s: float
+    finish: Collection[int]
     exhibit: Callable[[], tuple[str, Mapping[str, Any]]] | None
 
     @property
@@ -164,6 +168,8 @@ class _StudyRun:
     def _run_held(self, held: LockedStudy, slots: Sequence[Slot], *, is_new: bool) -> StudyRecord:
         try:
             ledger = self._find_ledger(held)
+            if ledger is None and self.finish:
+                raise SweepError(f"{self.plan.file}: its study has not begun, so no trial can be finished")
             finished = self._find_finished(ledger) if ledger else None
             if finished is not None:
                 return finished
@@ -197,6 +203,7 @@ class _StudyRun:
                 stop=self.stop,
                 body=f"{self.jobs}:run_trial",
                 pause_s=self.pause_s,
+                finish=self.finish,
                 cut_off_at=cut_off_at,
             ).run()
 
@@ -241,7 +248,7 @@ class _StudyRun:
                     f"{plan.location.database}: a fork into this study was cut off; delete it, and fork again"
                 )
             return None
-        has_measured = any(trial.rows or trial.state == "running" for trial in record.trials)
+        has_measured = any(trial.rows or trial.state in ("running", "paused") for trial in record.trials)
         check_unchanged(plan, record.attributes, has_measured=has_measured)
         if plan.spec.budget.trials < record.counted:
             raise StudyFileError(
@@ -252,8 +259,13 @@ class _StudyRun:
             )
         is_early = BudgetTracker(ledger, plan.spec.budget, now=0.0).ends_early(record, ())
         record = record if is_early else begin_reruns(plan, ledger, record, tell=self._tell)
+        check_finish(plan, record, self.finish)
+        if self.finish and is_early:
+            raise StudyFileError(plan.file, "is spent, so no trial can be finished: raise it", key="budget")
+        if self.finish:
+            return None
         is_spent = is_early or record.counted == plan.spec.budget.trials
-        if not is_spent or any(trial.state in ("running", "waiting") for trial in record.trials):
+        if not is_spent or any(trial.state not in FINISHED for trial in record.trials):
             return None
         if record.best is None:
             raise NoResultError(plan, record)

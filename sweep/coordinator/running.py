@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
-from sweep.storage.records import Peak, StudyRecord, TrialRecord
+from sweep.storage.records import RUNGS, Peak, StudyRecord, TrialRecord
 
 
 @dataclass
@@ -48,6 +49,8 @@ class RunningTrial:
         verdict: The decision at its last measurement, in words.
         stop: Reason for which it is being stopped, or None.
         mark: Step of the checkpoint and number of measurements at its last interruption.
+        rungs: Progress in thousandths at which it pauses, one a rung.
+        promoted: Number of rungs that it was promoted from.
         curve: (progress, value) of each committed measurement.
         peak: Its best finite measurement after at least one optimizer step, the earliest of equals.
     """
@@ -74,6 +77,8 @@ class RunningTrial:
     verdict: str = "starting"
     stop: Stop | None = None
     mark: tuple[int, int] = (-1, -1)
+    rungs: tuple[int, ...] = ()
+    promoted: int = 0
     collapsed_at: int | None = None
     weights: NDArray[np.float64] | None = None
     curve: list[tuple[int, float]] = field(init=False, default_factory=list)
@@ -98,6 +103,17 @@ class RunningTrial:
     def is_untouched(self) -> bool:
         """Whether no process of it has begun."""
         return self.attempt == 0 and len(self.progress) == 1
+
+    @property
+    def pauses_at(self) -> int | None:
+        """Progress in thousandths of the rung at which it pauses next; None where it goes to its end."""
+        due = self.rungs[self.promoted :]
+        return due[0] if due and due[0] < self.evaluations[-1].progress else None
+
+    @property
+    def is_at_rung(self) -> bool:
+        """Whether it has reached the rung at which it pauses next, and is not being stopped."""
+        return self.stop is None and self.pauses_at is not None and self.progress[-1] >= self.pauses_at
 
     @property
     def is_measured_to_the_end(self) -> bool:
@@ -162,6 +178,7 @@ def begin_trial(plan: StudyPlan, ledger: Ledger, proposal: Proposal, *, baseline
         "effective_learning_rate": params.effective_learning_rate,
         "steps": plan.steps(params.batch_size),
         "seed": plan.spec.seed_of(params),
+        RUNGS: list(plan.rungs(params)),
     }
     number = ledger.begin_trial(proposal.values, distributions=plan.space.distributions, attributes=attributes)
     return make_trial(plan, number, params=params, baseline=baseline)
@@ -177,6 +194,7 @@ def make_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArra
         progress=[0],
         per_query=[baseline],
         weights=plan.query_weights("dev"),
+        rungs=plan.rungs(params),
     )
 
 
@@ -194,12 +212,18 @@ def revive_trials(
     values = ledger.values()
     for left in record.trials:
         if left.state == "running":
-            params = plan.space.params(values[left.number])
-            trial = make_trial(plan, left.number, params=params, baseline=baseline)
-            for point, per_query in zip(*ledger.table.per_query(left.number), strict=True):
-                trial.add_point(point, per_query)
-            _restore(trial, left)
-            yield trial
+            yield revive_trial(plan, ledger, left, values=values[left.number], baseline=baseline)
+
+
+def revive_trial(
+    plan: StudyPlan, ledger: Ledger, left: TrialRecord, *, values: Mapping[str, Any], baseline: NDArray[np.float32]
+) -> RunningTrial:
+    """A trial as its record has it, by its values under their names in the Optuna study; see `revive_trials`."""
+    trial = make_trial(plan, left.number, params=plan.space.params(values), baseline=baseline)
+    for point, per_query in zip(*ledger.table.per_query(left.number), strict=True):
+        trial.add_point(point, per_query)
+    _restore(trial, left)
+    return trial
 
 
 def _restore(trial: RunningTrial, record: TrialRecord) -> None:
@@ -212,6 +236,7 @@ def _restore(trial: RunningTrial, record: TrialRecord) -> None:
     for name in ("interruptions", "without_progress", "suspected", "counted", "attempt"):
         setattr(trial, name, record.attributes.get(name, 0))
     trial.mark = tuple(record.attributes.get("mark", (-1, -1)))
+    trial.promoted = record.promoted
     trial.was_paused = bool(record.attributes.get("paused"))
 
 
@@ -230,6 +255,8 @@ def make_job(plan: StudyPlan, trial: RunningTrial, *, body: str, slot: Slot, mic
 
 def make_assignment(plan: StudyPlan, trial: RunningTrial, *, slot: Slot, micro_batch: int | None) -> Assignment:
     """The task of a trial's process."""
+    peak = trial.peak
+    has_model = peak is None or plan.run_folder.peak_model(trial.number, peak.progress).is_dir()
     return Assignment(
         spec=plan.spec,
         folder=plan.folder,
@@ -240,7 +267,8 @@ def make_assignment(plan: StudyPlan, trial: RunningTrial, *, slot: Slot, micro_b
         steps=trial.steps,
         evaluations=trial.evaluations,
         micro_batch=micro_batch,
-        peak=trial.peak.value if trial.peak else None,
+        peak=peak.value if peak else None,
+        missing_peak=None if peak is None or has_model else peak.progress,
         attempt=trial.attempt,
         threads=slot.threads,
         memory_share=slot.share,

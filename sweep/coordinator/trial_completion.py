@@ -109,6 +109,11 @@ class TrialCompletion:
         if trial.peak and (trial.stop is None or trial.stop.kind not in ("diverged", "study ended")):
             self.rerun(find_excused_by_success(self.record), "another trial has ended well since")
 
+    def refresh(self, number: int) -> None:
+        """Updates the record of a trial that was paused at a rung, or goes on from it."""
+        self.record = self._ledger.update_record(self.record, number)
+        self._pruner.prune(self.record)
+
     def end_equal(self, trial: RunningTrial, known: TrialRecord) -> None:
         """Ends a trial that is equal to one that has ended: it is not trained again, and has that one's curve."""
         self._ledger.end_equal(trial.number, known)

@@ -38,7 +38,7 @@ def tabulate_trials(study: Study) -> pd.DataFrame:
     highest = frame["last"] / frame["retention"]
     frame["fell"] = (frame["ended_by"] == "drop-off") | (highest - frame["last"] > margin)
     stopped = frame["stop_reason"].notna() & frame["state"].isin(["complete", "pruned"])
-    frame["saved"] = (frame["planned_examples"] - frame["examples"]).where(stopped, 0)
+    frame["saved"] = (frame["planned_examples"] - frame["examples"]).where(stopped, 0) - frame["retrained_examples"]
     return frame.sort_values(["peak", "trial"], ascending=[False, True], na_position="last", ignore_index=True)
 
 

@@ -250,9 +250,9 @@ class StudySpec(Table):
     formats: dict[str, dict[str, Any]] = Field(default={}, description="Options of data formats, a table each.")
     loss: LossSpec = Field(default=LossSpec(), description="The loss.")
     stopping: StoppingSpec = Field(default=StoppingSpec(), description="The stopping.")
-    rungs: Annotated[
-        Annotated[RungsSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")], RANGE_OR_FIXED
-    ] = Field(default=False, description="The rungs, or false to train every trial to its end.")
+    rungs: Annotated[Annotated[RungsSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")], RANGE_OR_FIXED] = (
+        Field(default=False, description="The rungs, or false to train every trial to its end.")
+    )
     workers: WorkersSpec = Field(default=WorkersSpec(), description="The workers.")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="The checkpoints.")
     storage: StorageSpec = Field(default=StorageSpec(), description="The database.")

@@ -137,6 +137,15 @@ def compare(
     return places
 
 
+def estimate_share(at: Sequence[float], keep: Sequence[float]) -> float:
+    """Share of what all trials would train that is trained where each rung keeps its share of them."""
+    total, going, before = 0.0, 1.0, 0.0
+    for share, kept in zip([*at, 1.0], [*keep, 0.0], strict=True):
+        total += going * (share - before)
+        going, before = going * kept, share
+    return total
+
+
 def count_kept(keep: float, trials: int) -> int:
     """Trials that go on for their rank: a share of those of a rung, rounded up, at least one."""
     return max(1, math.ceil(keep * trials - ROUNDING))

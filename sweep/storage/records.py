@@ -14,6 +14,7 @@ from optuna.storages import RDBStorage
 
 from sweep.measures.benchmarks import Benchmark, read_benchmarks, weigh_queries
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
+from sweep.progress import COMPLETE
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
@@ -31,11 +32,27 @@ HISTORY = "history"
 SPEC_NOW = "spec_now"
 """Names of the study's user attributes."""
 
+RUNGS = "rungs"
+"""Trial attribute: progress in thousandths at which it pauses, one a rung."""
+
+PROMOTED = "promoted"
+"""Trial attribute: the number of rungs that it was promoted from."""
+
+RETRAINED = "retrained_examples"
+"""Trial attribute: training pairs that it has seen twice, since its checkpoint had made room for those of others."""
+
+PAUSED_AT = "paused_at"
+"""Trial attribute: progress in thousandths at which it is paused at a rung; None while it is not."""
+
 EQUAL_TO = "equal_to"
 """Trial attribute: the number of the trial with equal settings whose curve it has, since it was not trained again."""
 
 TO_ITS_END = "budget"
 """`TrialRecord.ended_by` of a trial that was neither stopped nor failed."""
+
+
+TrialState = Literal[State, "paused"]
+"""A trial's state: in Optuna's terms, or ``paused`` at a rung, where Optuna's study has it running."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +69,7 @@ class TrialRecord:
 
     Attributes:
         number: Its number in the study.
-        state: Its state, in Optuna's terms.
+        state: Its state.
         value: Its value in the Optuna study, or None.
         params: Its settings, or None before they were recorded.
         rows: Its measurements, ascending by progress, without the untrained point.
@@ -62,7 +79,7 @@ class TrialRecord:
     """
 
     number: int
-    state: State
+    state: TrialState
     value: float | None
     params: Params | None
     rows: tuple[EvaluationRow, ...]
@@ -96,6 +113,11 @@ class TrialRecord:
         return self.rows[-1].examples if self.rows else 0
 
     @property
+    def retrained_examples(self) -> int:
+        """Training pairs of those that it has seen twice, since its checkpoint had made room for others."""
+        return int(self.attributes.get(RETRAINED, 0))
+
+    @property
     def planned_examples(self) -> int:
         """Training pairs of the complete trial, in full batches; none where it is not trained."""
         if self.equal_to is not None:
@@ -119,6 +141,26 @@ class TrialRecord:
         return self.stop.kind if self.stop else TO_ITS_END
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """Progress in thousandths at which it pauses, one a rung; none where it goes to its end at once."""
+        return tuple(self.attributes.get(RUNGS, ()))
+
+    @property
+    def promoted(self) -> int:
+        """The number of rungs that it was promoted from."""
+        return int(self.attributes.get(PROMOTED, 0))
+
+    @property
+    def is_unpromoted(self) -> bool:
+        """Whether it ended only because it was not promoted: where the study goes on, it may be yet."""
+        return self.state in FINISHED and self.stop is not None and self.stop.kind == "not promoted"
+
+    @property
+    def may_be_promoted(self) -> bool:
+        """Whether it is paused at a rung, or was when its study ended, so that its checkpoint is kept."""
+        return self.state == "paused" or (self.is_unpromoted and not self.is_excused)
+
+    @property
     def is_counted(self) -> bool:
         """Whether it counts against the budget of trials."""
         return self.state in FINISHED and not self.is_excused
@@ -127,6 +169,15 @@ class TrialRecord:
     def is_resumable(self) -> bool:
         """Whether it failed for interruptions alone: the next run goes on with it from its last checkpoint."""
         return self.state == "fail" and bool(self.attributes.get("resumable")) and not self.is_excused
+
+    def value_at_rung(self, rung: int) -> float | None:
+        """Its value at a rung, by the rung's number; None where it was not let there, or takes no part."""
+        has_run_out = bool(self.rows) and self.rows[-1].progress >= COMPLETE
+        takes_part = self.state != "fail" and not self.is_excused and rung < len(self.rungs)
+        if not takes_part or not self.rows or (self.promoted < rung and not has_run_out):
+            return None
+        reached = (row.value for row in self.rows if row.progress >= self.rungs[rung])
+        return next(reached, self.rows[-1].value if self.stop else None)
 
     def retention(self, baseline: float | None) -> float | None:
         """Last value over the highest so far, the untrained model's included; None where it was never measured."""
@@ -154,6 +205,21 @@ class StudyRecord:
     def measure(self) -> Measure:
         """The metric that its file named when it began, which its values are measured in."""
         return find_measure(self.attributes.get(SPEC, {}).get("evaluation", {}).get("metric", DEFAULT_METRIC))
+
+    @functools.cached_property
+    def rung_ranks(self) -> Mapping[int, tuple[int, int]]:
+        """The rank of each trial that is paused at a rung, from 1, and the number of trials there, by its number.
+
+        A trial that was stopped before the rung takes part with its last value.
+        """
+        paused = [trial for trial in self.trials if trial.state == "paused"]
+        ranks: dict[int, tuple[int, int]] = {}
+        for rung in {trial.promoted for trial in paused}:
+            values = {trial.number: value for trial in self.trials if (value := trial.value_at_rung(rung)) is not None}
+            ranked = sorted(values, key=lambda number: (-values[number], number))
+            places = {number: (place, len(ranked)) for place, number in enumerate(ranked, 1)}
+            ranks |= {trial.number: places[trial.number] for trial in paused if trial.promoted == rung}
+        return ranks
 
     @functools.cached_property
     def benchmarks(self) -> tuple[Benchmark, ...]:
@@ -214,6 +280,7 @@ def count_saved(trials: Sequence[TrialRecord]) -> tuple[int, float]:
         and not (trial.stop and trial.stop.kind == "study ended")
     ]
     saved = sum(trial.planned_examples - trial.examples for trial in ended if trial.stop)
+    saved -= sum(trial.retrained_examples for trial in ended)
     planned = sum(trial.planned_examples for trial in ended)
     return saved, saved / planned if planned else 0.0
 
@@ -272,9 +339,10 @@ def make_trial_record(
 ) -> TrialRecord:
     """The record of a trial, with its measurements or those of the trial that it is equal to."""
     params = row.attributes.get("params")
+    is_paused = row.state == "running" and row.attributes.get(PAUSED_AT) is not None
     return TrialRecord(
         number=row.number,
-        state=row.state,
+        state="paused" if is_paused else row.state,
         value=row.value,
         params=Params(**params) if params else None,
         rows=tuple(rows),

@@ -89,10 +89,12 @@ def check_study(
     )
     found["interruptions"] += sum(trial.attributes.get("interruptions", 0) for trial in record.trials)
     found["trials above or below the budget"] += abs(record.counted - budget)
-    found["trials left running"] += sum(trial.state in ("running", "waiting") for trial in record.trials)
+    found["trials left running"] += sum(trial.state in ("running", "waiting", "paused") for trial in record.trials)
     found["checkpoints that do not load"] += count_broken(folder)
     best = record.best
     if best is not None and best.peak is not None:
+        paused = [trial.peak.value for trial in record.trials if trial.may_be_promoted and trial.peak]
+        found["best models left paused"] += sum(peak > best.peak.value for peak in paused)
         found["checkpoints that do not load"] += is_broken(folder.peak_model(best.number, best.peak.progress))
     if isinstance(place, SqliteLocation):
         found["database integrity errors"] += count_integrity_errors(folder.database)

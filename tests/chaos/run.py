@@ -43,6 +43,7 @@ PROMISES = (
     "words of an older attempt",
     "trials running without a process 5 s after a start",
     "trials left running",
+    "best models left paused",
     "trials above or below the budget",
     "trials that failed of anything but kills",
     "interruptions where nothing was killed",
@@ -69,14 +70,16 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def write_study(folder: Path, history: Path, *, real: bool, trials: int) -> Path:
-    """A study of two trials at once."""
+def write_study(folder: Path, history: Path, *, real: bool, trials: int, has_rungs: bool) -> Path:
+    """A study of two trials at once, which pause at rungs or not."""
+    tables: dict[str, dict[str, object]] = {"rungs": {"keep": [0.5, 0.5]}} if has_rungs else {}
+    tables |= {"budget": {"trials": trials}, "workers": WORKERS}
     if real:
         write_tiny_model(folder / "model", dropout=0.1)
         space = {"batch_size": 4, "learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}}
-        return write_toy_study(folder, budget={"trials": trials, "examples": 320}, space=space, workers=WORKERS)
+        return write_toy_study(folder, **tables | {"budget": {"trials": trials, "examples": 320}, "space": space})
     script = {"step_s": 0.05, "save_every": 2, "history": str(history)}  # what is killed measures again
-    return write_toy_study(folder, script=script, budget={"trials": trials}, workers=WORKERS)
+    return write_toy_study(folder, script=script, **tables)
 
 
 def find_kinds(wanted: Sequence[Kind], *, scratch: Path, has_server: bool) -> frozenset[Kind]:
@@ -106,7 +109,7 @@ def run_round(
     history = scratch / f"history-{seed}.jsonl"  # not on the disk that is filled
     with tempfile.TemporaryDirectory(dir=scratch) as name, small_disk(Path(name)) as disk:
         real = options.trials == "real"
-        file = write_study(Path(name) / "study", history, real=real, trials=options.budget)
+        file = write_study(Path(name) / "study", history, real=real, trials=options.budget, has_rungs=bool(seed % 2))
         run_folder = RunFolder.beside(file)
         place: DatabaseLocation = SqliteLocation(run_folder)
         if server is not None:

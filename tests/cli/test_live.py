@@ -44,6 +44,7 @@ def make_view(*, running: int = 2, name: str = NAME, value: float = 0.75) -> Swe
         for number in range(running)
     ]
     return SweepView(
+        paused=0,
         name=name,
         metric="Recall@100",
         finished=3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,12 @@ class Recorder:
 
 
 def run(
-    file: Path, *, launcher: Launcher | None = None, jobs: str = JOBS, watcher: Recorder | None = None
+    file: Path,
+    *,
+    launcher: Launcher | None = None,
+    jobs: str = JOBS,
+    watcher: Recorder | None = None,
+    finish: Sequence[int] = (),
 ) -> tuple[StudyRecord, Recorder]:
     """Runs a study of scripted jobs as threads of this process, or on ``launcher``."""
     recorder = watcher or Recorder()
@@ -70,6 +76,7 @@ def run(
             stop=stop,
             jobs=jobs,
             launcher=launcher or InlineLauncher(),
+            finish=finish,
         )
     return record, recorder
 
@@ -138,12 +145,14 @@ def check_trial(plan: StudyPlan, trial: TrialRecord) -> None:
 
 
 def check_files(plan: StudyPlan, record: StudyRecord) -> None:
-    """The best model and the default's are there, and no other model and no checkpoint."""
+    """The best model and the default's are there, and no other, and checkpoints only of what may be promoted yet."""
     best = record.best
     assert best is not None
     assert best.peak is not None
     kept = plan.run_folder.peak_model(best.number, best.peak.progress)
     default = record.default
     models = {plan.run_folder.peak_model(one.number, one.peak.progress) for one in (best, default) if one and one.peak}
-    assert {entry for entry in plan.run_folder.checkpoints.glob("*/*") if entry.is_dir()} == models
+    paused = [plan.run_folder.trial(trial.number) for trial in record.trials if trial.may_be_promoted]
+    stored = {entry for entry in plan.run_folder.checkpoints.glob("*/*") if entry.is_dir()}
+    assert {entry for entry in stored if entry.parent not in paused} == models
     assert json.loads((kept / "ndcg.json").read_text()) == pytest.approx(best.value)

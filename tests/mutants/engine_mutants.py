@@ -359,8 +359,8 @@ TRAINING = [
         ),
         (
             "what is measured again is taken for a peak",
-            "if is_peak and progress > task.measured:",
-            "if is_peak:",
+            "is_new_peak = is_higher and progress > task.measured",
+            "is_new_peak = is_higher",
             "what_is_measured_again_is_no_peak",
         ),
     ),

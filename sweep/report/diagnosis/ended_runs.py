@@ -14,8 +14,14 @@ from sweep.stopping.stop import StopKind
 from sweep.storage.evaluations import UNTRAINED
 from sweep.study import Study
 
-STOPS: Mapping[StopKind, Stop] = {"forecast": "cannot_recover", "outclassed": "outclassed"}
-"""Reason of a stop by its kind; with any other kind the run had fallen."""
+STOPS: Mapping[StopKind, Stop] = {
+    "forecast": "cannot_recover",
+    "outclassed": "outclassed",
+    "not promoted": "outclassed",
+    "study ended": "outclassed",
+}
+"""Reason of a stop by its kind; with any other kind the run had fallen. Nothing of its own curve ended a run that was
+not promoted, or was cut by the end of its study: no incumbent is named, and how high it would have come is unknown."""
 
 MARGIN = 0.01
 """Effect that matters where the study stops no run and so names no margin."""

@@ -25,7 +25,7 @@ COMMON = (150, 300, 600, COMPLETE)
 """Progress in thousandths at which runs are compared: on the way, where fewer have been stopped yet, and at the end."""
 
 Stop = Literal["fallen", "cannot_recover", "outclassed"]
-"""Reason of a stop: the run had fallen, would not beat its peak by the margin, or would not beat another run."""
+"""Reason of a stop: the run had fallen, would not beat its peak by the margin, or others went before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def measure_run(
         warmup_end: Progress in [0, 1] at which its warm-up ended.
         stop: Reason of its stop before its budget was spent; None where it was not stopped.
         margin: Gain over its peak still possible for a run that was stopped as one that cannot recover.
-        incumbent: Value of the run that outclassed it.
+        incumbent: Value that it would not have beaten, where others went before it; infinite where that is not known.
         share: Share of anchors with a false negative in their batch.
         losses: (T,) validation loss in its own format, None where there is none.
         weights: (Q,) weight of each query; None where all count the same.

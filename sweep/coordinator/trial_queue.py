@@ -1,0 +1,128 @@
+"""TrialQueue: the trials without a slot, in the order in which they get one: those that wait, new ones, paused ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.coordinator.equal_trials import find_known, list_ready
+from sweep.coordinator.events import Tell
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.promotions import Promotions
+from sweep.coordinator.proposals import Proposer, see_trials
+from sweep.coordinator.running import RunningTrial, begin_trial
+from sweep.coordinator.trial_completion import TrialCompletion
+from sweep.plan import StudyPlan
+from sweep.storage.records import StudyRecord
+
+
+class TrialQueue:
+    """The trials of a study that have no slot.
+
+    Args:
+        plan: The study.
+        ledger: Its writer.
+        proposer: Proposes new trials.
+        completion: Ends trials, and keeps the study's record.
+        baseline: (Q,) value of each query of the untrained model.
+        tell: Tells of what happened.
+
+    Attributes:
+        waiting: Begun trials; they come before new ones.
+    """
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        ledger: Ledger,
+        *,
+        proposer: Proposer,
+        completion: TrialCompletion,
+        baseline: NDArray[np.float32],
+        tell: Tell,
+    ) -> None:
+        self._plan = plan
+        self._ledger = ledger
+        self._proposer = proposer
+        self._completion = completion
+        self._baseline = baseline
+        self._promotions = Promotions(plan, ledger, baseline=baseline, tell=tell)
+        self.waiting: list[RunningTrial] = []
+
+    @property
+    def peaks(self) -> list[float]:
+        """The peaks of paused trials."""
+        return [paused.peak.value for paused in self._promotions.paused.values() if paused.peak]
+
+    def adopt(self, record: StudyRecord, *, finish: Collection[int]) -> StudyRecord:
+        """The study with its paused trials, as the run before left them; those to ``finish`` go on."""
+        return self._promotions.reopen(record, finish=finish)
+
+    def begin(self, record: StudyRecord, running: Sequence[RunningTrial]) -> None:
+        """Takes over the trials of an earlier run: its record, and those that go on."""
+        self._promotions.begin(record, running)
+
+    def has_trials(self, running: Collection[RunningTrial]) -> bool:
+        """Whether trials are to be placed, though perhaps not at once."""
+        return bool(self.waiting) or bool(self._promotions.paused) or self.is_another_due(running)
+
+    def is_another_due(self, running: Collection[RunningTrial]) -> bool:
+        """Whether the budget has room for a trial besides those that have begun."""
+        begun = self._completion.record.counted + len(running) + len(self.waiting) + len(self._promotions.paused)
+        return begun < self._plan.spec.budget.trials
+
+    def end_known(self) -> bool:
+        """Ends a waiting trial that is equal to one whose curve is known; False where there is none."""
+        pair = find_known(self.waiting, self._completion.record.trials, self._proposer)
+        if pair is None:
+            return False
+        self.waiting.remove(pair[0])
+        self._completion.end_equal(*pair)
+        return True
+
+    def list_ready(self, running: Sequence[RunningTrial]) -> list[RunningTrial]:
+        """The waiting trials that may be trained now."""
+        return list_ready(self.waiting, running, self._proposer)
+
+    def begin_another(self, *, largest_batch: int | None) -> RunningTrial:
+        """A new trial, which waits; its batch is not larger than the device can hold."""
+        if self._plan.spec.rungs:
+            dimensions = len(self._plan.space.searched)
+            self._proposer.observe(see_trials(self._completion.record, dimensions=dimensions))
+        proposal = self._proposer.propose(self._ledger.next_number(), largest_batch=largest_batch)
+        trial = begin_trial(self._plan, self._ledger, proposal, baseline=self._baseline)
+        self.waiting.append(trial)
+        return trial
+
+    def promote(self, running: Sequence[RunningTrial]) -> bool:
+        """Has a paused trial go on, or ends them all where none is to go on any more; False where neither is due."""
+        going, record = [*running, *self.waiting], self._completion.record
+        peaks = {trial.number: trial.peak.value for trial in record.trials if trial.peak}
+        peaks |= {trial.number: trial.peak.value for trial in going if trial.peak}
+        number = self._promotions.choose(going, leading=max(peaks, key=lambda one: (peaks[one], -one), default=None))
+        if number is not None:
+            trial = self._promotions.promote(number, record.trials[number])
+            self._completion.refresh(number)
+            self.waiting += [trial] if trial else []
+        elif self._promotions.paused and not running:
+            self.end_paused()
+            return True
+        return number is not None
+
+    def pause(self, trial: RunningTrial) -> None:
+        """Notes that a trial is paused at a rung."""
+        trial.slot = None
+        self._promotions.pause(trial)
+        self._completion.refresh(trial.number)
+        self._proposer.conclude(trial.number, trial.peak.value if trial.peak else None)
+
+    def note_end(self, trial: RunningTrial) -> None:
+        """Notes that a trial has ended by itself or by its own curve: at the rungs it is compared with others."""
+        self._promotions.note(trial, has_ended=True)
+
+    def end_paused(self) -> None:
+        """Ends the paused trials, which are not promoted any more."""
+        for number in sorted(self._promotions.paused):
+            self._completion.end(self._promotions.end(number, self._completion.record.trials[number]))
