@@ -18,8 +18,8 @@ DEFAULT_GRID = (20, 50, 100, 150, 250, 350, 500, 700, 1000)
 """Thousandths at which a trial is evaluated: dense in the first 15 %, where retrieval peaks.
 
 On the recorded runs, those from 5 % on lose 0.0003 of a run's peak on average and 0.0053 at most against all 15 looks,
-none of which lies between 5 and 10 %. The default stopping uses 80 % of the examples in place of 76 with 13 looks, stops
-13.4 in place of 13.8 of 14 fallen runs, and gives up no more; with rungs both use 39 %
+none of which lies between 5 and 10 %. The default stopping uses 80 % of the examples in place of 76 with 13 looks,
+stops 13.4 in place of 13.8 of 14 fallen runs, and gives up no more; with rungs both use 39 %
 (`make bench-stopping ARGS="--parts grids"`, tests/bench/results/looks-2026-11-26.md).
 """
 

@@ -375,8 +375,8 @@ TRAINING = [
         ),
         (
             "a dear checkpoint is written as often as a cheap one",
-            "return min(self.every_s, INTERVAL * self.cost_s)",
-            "return min(self.every_s, INTERVAL)",
+            "max(best_s, MIN_INTERVAL * self.cost_s)",
+            "best_s",
             "checkpoints_take_no_more_than_five_percent_of_a_long_trial",
         ),
     ),
