@@ -95,6 +95,8 @@ def say_end(trial: TrialRecord, record: StudyRecord, *, is_short: bool = False) 
         )
     collapsed = trial.attributes.get("collapsed_at")
     ending = "" if collapsed is None else f"; its embeddings collapsed at {write_progress(collapsed)}"
+    if trial.confirms is not None:
+        ending += f"; trial {trial.confirms} with seed {trial.attributes.get('seed')}"
     if trial.stop is None:
         return f"ran to its end{ending}" if trial.ended_by == TO_ITS_END else None
     why = trial.stop.kind if is_short else trial.stop.text

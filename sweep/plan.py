@@ -39,7 +39,7 @@ from sweep.settings.dimensions import DIMENSIONS, MIXTURE, Params
 from sweep.settings.entries import check_entry
 from sweep.settings.ranges import ends
 from sweep.settings.space import SearchSpace
-from sweep.settings.study_file import DropOffSpec, StudySpec
+from sweep.settings.study_file import ConfirmSpec, DropOffSpec, StudySpec
 from sweep.stopping.rungs import find_rungs
 from sweep.storage.location import StudyLocation, read_attributes
 from sweep.storage.records import SPEC
@@ -60,6 +60,8 @@ class StudyPlan:
         base_model: Folder of the base model.
         revision: Identity of the base model.
         similarity: Function that compares its embeddings.
+        confirm: How its best configurations are confirmed at its end, or None.
+        is_confirming: Whether that was asked for by command, though the file may leave it out.
     """
 
     location: StudyLocation
@@ -69,6 +71,8 @@ class StudyPlan:
     base_model: Path
     revision: str
     similarity: str = "cosine"
+    confirm: ConfirmSpec | None = None
+    is_confirming: bool = False
 
     @property
     def file(self) -> Path:
@@ -169,6 +173,7 @@ def plan_study(
     *,
     trials: int | None = None,
     after: StudyLocation | None = None,
+    confirm: Mapping[str, int] | None = None,
     collection: Collection | None = None,
 ) -> StudyPlan:
     """Reads everything that a study file names, and writes nothing.
@@ -180,6 +185,7 @@ def plan_study(
         location: The study.
         trials: Budget of trials in place of the file's.
         after: Another study, whose settings count where this one has not begun.
+        confirm: Settings of a confirmation in place of the file's, where one is asked for by command.
         collection: The collection that the file names, where it was loaded before.
 
     Raises:
@@ -208,6 +214,8 @@ def plan_study(
         base_model=base_model,
         revision=revision,
         similarity=config.similarity,
+        confirm=_choose_confirm(spec, confirm),
+        is_confirming=confirm is not None,
     )
     plan.evaluation_set("dev")
     _check_batches(plan)
@@ -224,6 +232,19 @@ def check_settings(file: Path, spec: StudySpec) -> dict[str, Format]:
     formats = _check_formats(file, spec)
     _check_loss(file, spec, formats)
     return formats
+
+
+def _choose_confirm(spec: StudySpec, asked: Mapping[str, int] | None) -> ConfirmSpec | None:
+    """The confirmation of the study file, with the settings that were asked for by command in place of its own."""
+    if asked is None:
+        return spec.confirm or None
+    try:
+        return ConfirmSpec.model_validate((spec.confirm or ConfirmSpec()).model_dump() | dict(asked))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SweepError(
+            f"--{first['loc'][0]}: {first['msg'][:1].lower()}{first['msg'][1:]}, got {first['input']}"
+        ) from None
 
 
 def _keep_defaults(spec: StudySpec, location: StudyLocation) -> StudySpec:

@@ -7,9 +7,13 @@ the best on dev is better, this other one is recommended; where it cannot tell, 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from sweep.storage.confirmations import Confirmed, find_confirmed
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import TrialRecord
 from sweep.study import Study
@@ -80,15 +84,54 @@ def recommend(study: Study) -> Recommendation:
     if all(row.value == 0 for trial in record.trials for row in trial.rows):
         zero = f"There is nothing to choose by: {record.measure.label} was 0 at every measurement of every trial."
         return Recommendation(use=None, number=best.number, sentence=zero)
+    confirmed = find_confirmed(record)
+    if confirmed:
+        best = confirmed[0].best
     chosen = _choose(study, best)
     if chosen != best.number:
         return _recommend_other(study, chosen, best.number)
-    if record.baseline is not None and best.peak.value <= record.baseline:
+    if record.baseline is not None and best.peak is not None and best.peak.value <= record.baseline:
         return _recommend_below(study, best.number)
     against = compare(study, best.number, UNTRAINED)
     if against is not None and not against.is_told_apart:
         return Recommendation(use=None, number=best.number, sentence=_say_unshown(best.number, against))
-    return Recommendation(use="trial", number=best.number, sentence=f"Use trial {best.number}.")
+    return Recommendation(
+        use="trial", number=best.number, sentence=f"Use trial {best.number}{_say_confirmed(confirmed)}."
+    )
+
+
+def _say_confirmed(confirmed: Sequence[Confirmed]) -> str:
+    """The reason for which a confirmed configuration won, after the name of its best training."""
+    if not confirmed:
+        return ""
+    first, seeds = confirmed[0], len(confirmed[0].runs)
+    of = f", a training of the configuration of trial {first.number}" if first.best.number != first.number else ""
+    mean = f"{first.mean:.4f} on the mean of {seeds} training seeds (dev, spread {first.spread:.4f})"
+    if len(confirmed) == 1:
+        return f"{of}: {mean}"
+    return f"{of}: {mean}, against {confirmed[1].mean:.4f} of the configuration of trial {confirmed[1].number}"
+
+
+def compare_over_seeds(study: Study, other: int) -> Comparison | None:
+    """The best confirmed configuration against a model on the test split, over its trainings and the queries.
+
+    None where fewer than two of its trainings, or the other model, were evaluated there.
+    """
+    runs = next((group.runs for group in find_confirmed(study.record)), ())
+    theirs = study.test_score(other)
+    ours = [values for trial in runs if (values := study.tests.get(trial.number)) is not None]
+    if theirs is None or len(ours) < 2:
+        return None
+    from sweep.measures.over_seeds import mean_over_seeds  # loads scipy, which `sweep status` seldom needs
+
+    gain = mean_over_seeds(np.stack(ours).astype(np.float64) - theirs.per_query, study.record.query_weights("test"))
+    return Comparison(
+        other=f"{name_model(study, other)} over {len(ours)} training seeds",
+        mean=theirs.mean,
+        gain=gain.mean,
+        low=gain.low,
+        high=gain.high,
+    )
 
 
 def _choose(study: Study, best: TrialRecord) -> int:

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 from sweep.by_benchmark import curves_by_benchmark
-from sweep.recommendation import recommend
+from sweep.recommendation import Comparison, compare_over_seeds, recommend
+from sweep.storage.confirmations import Confirmed, find_confirmed
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, StudyRecord, TrialRecord, count_saved
 from sweep.study import Study
@@ -38,6 +39,8 @@ def describe_study(study: Study) -> dict[str, Any]:
         ],
         "best": _describe_best(study),
         "recommendation": _describe_recommendation(study),
+        "confirmed": [_describe_confirmed(group) for group in find_confirmed(record)],
+        "confirmed_gain": _describe_gain(compare_over_seeds(study, UNTRAINED)),
         "saved": {"examples": saved, "fraction": fraction},
     }
 
@@ -63,6 +66,7 @@ def _describe_trial(trial: TrialRecord, record: StudyRecord) -> dict[str, Any]:
         "curve": untrained + [[row.progress, _finite(row.value)] for row in trial.curve],
         "equal_to": trial.equal_to,
         "promoted": trial.promoted,
+        "confirms": trial.confirms,
         "retrained_examples": trial.retrained_examples,
         "paused": paused,
         "seconds": trial.rows[-1].seconds if trial.rows else None,
@@ -114,6 +118,19 @@ def _describe_recommendation(study: Study) -> dict[str, Any]:
         "reason": advice.sentence,
         "checkpoint": str(model) if model else None,
     }
+
+
+def _describe_confirmed(group: Confirmed) -> dict[str, Any]:
+    trainings = [
+        {"number": trial.number, "seed": trial.attributes.get("seed"), "peak": trial.peak.value if trial.peak else None}
+        for trial in group.runs
+    ]
+    return {"number": group.number, "mean": group.mean, "spread": group.spread, "trainings": trainings}
+
+
+def _describe_gain(gain: Comparison | None) -> dict[str, float] | None:
+    """The gain over the untrained model on test, over queries and training seeds."""
+    return None if gain is None else {"mean": gain.gain, "low": gain.low, "high": gain.high}
 
 
 def _test_value(study: Study, number: int) -> float | None:

@@ -33,6 +33,7 @@ from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import StudySpec
 from sweep.stopping.recorded import RecordedRun
+from sweep.storage.confirmations import find_confirmed
 from sweep.storage.evaluations import AS_SAVED, UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import DatabaseLocation, StudyLocation, check_name, locate_study
@@ -309,7 +310,8 @@ def read_study(location: StudyLocation) -> Study:
         with reader.reading():
             record = load_record(reader.storage, reader.evaluations)
             check_name(location.file, location.spec, record.name)
-            numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default) if trial)}
+            winner = next((group.runs for group in find_confirmed(record)), ())
+            numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default, *winner) if trial)}
             values = {number: reader.evaluations.model_values(number, "test") for number in numbers}
             saved = reader.evaluations.model_values(record.best.number, AS_SAVED) if record.best else None
             owner = location.database.find_owner()

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sweep.by_benchmark import compare_on_test, curves_by_benchmark, describe_fall
 from sweep.columns import OUTCOME, choose_settings, rank_trials, write_rows
-from sweep.recommendation import compare, recommend
+from sweep.recommendation import compare, compare_over_seeds, recommend
 from sweep.run_folder import seen_from_here
+from sweep.storage.confirmations import find_confirmed
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import ENDED_BY, count_saved
 from sweep.study import Study
@@ -27,6 +28,7 @@ def print_leaderboard(study: Study) -> None:
     print()
     print_table(headings, rows)
     _print_benchmarks(study)
+    _print_confirmed(study)
     saved, fraction = count_saved(record.trials)
     seconds = sum(trial.rows[-1].seconds for trial in record.trials if trial.rows)
     evaluating = sum(trial.rows[-1].evaluation_seconds for trial in record.trials if trial.rows)
@@ -62,6 +64,22 @@ def _print_benchmarks(study: Study) -> None:
             for number, found in known.items()
         ],
     )
+
+
+def _print_confirmed(study: Study) -> None:
+    """Prints the confirmed configurations with their means over training seeds, the best first."""
+    confirmed = find_confirmed(study.record)
+    if not confirmed:
+        return
+    print(f"\nConfirmed with other training seeds ({study.record.measure.label} on dev, selected):\n")
+    rows = [
+        [str(group.number), f"{group.mean:.4f}", f"{group.spread:.4f}", " ".join(f"{peak:.4f}" for peak in group.peaks)]
+        for group in confirmed
+    ]
+    print_table(["configuration of trial", "mean", "spread", "peak of each training"], rows)
+    gain = compare_over_seeds(study, UNTRAINED)
+    if gain is not None:
+        print(f"On the test split against {gain.other}: {gain} (queries and seeds)")
 
 
 def _headline(study: Study) -> list[str]:

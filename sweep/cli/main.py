@@ -77,6 +77,10 @@ def _make_parser() -> argparse.ArgumentParser:
     run.add_argument("--finish", type=int, nargs="+", default=(), metavar="N", help=text)
     run.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
     run.add_argument("--log", choices=("text", "json"), default="text", help="json prints the coordinator's log alone")
+    confirm = add("confirm", _confirm, "train the best configurations again with other seeds, and choose by the means")
+    confirm.add_argument("--top", type=int, metavar="N", help="configurations (default: the file's, or 2)")
+    confirm.add_argument("--seeds", type=int, metavar="N", help="trainings of each, the first included (or 3)")
+    confirm.add_argument("--plain", action="store_true", help="one line an event, on a terminal too")
     status = add("status", _status, "show where a study stands, while it runs or after")
     status.add_argument("--json", action="store_true", help="print JSON")
     report = add("report", _report, "write what happened in a study as one HTML file")
@@ -174,6 +178,14 @@ def _run(options: argparse.Namespace) -> None:
     from sweep.cli.run_command import run
 
     run(_locate(options), trials=options.trials, plain=options.plain, log=options.log, finish=options.finish)
+
+
+def _confirm(options: argparse.Namespace) -> None:
+    from sweep.cli.run_command import run
+
+    given = {name: getattr(options, name) for name in ("top", "seeds")}
+    confirm = {name: value for name, value in given.items() if value is not None}
+    run(_locate(options), trials=None, plain=options.plain, confirm=confirm)
 
 
 def _status(options: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from functools import cache, partial
@@ -31,10 +31,12 @@ def run(
     plain: bool,
     log: str = "text",
     finish: Sequence[int] = (),
+    confirm: Mapping[str, int] | None = None,
 ) -> None:
     """Runs a study to the end of its budget, writes its report and prints its leaderboard.
 
-    Trials to ``finish`` go to their end, though they are paused at rungs or were not promoted.
+    Trials to ``finish`` go to their end, though they are paused at rungs or were not promoted; the best configurations
+    are confirmed where that is asked for with settings of it.
 
     With ``log="json"`` the coordinator's log is printed, and nothing else.
 
@@ -44,7 +46,7 @@ def run(
     look = cache(partial(_look, location))  # opened and diagnosed once
     with StopSignal() as stop:
         with stop.at_once():
-            plan = plan_study(location, trials=trials)
+            plan = plan_study(location, trials=trials, confirm=confirm)
         with _open_watcher(plain=plain, log=log) as watcher:
             run_study(plan, watcher=watcher, stop=stop, finish=finish, exhibit=partial(_exhibit, look))
     from sweep.cli.report import write_report  # loads plotly, which is not needed before

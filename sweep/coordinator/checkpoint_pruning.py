@@ -154,6 +154,8 @@ class CheckpointPruner:
         sizes = {number: folder_bytes(models[number]) for number in stored[: self._spec.keep]}
         taken = paused_bytes + sum(map(folder_bytes, resumable))
         kept = plan_kept(stored, sizes, keep=self._spec.keep, room=self._room(taken))
+        again = {(trial.number, trial.confirms) for trial in record.trials if trial.confirms is not None}
+        kept |= {number for pair in again for number in pair if number in models}
         default = record.default
         if default is not None:
             kept.add(default.number)  # the best is compared with it

@@ -193,7 +193,7 @@ class Coordinator:
             admitted = (trial for trial in ready if self._placement.admits(trial, slot, running))
             trial = next(admitted, None)
             if not ready and not self._queue.is_another_due(running):
-                return self._queue.promote(running)
+                return self._queue.go_on(running)
             if not ready:
                 trial = self._queue.begin_another(largest_batch=self._limits.largest_batch(slot.label))
                 if self._proposer.equals(trial.number):

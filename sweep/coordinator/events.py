@@ -22,7 +22,9 @@ from sweep.stopping.rungs import estimate_share
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
 _BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning", "error"]
-_OfATrial = Literal["start", "adopt", "evaluate", "remeasure", "retry", "rerun", "promote", "end", "delete", "replace"]
+_OfATrial = Literal[
+    "start", "adopt", "evaluate", "remeasure", "retry", "rerun", "promote", "confirm", "end", "delete", "replace"
+]
 EventKind = _BetweenTrials | _OfATrial
 
 

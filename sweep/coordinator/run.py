@@ -20,6 +20,7 @@ from sweep.coordinator.changes import (
     find_content_changes,
 )
 from sweep.coordinator.checkpoint_pruning import check_disk, folder_bytes
+from sweep.coordinator.confirmation import check_confirm, list_missing
 from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.events import Event, EventKind, EventLog, Watcher
 from sweep.coordinator.failure_recovery import mark_run
@@ -170,6 +171,7 @@ class _StudyRun:
             ledger = self._find_ledger(held)
             if ledger is None and self.finish:
                 raise SweepError(f"{self.plan.file}: its study has not begun, so no trial can be finished")
+            check_confirm(self.plan, ledger.record() if ledger else None)
             finished = self._find_finished(ledger) if ledger else None
             if finished is not None:
                 return finished
@@ -260,12 +262,14 @@ class _StudyRun:
         is_early = BudgetTracker(ledger, plan.spec.budget, now=0.0).ends_early(record, ())
         record = record if is_early else begin_reruns(plan, ledger, record, tell=self._tell)
         check_finish(plan, record, self.finish)
-        if self.finish and is_early:
-            raise StudyFileError(plan.file, "is spent, so no trial can be finished: raise it", key="budget")
+        if is_early and (self.finish or plan.is_confirming):
+            what = "finished" if self.finish else "confirmed"
+            raise StudyFileError(plan.file, f"is spent, so no trial can be {what}: raise it", key="budget")
         if self.finish:
             return None
         is_spent = is_early or record.counted == plan.spec.budget.trials
-        if not is_spent or any(trial.state not in FINISHED for trial in record.trials):
+        is_confirmed = is_early or not list_missing(plan, record)
+        if not is_spent or not is_confirmed or any(trial.state not in FINISHED for trial in record.trials):
             return None
         if record.best is None:
             raise NoResultError(plan, record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class RunningTrial:
         mark: Step of the checkpoint and number of measurements at its last interruption.
         rungs: Progress in thousandths at which it pauses, one a rung.
         promoted: Number of rungs that it was promoted from.
+        confirms: Number of the trial whose configuration it trains with another seed, or None.
         curve: (progress, value) of each committed measurement.
         peak: Its best finite measurement after at least one optimizer step, the earliest of equals.
     """
@@ -79,6 +80,7 @@ class RunningTrial:
     mark: tuple[int, int] = (-1, -1)
     rungs: tuple[int, ...] = ()
     promoted: int = 0
+    confirms: int | None = None
     collapsed_at: int | None = None
     weights: NDArray[np.float64] | None = None
     curve: list[tuple[int, float]] = field(init=False, default_factory=list)
@@ -184,7 +186,9 @@ def begin_trial(plan: StudyPlan, ledger: Ledger, proposal: Proposal, *, baseline
     return make_trial(plan, number, params=params, baseline=baseline)
 
 
-def make_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArray[np.float32]) -> RunningTrial:
+def make_trial(
+    plan: StudyPlan, number: int, *, params: Params, baseline: NDArray[np.float32], confirms: int | None = None
+) -> RunningTrial:
     """A trial before its first step; its first point is (Q,) value of each query of the untrained model."""
     return RunningTrial(
         number=number,
@@ -194,7 +198,8 @@ def make_trial(plan: StudyPlan, number: int, *, params: Params, baseline: NDArra
         progress=[0],
         per_query=[baseline],
         weights=plan.query_weights("dev"),
-        rungs=plan.rungs(params),
+        rungs=plan.rungs(params) if confirms is None else (),
+        confirms=confirms,
     )
 
 
@@ -219,7 +224,10 @@ def revive_trial(
     plan: StudyPlan, ledger: Ledger, left: TrialRecord, *, values: Mapping[str, Any], baseline: NDArray[np.float32]
 ) -> RunningTrial:
     """A trial as its record has it, by its values under their names in the Optuna study; see `revive_trials`."""
-    trial = make_trial(plan, left.number, params=plan.space.params(values), baseline=baseline)
+    params = plan.space.params(values)
+    if left.confirms is not None:
+        params = replace(params, seed=left.attributes["seed"])
+    trial = make_trial(plan, left.number, params=params, baseline=baseline, confirms=left.confirms)
     for point, per_query in zip(*ledger.table.per_query(left.number), strict=True):
         trial.add_point(point, per_query)
     _restore(trial, left)

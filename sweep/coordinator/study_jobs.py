@@ -18,6 +18,7 @@ from sweep.measures.geometry import COLLAPSED
 from sweep.messages import CompilationTask, EvaluationTask, Job, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
 from sweep.signals import StopSignal
+from sweep.storage.confirmations import find_confirmed
 from sweep.storage.evaluations import AS_SAVED, UNTRAINED
 from sweep.storage.records import StudyRecord
 from sweep.training.checkpoint import verify
@@ -78,8 +79,9 @@ class StudyJobs:
         """The models that still have to be evaluated as they were saved, by the split.
 
         On the test split these are the untrained, the best and the default's, unless that is gone (of a study from
-        before it was kept). On dev it is the best where it may not give the figure by which it was chosen: it was saved
-        in another precision than that of training, or training computes in another one.
+        before it was kept), and all trainings of the best confirmed configuration. On dev it is the best where it may
+        not give the figure by which it was chosen: it was saved in another precision than that of training, or training
+        computes in another one.
         """
         best, default = record.best, record.default
         if best is None or best.peak is None:
@@ -92,6 +94,9 @@ class StudyJobs:
             if default is not None and default.peak is not None:
                 model = folder.peak_model(default.number, default.peak.progress)
                 wanted["test"] |= {default.number: model} if is_complete(model) else {}
+            for trial in next((group.runs for group in find_confirmed(record)), ()):
+                model = folder.peak_model(trial.number, trial.peak.progress if trial.peak else 0)
+                wanted["test"] |= {trial.number: model} if is_complete(model) else {}
         is_on_cpu = best.attributes.get("device_type", "cpu") == "cpu"
         if self.plan.spec.checkpoints.precision == "base" or not is_on_cpu:
             wanted["dev"] = chosen

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.coordinator.confirmation import Replicate, begin_replicate, list_missing
 from sweep.coordinator.equal_trials import find_known, list_ready
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
@@ -48,6 +49,7 @@ class TrialQueue:
         self._proposer = proposer
         self._completion = completion
         self._baseline = baseline
+        self._tell = tell
         self._promotions = Promotions(plan, ledger, baseline=baseline, tell=tell)
         self.waiting: list[RunningTrial] = []
 
@@ -66,11 +68,13 @@ class TrialQueue:
 
     def has_trials(self, running: Collection[RunningTrial]) -> bool:
         """Whether trials are to be placed, though perhaps not at once."""
-        return bool(self.waiting) or bool(self._promotions.paused) or self.is_another_due(running)
+        is_begun = bool(self.waiting) or bool(self._promotions.paused)
+        return is_begun or self.is_another_due(running) or bool(self._list_missing(running))
 
     def is_another_due(self, running: Collection[RunningTrial]) -> bool:
         """Whether the budget has room for a trial besides those that have begun."""
-        begun = self._completion.record.counted + len(running) + len(self.waiting) + len(self._promotions.paused)
+        going = sum(trial.confirms is None for trial in [*running, *self.waiting])
+        begun = self._completion.record.counted + going + len(self._promotions.paused)
         return begun < self._plan.spec.budget.trials
 
     def end_known(self) -> bool:
@@ -96,8 +100,26 @@ class TrialQueue:
         self.waiting.append(trial)
         return trial
 
-    def promote(self, running: Sequence[RunningTrial]) -> bool:
-        """Has a paused trial go on, or ends them all where none is to go on any more; False where neither is due."""
+    def go_on(self, running: Sequence[RunningTrial]) -> bool:
+        """Goes on where all trials of the budget have begun; False where it has to be waited for those that run.
+
+        A paused trial is promoted; or they all end, where none is to go on any more; or, once the search has ended, the
+        best configurations are trained again with other seeds.
+        """
+        if self._promotions.paused:
+            return self._promote(running)
+        searching = [trial for trial in [*running, *self.waiting] if trial.confirms is None]
+        missing = self._list_missing(running)
+        if searching or not missing:
+            return False
+        tell, baseline = self._tell, self._baseline
+        self.waiting.append(begin_replicate(self._plan, self._ledger, missing[0], baseline=baseline, tell=tell))
+        return True
+
+    def _list_missing(self, running: Collection[RunningTrial]) -> list[Replicate]:
+        return list_missing(self._plan, self._completion.record, [*running, *self.waiting])
+
+    def _promote(self, running: Sequence[RunningTrial]) -> bool:
         going, record = [*running, *self.waiting], self._completion.record
         peaks = {trial.number: trial.peak.value for trial in record.trials if trial.peak}
         peaks |= {trial.number: trial.peak.value for trial in going if trial.peak}
@@ -106,10 +128,9 @@ class TrialQueue:
             trial = self._promotions.promote(number, record.trials[number])
             self._completion.refresh(number)
             self.waiting += [trial] if trial else []
-        elif self._promotions.paused and not running:
+        elif not running:
             self.end_paused()
-            return True
-        return number is not None
+        return number is not None or not running
 
     def pause(self, trial: RunningTrial) -> None:
         """Notes that a trial is paused at a rung."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweep.progress import COMPLETE
-from sweep.recommendation import Comparison, Recommendation, compare, name_model, recommend
+from sweep.recommendation import Comparison, Recommendation, compare, compare_over_seeds, name_model, recommend
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import TrialRecord, count_saved
 from sweep.study import Study
@@ -69,7 +69,7 @@ def _compare(study: Study, number: int) -> tuple[Comparison, ...]:
     """A model against the untrained one, the best on dev and the default, as far as they are others."""
     best, default = study.record.best, study.record.default
     others = dict.fromkeys([UNTRAINED, *(trial.number for trial in (best, default) if trial is not None)])
-    compared = (compare(study, number, other) for other in others)
+    compared = [*(compare(study, number, other) for other in others), compare_over_seeds(study, UNTRAINED)]
     return tuple(comparison for comparison in compared if comparison is not None)
 
 

@@ -172,6 +172,15 @@ class RungsSpec(Table):
         return self
 
 
+class ConfirmSpec(Table):
+    """The confirmation: the best configurations, trained again with other seeds."""
+
+    top: int = Field(default=2, ge=1, le=100, description="Configurations that are confirmed.")
+    seeds: int = Field(
+        default=3, ge=2, le=100, description="Trainings of each, the first one of the search among them."
+    )
+
+
 class StorageSpec(Table):
     """The study's database."""
 
@@ -253,6 +262,9 @@ class StudySpec(Table):
     rungs: Annotated[Annotated[RungsSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")], RANGE_OR_FIXED] = (
         Field(default=False, description="The rungs, or false to train every trial to its end.")
     )
+    confirm: Annotated[
+        Annotated[ConfirmSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")], RANGE_OR_FIXED
+    ] = Field(default=False, description="The confirmation, or false to confirm only by `sweep confirm`.")
     workers: WorkersSpec = Field(default=WorkersSpec(), description="The workers.")
     checkpoints: CheckpointsSpec = Field(default=CheckpointsSpec(), description="The checkpoints.")
     storage: StorageSpec = Field(default=StorageSpec(), description="The database.")
@@ -269,6 +281,14 @@ class StudySpec(Table):
             raise ValueError(
                 f"budget.examples = {self.budget.examples} gives batch {largest} only {steps} optimizer steps, fewer"
                 f" than {MIN_STEPS}: raise it to {MIN_STEPS * largest}, or lower space.batch_size"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _top_is_within_trials(self) -> Self:
+        if self.confirm and self.confirm.top > self.budget.trials:
+            raise ValueError(
+                f"confirm.top = {self.confirm.top} is above budget.trials = {self.budget.trials}: lower it"
             )
         return self
 

@@ -41,6 +41,9 @@ PROMOTED = "promoted"
 RETRAINED = "retrained_examples"
 """Trial attribute: training pairs that it has seen twice, since its checkpoint had made room for those of others."""
 
+CONFIRMS = "confirms"
+"""Trial attribute: the number of the trial whose configuration it trains with another seed."""
+
 PAUSED_AT = "paused_at"
 """Trial attribute: progress in thousandths at which it is paused at a rung; None while it is not."""
 
@@ -141,6 +144,11 @@ class TrialRecord:
         return self.stop.kind if self.stop else TO_ITS_END
 
     @property
+    def confirms(self) -> int | None:
+        """The number of the trial whose configuration it trains with another seed, or None."""
+        return self.attributes.get(CONFIRMS)
+
+    @property
     def rungs(self) -> tuple[int, ...]:
         """Progress in thousandths at which it pauses, one a rung; none where it goes to its end at once."""
         return tuple(self.attributes.get(RUNGS, ()))
@@ -163,7 +171,7 @@ class TrialRecord:
     @property
     def is_counted(self) -> bool:
         """Whether it counts against the budget of trials."""
-        return self.state in FINISHED and not self.is_excused
+        return self.state in FINISHED and not self.is_excused and self.confirms is None
 
     @property
     def is_resumable(self) -> bool:

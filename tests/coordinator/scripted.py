@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,13 @@ def run(
     jobs: str = JOBS,
     watcher: Recorder | None = None,
     finish: Sequence[int] = (),
+    confirm: Mapping[str, int] | None = None,
 ) -> tuple[StudyRecord, Recorder]:
     """Runs a study of scripted jobs as threads of this process, or on ``launcher``."""
     recorder = watcher or Recorder()
     with StopSignal() as stop:
         record = run_study(
-            plan_study(locate_study(file)),
+            plan_study(locate_study(file), confirm=confirm),
             watcher=recorder,
             stop=stop,
             jobs=jobs,
