@@ -51,6 +51,7 @@ class Assignment(StudyTask):
         evaluations: When the trial is evaluated.
         micro_batch: Pairs that go through the model at once; None lets the worker choose by its memory.
         peak: Best value that is committed for this trial after at least one optimizer step.
+        measured: Progress in thousandths up to which measurements are committed: what is measured again is no new peak.
         missing_peak: Progress in thousandths of that peak where its model is not on disk, so that it is saved anew.
         attempt: Number of this process of the trial, from 1.
         threads: Threads that the trial may compute with on a CPU; None lets torch choose.
@@ -63,6 +64,7 @@ class Assignment(StudyTask):
     evaluations: tuple[PlannedEvaluation, ...]
     micro_batch: int | None = None
     peak: float | None = None
+    measured: int = 0
     missing_peak: int | None = None
     attempt: int = 1
     threads: int | None = None
@@ -175,6 +177,7 @@ class Rehearsal:
         evaluation: Evaluation of the untrained model on the dev split.
         texts_per_s: Texts encoded a second.
         pairs_per_s: Pairs trained a second; None where that was not timed.
+        look_s: Seconds of an evaluation as trials make it; None where training was not timed.
         silence_s: Longest time between two signs of life.
         tokens: Tokens of the dev split's texts; None where they cannot be counted.
     """
@@ -184,6 +187,7 @@ class Rehearsal:
     texts_per_s: float
     pairs_per_s: float | None
     silence_s: float
+    look_s: float | None = None
     tokens: TokenCounts | None = None
 
 

@@ -32,7 +32,7 @@ from sweep.data.formats import TrainingRows, kind_of, make_rows
 from sweep.data.sections import share_out
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.measures.benchmarks import Benchmark, weigh_queries
-from sweep.progress import PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations, warmup_end
+from sweep.progress import COMPLETE, PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations, warmup_end
 from sweep.run_folder import RunFolder
 from sweep.settings.begun import keep_defaults, names_all_defaults, read_begun
 from sweep.settings.dimensions import DIMENSIONS, MIXTURE, Params
@@ -40,6 +40,7 @@ from sweep.settings.entries import check_entry
 from sweep.settings.ranges import ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import ConfirmSpec, DropOffSpec, StudySpec
+from sweep.stopping.forecast import spent_rate
 from sweep.stopping.rungs import find_rungs
 from sweep.storage.location import StudyLocation, read_attributes
 from sweep.storage.records import SPEC
@@ -158,14 +159,18 @@ class StudyPlan:
         """Progress in thousandths at which a trial pauses, one a rung; none where the study has no rungs."""
         if not self.spec.rungs:
             return ()
-        drop_off = self.spec.stopping.drop_off or DropOffSpec()
         return find_rungs(
             self.spec.rungs.at,
             [planned.progress for planned in self.evaluations(params.batch_size)],
             warmup_end=warmup_end(params.warmup_ratio, self.steps(params.batch_size)),
-            grace=drop_off.grace,
+            grace=(self.spec.stopping.drop_off or DropOffSpec()).grace,
             scheduler=params.scheduler,
         )
+
+    def spent(self, params: Params, progress: int) -> float:
+        """Share of its learning rate that a trial has spent at a progress in thousandths."""
+        end = warmup_end(params.warmup_ratio, self.steps(params.batch_size))
+        return float(spent_rate(np.array([progress / COMPLETE]), end, params.scheduler)[0])
 
 
 def plan_study(
@@ -178,7 +183,8 @@ def plan_study(
 ) -> StudyPlan:
     """Reads everything that a study file names, and writes nothing.
 
-    A setting of the data that the file leaves out is that of the study, where it has begun, and not today's default.
+    A setting of the data, or the grid, that the file leaves out is that of the study, where it has begun, and not
+    today's default.
 
     Args:
         location: The study.

@@ -17,11 +17,14 @@ from sweep.training.devices import choose_micro_batch
 from sweep.training.fit import StepAction, TrainingStats, fit
 from sweep.training.models import Model, check_saved, load_model, prepare_base_model, save_model
 from sweep.training.token_counts import count_tokens
-from sweep.trial import UNTRAINED, evaluate_saved, plan_fit, publish_compiled
+from sweep.trial import UNTRAINED, evaluate_saved, make_evaluator, plan_fit, publish_compiled
 
 REHEARSED_STEPS = 2
 TIMED_STEPS = 4
 """Optimizer steps that are timed, the first of which only warms the device up."""
+
+LONG_LOOK_S = 60.0
+"""Seconds of the untrained model's evaluation from which trials' own are taken to last as long, and are not timed."""
 
 
 @dataclass
@@ -66,15 +69,18 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
         _time_steps(task, params, compiled, model=model, steps=REHEARSED_STEPS, sign=silence)
     save_model(model, folder.peak_model(0, 0))
     check_saved(model, folder.peak_model(0, 0))
-    seconds = None
+    seconds = look_s = None
     if task.timed:
         seconds = _time_steps(task, task.timed, compiled, model=model, steps=TIMED_STEPS, sign=silence)
+        evaluator = make_evaluator(task, compiled, "dev", params=task.timed, sign=silence)
+        look_s = evaluation.seconds if evaluation.seconds > LONG_LOOK_S else evaluator.evaluate(model).seconds
     return Rehearsal(
         model=describe_model(base, folder.base_model),
         evaluation=evaluation,
         texts_per_s=(len(judged.document_ids) + len(judged.query_ids)) / evaluation.seconds,
         pairs_per_s=task.timed.batch_size / seconds if task.timed and seconds else None,
         silence_s=silence.longest_s,
+        look_s=look_s,
         tokens=tokens,
     )
 

@@ -179,6 +179,7 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     largest batch that fits at any micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``,
     the memory it reports; ``full``, whether the disk is full; ``sick``, the CUDA devices on which trials raise;
     ``benchmarks``, each with its ``queries``, ``weight`` and whether it ``holds`` the untrained model's value;
+    ``save_every``, evaluations from one checkpoint to the next (1 by default, as for a checkpoint that costs nothing);
     ``hold``, files by trial number as text: while its file is there, a trial waits before its next step; ``history``, a
     file that takes a line of JSON when a trial begins, reports, is answered and ends.
     """
@@ -227,12 +228,17 @@ def _train(
             is_at_rung = verdict.pause
         is_pausing = is_at_rung or (channel.is_pausing() and step < task.steps)
         is_save_due = step < task.steps and time.monotonic() - saved_at > task.spec.checkpoints.every_s
-        if step in due or is_save_due or is_pausing:
+        if _is_saved(script, step, due) or is_save_due or is_pausing:
             _publish(folder.checkpoint(task.trial, step), "step.json", step)
             saved_at = time.monotonic()
         if is_pausing:
             return TrialResult(status="paused", step=step, resumed_from=resumed, micro_batch=micro_batch)
     return TrialResult(status="finished", step=task.steps, resumed_from=resumed, micro_batch=micro_batch)
+
+
+def _is_saved(script: Mapping[str, Any], step: int, due: Mapping[int, int]) -> bool:
+    """Whether a checkpoint follows the evaluation of a step."""
+    return step in due and (list(due).index(step) + 1) % script.get("save_every", 1) == 0
 
 
 def _note(task: Assignment, script: Mapping[str, Any], event: str, **numbers: Any) -> None:

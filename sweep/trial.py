@@ -41,6 +41,7 @@ from sweep.messages import (
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import RETRIEVAL_FORMAT, Params
 from sweep.training.checkpoint import MANIFEST, newest_complete, remove
+from sweep.training.checkpoint_schedule import CheckpointSchedule, expect_cost
 from sweep.training.compilation import Compiled, compile_study, open_compiled, write_compiled
 from sweep.training.devices import (
     choose_micro_batch,
@@ -136,7 +137,7 @@ def evaluate_saved(
     evaluations = {}
     for name, folder in models.items():
         model = load_model(folder, device=task.device, precision=None)
-        evaluator = evaluator or _make_evaluator(task, find_compiled(model), split, shuffled=shuffled, sign=sign)
+        evaluator = evaluator or make_evaluator(task, find_compiled(model), split, shuffled=shuffled, sign=sign)
         evaluations[name] = evaluator.evaluate(model, as_trained=False)
     return evaluations
 
@@ -182,8 +183,9 @@ def find_hard(task: StudyTask, collection: Collection, *, sign: Sign = give_no_s
 def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     """Trains one trial, from its last complete checkpoint if there is one.
 
-    The order at an evaluation: the peak's model is on disk, the report is sent, committed and answered, then the
-    checkpoint is written. So an answered report is never lost, and a checkpoint is never ahead of the reports.
+    The order at an evaluation: the peak's model is on disk, the report is sent, committed and answered, then a
+    checkpoint may be written. So an answered report is never lost, and a checkpoint is never ahead of the reports. It
+    may lie behind them: what is measured again on the way is compared with the first measurement, which stands.
     """
     return _TrialRun(task, channel).run()
 
@@ -197,7 +199,6 @@ class _TrialRun:
     status: str = "finished"
     evaluation_seconds: float = 0.0
     started: float = field(default_factory=time.perf_counter)
-    saved: float = field(default_factory=time.monotonic)
 
     def run(self) -> TrialResult:
         task, params = self.task, self.task.params
@@ -219,10 +220,13 @@ class _TrialRun:
         is_cast = task.spec.checkpoints.precision == "base"
         self.precision = stored_precision(folder.base_model) if is_cast else None
         compiled = open_or_compile(task, self.model, data_format=params.data_format, sign=sign)
-        self.evaluator = _make_evaluator(task, compiled, "dev", params=params, sign=sign)
+        self.evaluator = make_evaluator(task, compiled, "dev", params=params, sign=sign)
         self.peak = task.peak
         self.due = {planned.step: planned.progress for planned in task.evaluations if planned.step > self.resumed_from}
-        step = fit(self.model, self._plan(compiled), on_step=self._on_step, resume_from=checkpoint)
+        plan = self._plan(compiled)
+        self.schedule = self._plan_checkpoints()
+        on_saved = self.schedule.note_saved
+        step = fit(self.model, plan, on_step=self._on_step, on_saved=on_saved, resume_from=checkpoint)
         return TrialResult(
             status=self.status,  # type: ignore[arg-type]
             step=step,
@@ -254,6 +258,10 @@ class _TrialRun:
         self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles, words=words)
         return plan
 
+    def _plan_checkpoints(self) -> CheckpointSchedule:
+        model_bytes = sum(numbers.numel() * numbers.element_size() for numbers in self.model.parameters())
+        return CheckpointSchedule(every_s=self.task.spec.checkpoints.every_s, cost_s=expect_cost(model_bytes))
+
     def _on_step(self, step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:
         decision = StepAction.GO_ON
         if step in self.due:
@@ -261,19 +269,18 @@ class _TrialRun:
         if StepAction.STOP not in decision and step < self.task.steps and self.channel.is_pausing():
             self.status = "paused"
             decision = StepAction.SAVE | StepAction.STOP
-        elif decision is StepAction.GO_ON and step < self.task.steps:
-            is_save_due = time.monotonic() - self.saved > self.task.spec.checkpoints.every_s
-            decision = StepAction.SAVE if is_save_due else StepAction.GO_ON
+        elif decision is StepAction.GO_ON and step < self.task.steps and self.schedule.is_due:
+            decision = StepAction.SAVE
         if StepAction.SAVE in decision:
             self._delete_checkpoints(before=step)
-            self.saved = time.monotonic()
         return decision
 
     def _evaluate(self, step: int, progress: int, stats: TrainingStats) -> StepAction:
         task, folder = self.task, RunFolder(self.task.run_folder)
         evaluation = self.evaluator.evaluate(self.model)
         self.evaluation_seconds += evaluation.seconds
-        is_new_peak = evaluation.value > (-np.inf if self.peak is None else self.peak)  # never for NaN
+        is_higher = evaluation.value > (-np.inf if self.peak is None else self.peak)  # never for NaN
+        is_new_peak = is_higher and progress > task.measured
         if is_new_peak or progress == task.missing_peak:
             self.peak = evaluation.value if is_new_peak else self.peak
             model = folder.peak_model(task.trial, progress)
@@ -300,7 +307,7 @@ class _TrialRun:
         if verdict.pause:
             self.status = "paused"
             return StepAction.SAVE | StepAction.STOP
-        return StepAction.SAVE if step < task.steps else StepAction.GO_ON
+        return StepAction.GO_ON
 
     def _delete_checkpoints(self, before: int) -> None:
         """Deletes all checkpoints but the newest: the one about to be written may turn out broken."""
@@ -345,7 +352,7 @@ def plan_fit(
     )
 
 
-def _make_evaluator(
+def make_evaluator(
     task: StudyTask,
     compiled: Compiled,
     split: Split,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
@@ -23,7 +24,7 @@ from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import load_study
 from sweep.testing import write_toy_study
-from sweep.training.checkpoint import newest_complete, verify
+from sweep.training.checkpoint import verify
 from sweep.training.models import load_model
 from sweep.trial import evaluate_models, list_devices, open_or_compile, plan_fit, prepare_study, run_trial
 from tests.compiled import make_evaluator
@@ -34,6 +35,9 @@ DUE = {1: 100, 2: 200, 4: 400, 7: 700, 10: 1000}
 """Step of each evaluation, and the grid point under which it is stored."""
 
 BATCH = 8
+
+EVERY_STEP_S = 1e-9
+"""Seconds between checkpoints that are due after every step."""
 
 
 class Killed(BaseException):
@@ -104,7 +108,9 @@ def assignment(study, tmp_path):
     """Makes assignments of the study, in a run folder of the test's own."""
     shutil.copytree(study.run_folder, tmp_path / "run")
 
-    def make(trial=3, micro_batch=None, peak=None, steps=STEPS, **params) -> Assignment:
+    def make(
+        trial=3, micro_batch=None, peak=None, measured=0, steps=STEPS, every_s=EVERY_STEP_S, **params
+    ) -> Assignment:
         usual = {
             "learning_rate": 2e-3,
             "effective_learning_rate": 2e-3,
@@ -114,8 +120,9 @@ def assignment(study, tmp_path):
             "scale": 20.0,
             "scheduler": "linear",
         }
+        checkpoints = study.spec.checkpoints.model_copy(update={"every_s": every_s})
         return Assignment(
-            spec=study.spec,
+            spec=study.spec.model_copy(update={"checkpoints": checkpoints}),
             folder=study.folder,
             run_folder=tmp_path / "run",
             trial=trial,
@@ -124,9 +131,16 @@ def assignment(study, tmp_path):
             evaluations=plan_evaluations(GRID, steps),
             micro_batch=micro_batch,
             peak=peak,
+            measured=measured,
         )
 
     return make
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """A checkpoint is expected to take hours."""
+    monkeypatch.setattr("sweep.training.checkpoint_schedule.BYTES_A_SECOND", 10)
 
 
 @pytest.fixture(scope="module", params=[BATCH, 4], ids=["whole batches", "cut batches"])
@@ -162,8 +176,10 @@ def steps_on_disk(task):
     return [int(path.name[5:]) for path in RunFolder(task.run_folder).checkpoint_folders(task.trial)]
 
 
-def committed_peak(reports):
-    return max((report.evaluation.value for report in reports), default=None)
+def committed(reports):
+    """What an assignment says of committed reports."""
+    peak = max((report.evaluation.value for report in reports), default=None)
+    return {"peak": peak, "measured": max((report.progress for report in reports), default=0)}
 
 
 def assert_bit_equal(ours, theirs):
@@ -272,8 +288,7 @@ class TestPeak:
             else:
                 assert not peak.exists()
             seen.append(report.step)
-            assert all(step < report.step for step in steps_on_disk(task))
-            assert steps_on_disk(task)[-1:] == seen[-2:-1]  # that of the report before is there, since it was answered
+            assert steps_on_disk(task)[-1:] == [report.step - 1][: report.step - 1]  # never ahead of the reports
 
         run_trial(task, ScriptedChannel(look=look))
         assert seen == list(DUE)
@@ -282,6 +297,13 @@ class TestPeak:
         task = assignment(peak=2.0)
         run_trial(task, ScriptedChannel())
         assert RunFolder(task.run_folder).peak_models(task.trial) == []
+
+    def test_what_is_measured_again_is_no_peak(self, assignment):
+        task, channel = assignment(peak=-1.0, measured=400), ScriptedChannel()
+        run_trial(task, channel)
+        [*_, late, last] = [report.evaluation.value for report in channel.reports]
+        kept = [int(path.name[5:]) for path in RunFolder(task.run_folder).peak_models(task.trial)]
+        assert kept == ([700, 1000] if last > late else [700])
 
     def test_the_weights_of_the_last_peak_are_those_that_were_judged(self, uninterrupted):
         task, channel, _ = uninterrupted
@@ -293,14 +315,21 @@ class TestPeak:
 
 
 class TestCheckpoints:
-    def test_the_last_two_are_kept_and_none_is_written_at_the_end(self, uninterrupted):
-        task, _, _ = uninterrupted
-        assert steps_on_disk(task) == [4, 7]
+    def test_the_last_two_are_kept_and_none_is_written_at_the_end(self, assignment):
+        task = assignment()
+        run_trial(task, ScriptedChannel())
+        assert steps_on_disk(task) == [8, 9]
         trial = RunFolder(task.run_folder).trial(task.trial)
         assert [path.name for path in trial.iterdir() if not re.fullmatch(r"(peak|step)-\d+", path.name)] == []
 
+    @pytest.mark.usefixtures("slow_disk")
+    def test_none_is_written_before_it_pays(self, assignment):
+        task = assignment(every_s=600.0)
+        run_trial(task, ScriptedChannel(look=lambda _: self.assert_none(task)))
+        self.assert_none(task)
+
     @pytest.mark.parametrize("kill_at", DUE)
-    def test_a_trial_killed_at_a_report_goes_on_from_the_one_before_bit_for_bit(
+    def test_a_trial_killed_at_a_report_goes_on_from_the_step_before_bit_for_bit(
         self, assignment, uninterrupted, kill_at
     ):
         whole_task, whole, _ = uninterrupted
@@ -308,26 +337,51 @@ class TestCheckpoints:
         first, second = ScriptedChannel(kill_at=kill_at), ScriptedChannel()
         with pytest.raises(Killed, match="killed"):
             run_trial(task, first)
-        committed = first.reports[:-1]
-        assert steps_on_disk(task)[-1:] == [report.step for report in committed][-1:]
-        result = run_trial(replace(task, peak=committed_peak(committed)), second)
-        assert result.resumed_from == (committed[-1].step if committed else 0)
+        result = run_trial(replace(task, **committed(first.reports[:-1])), second)
+        assert result.resumed_from == kill_at - 1
         assert first.curve[:-1] + second.curve == whole.curve
         self.assert_same_peak(task, whole_task)
 
-    def test_a_broken_checkpoint_costs_a_second_measurement_and_nothing_else(self, assignment, uninterrupted):
+    @pytest.mark.usefixtures("slow_disk")
+    @pytest.mark.parametrize("saved", [0, 3])
+    @pytest.mark.parametrize("kill_at", DUE)
+    def test_what_was_measured_since_the_last_checkpoint_is_measured_again_bit_for_bit(
+        self, assignment, uninterrupted, saved, kill_at
+    ):
+        whole_task, whole, _ = uninterrupted
+        task = assignment(micro_batch=whole_task.micro_batch, every_s=600.0)
+        reports = []
+        for channel in [ScriptedChannel(pause_after=saved)] * bool(saved) + [ScriptedChannel(kill_at=kill_at)]:
+            with contextlib.suppress(Killed):
+                run_trial(replace(task, **committed(reports)), channel)
+            reports += [report for report in channel.reports if report.step != kill_at]
+        last = ScriptedChannel()
+        result = run_trial(replace(task, **committed(reports)), last)
+        assert result.resumed_from == saved
+        assert last.curve == [point for point in whole.curve if point[1] > saved]
+        self.assert_same_peak(task, whole_task)
+
+    @pytest.mark.parametrize(("broken", "from_step"), [([6], 5), ([5, 6], 0)])
+    def test_a_broken_checkpoint_costs_training_it_again_and_nothing_else(
+        self, assignment, uninterrupted, broken, from_step
+    ):
         whole_task, whole, _ = uninterrupted
         task = assignment(micro_batch=whole_task.micro_batch)
         first, second = ScriptedChannel(kill_at=7), ScriptedChannel()
         with pytest.raises(Killed, match="killed"):
             run_trial(task, first)
-        newest = RunFolder(task.run_folder).checkpoint(task.trial, 4)
-        (newest / "optimizer.pt").write_bytes(b"torn")
-        result = run_trial(replace(task, peak=committed_peak(first.reports[:-1])), second)
-        assert result.resumed_from == 2
-        assert second.curve == whole.curve[2:]
-        assert steps_on_disk(task) == [4, 7]
-        assert newest_complete([newest]) == newest
+        assert steps_on_disk(task) == [5, 6]
+        folders = [RunFolder(task.run_folder).checkpoint(task.trial, step) for step in broken]
+        for folder in folders:
+            (folder / "optimizer.pt").write_bytes(b"torn")
+        result = run_trial(replace(task, **committed(first.reports[:-1])), second)
+        assert result.resumed_from == from_step
+        assert second.curve == [point for point in whole.curve if point[1] > from_step]
+        assert steps_on_disk(task) == [8, 9]
+
+    @staticmethod
+    def assert_none(task):
+        assert steps_on_disk(task) == []
 
     @staticmethod
     def assert_same_peak(task, whole_task):
@@ -342,7 +396,7 @@ class TestVerdict:
         result = run_trial(task, channel)
         assert (result.status, result.step) == ("stopped", 4)
         assert [report.step for report in channel.reports] == [1, 2, 4]
-        assert steps_on_disk(task) == [1, 2]
+        assert steps_on_disk(task) == [2, 3]
 
     def test_a_verdict_to_stop_at_the_last_step_counts(self, assignment):
         result = run_trial(assignment(), ScriptedChannel(stop_at=STEPS))
@@ -364,7 +418,7 @@ class TestPause:
         assert (result.status, result.step) == ("paused", step)
         assert steps_on_disk(task)[-1] == step
         verify(RunFolder(task.run_folder).checkpoint(task.trial, step))
-        result = run_trial(replace(task, peak=committed_peak(first.reports)), second)
+        result = run_trial(replace(task, **committed(first.reports)), second)
         assert (result.status, result.step, result.resumed_from) == ("finished", STEPS, step)
         assert first.curve + second.curve == whole.curve
         TestCheckpoints.assert_same_peak(task, whole_task)
@@ -378,7 +432,7 @@ class TestPause:
         task, reports, curve = assignment(micro_batch=whole_task.micro_batch), [], []
         for step in range(1, STEPS + 1):
             channel = ScriptedChannel(pause_after=1)
-            result = run_trial(replace(task, peak=committed_peak(reports)), channel)
+            result = run_trial(replace(task, **committed(reports)), channel)
             assert (result.step, result.resumed_from) == (step, step - 1)
             reports += channel.reports
             curve += channel.curve
@@ -506,6 +560,9 @@ class TestStudy:
         assert found.model.changes == ()
         assert 0 < found.texts_per_s < math.inf
         assert 0 < found.pairs_per_s < math.inf
+        assert found.look_s is not None
+        assert 0 < found.look_s < math.inf
+        assert rehearse_study(replace(task, timed=None), ScriptedChannel()).look_s is None
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
     def test_without_cuda_no_device_is_listed(self):

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sweep.cli.check_baselines import describe_baselines
+from sweep.cli.check_cost import describe_cost
 from sweep.cli.check_data import WIDTH, describe_data, describe_tokens, indent
 from sweep.cli.check_settings import describe_settings, describe_trials
-from sweep.cli.watchers import format_time
 from sweep.coordinator.run import JOBS, find_fitting_slots
 from sweep.data.formats.format import TASKS
 from sweep.launch import LocalLauncher, Slot
@@ -54,7 +54,7 @@ def _check(plan: StudyPlan, stop: StopSignal, *, measure: bool) -> None:
         rehearsal = _rehearse(plan, launcher, slots[0], stop, timed=measure)
         print(*_describe_model(plan, rehearsal.model), *describe_tokens(rehearsal.tokens), sep="\n")
         print(*_describe_untrained(plan, rehearsal), *describe_baselines(plan, rehearsal), sep="\n")
-        print(*_describe_cost(plan, rehearsal, len(slots)), *_describe_silence(plan, rehearsal), sep="\n")
+        print(*describe_cost(plan, rehearsal, len(slots)), *_describe_silence(plan, rehearsal), sep="\n")
     finally:
         launcher.close()
     print(f"{plan.location.file} is valid.")
@@ -87,22 +87,6 @@ def _describe_untrained(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:
     )
     if evaluation.has_collapsed:
         yield f"          its {COLLAPSED}"
-
-
-def _describe_cost(plan: StudyPlan, rehearsal: Rehearsal, slots: int) -> Iterator[str]:
-    judged = plan.evaluation_set("dev")
-    evaluations = len(plan.evaluations(plan.spec.space.batch_sizes[0]))
-    pairs = plan.spec.budget.trials * plan.spec.budget.examples
-    texts = plan.spec.budget.trials * evaluations * (len(judged.document_ids) + len(judged.query_ids))
-    if plan.spec.evaluation.sample == "hard":
-        texts += len(plan.collection.documents)
-    yield f"Cost:     at most {pairs:,} pairs trained and {texts:,} texts encoded, less what stopping saves"
-    if rehearsal.pairs_per_s is not None:
-        seconds = (pairs / rehearsal.pairs_per_s + texts / rehearsal.texts_per_s) / slots
-        yield (
-            f"          about {format_time(seconds)} here (measured: {rehearsal.pairs_per_s:.0f} pairs/s trained,"
-            f" {rehearsal.texts_per_s:.0f} texts/s encoded)"
-        )
 
 
 def _describe_silence(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:

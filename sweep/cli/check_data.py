@@ -39,12 +39,17 @@ def indent(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10)
 
 
+def find_margin(plan: StudyPlan) -> float:
+    """The margin of the drop-off rule, or its default where the rule is off."""
+    rule = plan.spec.stopping.drop_off
+    return rule.margin if isinstance(rule, DropOffSpec) else DropOffSpec().margin
+
+
 def _describe_evaluation(plan: StudyPlan) -> Iterator[str]:
     dev = plan.evaluation_set("dev")
     yield from _describe_split(plan, "dev", dev)
-    rule, queries = plan.spec.stopping.drop_off, len(dev.query_ids)
-    margin = rule.margin if isinstance(rule, DropOffSpec) else DropOffSpec().margin
-    fall = smallest_fall(queries, margin=margin)
+    queries = len(dev.query_ids)
+    fall = smallest_fall(queries, margin=find_margin(plan))
     yield f"{queries:,} dev queries can show a fall of {fall:.3f} ({_advise_queries(plan, queries)})"
     trials = plan.spec.budget.trials
     overstated = expected_overstatement(queries, trials)

@@ -19,6 +19,7 @@ from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.running import RunningTrial, revive_trial
 from sweep.plan import StudyPlan
 from sweep.progress import COMPLETE
+from sweep.settings.dimensions import Params
 from sweep.settings.study_file import RungsSpec
 from sweep.stopping.rungs import RungPlace, RungResult, compare
 from sweep.stopping.stop import Stop
@@ -86,29 +87,36 @@ class Promotions:
             self.note(adopted)
 
     def _read(self, trial: TrialRecord) -> None:
-        rungs = self._plan.rungs(trial.params) if trial.params else ()
         points, per_query = self._ledger.table.per_query(trial.number)
         has_ended = trial.state in FINISHED
-        self._note(trial.number, rungs, trial.promoted, points=list(points), per_query=per_query, has_ended=has_ended)
+        if trial.params:
+            self._note(
+                trial.number,
+                trial.params,
+                trial.promoted,
+                points=list(points),
+                per_query=per_query,
+                has_ended=has_ended,
+            )
         if not has_ended:
             self.paused[trial.number] = Paused(rung=trial.promoted, progress=trial.progress, peak=trial.peak)
 
     def note(self, trial: RunningTrial, *, has_ended: bool = False) -> None:
         """Notes the rungs that a trial has reached; one that has ended is at the next with its last measurement."""
         points, per_query = trial.progress[1:], trial.per_query[1:]
-        self._note(trial.number, trial.rungs, trial.promoted, points=points, per_query=per_query, has_ended=has_ended)
+        self._note(trial.number, trial.params, trial.promoted, points=points, per_query=per_query, has_ended=has_ended)
 
     def _note(
         self,
         number: int,
-        rungs: Sequence[int],
+        params: Params,
         promoted: int,
         *,
         points: Sequence[int],
         per_query: Sequence[NDArray[np.float32]] | NDArray[np.float32],
         has_ended: bool,
     ) -> None:
-        for rung, (at, results) in enumerate(zip(rungs, self._results, strict=False)):
+        for rung, (at, results) in enumerate(zip(self._plan.rungs(params), self._results, strict=False)):
             if rung > promoted and not (has_ended and points[-1] >= COMPLETE):
                 return  # it was not let past the rung before
             place = next((place for place, point in enumerate(points) if point >= at), None)
@@ -116,7 +124,12 @@ class Promotions:
                 place = len(points) - 1
             if place is not None and number not in results:
                 gains = np.asarray(per_query[place], dtype=np.float64) - self._baseline
-                results[number] = RungResult(number=number, gains=gains, weights=self._plan.query_weights("dev"))
+                results[number] = RungResult(
+                    number=number,
+                    gains=gains,
+                    weights=self._plan.query_weights("dev"),
+                    spent=self._plan.spent(params, points[place]),
+                )
 
     def pause(self, trial: RunningTrial) -> None:
         """Writes down that a trial is paused at its next rung."""

@@ -276,6 +276,7 @@ def make_assignment(plan: StudyPlan, trial: RunningTrial, *, slot: Slot, micro_b
         evaluations=trial.evaluations,
         micro_batch=micro_batch,
         peak=peak.value if peak else None,
+        measured=trial.progress[-1],
         missing_peak=None if peak is None or has_model else peak.progress,
         attempt=trial.attempt,
         threads=slot.threads,

@@ -26,11 +26,11 @@ STEPS = 30
 MOST_EXAMPLES = 20_000
 """Training pairs of a trial at most; a search is not the last training."""
 
-SPARSE_GRID = (50, 100, 150, 250, 350, 500, 650, 800, 1000)
+SPARSE_GRID = DEFAULT_GRID[1:]
 """Thousandths at which trials of few steps are evaluated."""
 
-DENSE_STEPS = 100
-"""Steps of the largest batch from which the first point of the dense grid, 1 %, is a step of its own."""
+DENSE_STEPS = 50
+"""Steps of the largest batch from which the first point of the default grid, 2 %, is a step of its own."""
 
 TEXTS_A_PAIR = 6
 """Texts that may be encoded, in all evaluations of a trial, for each pair that it trains on.

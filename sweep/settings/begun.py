@@ -23,17 +23,23 @@ def read_begun(stored: Mapping[str, Any]) -> StudySpec:
 
 def names_all_defaults(spec: StudySpec) -> bool:
     """Whether a study file leaves out none of the settings whose defaults have changed."""
-    return {"document", "rules"} <= spec.data.model_fields_set and "leaks" in spec.data.split.model_fields_set
+    return (
+        {"document", "rules"} <= spec.data.model_fields_set
+        and "leaks" in spec.data.split.model_fields_set
+        and "grid" in spec.evaluation.model_fields_set
+    )
 
 
 def keep_defaults(spec: StudySpec, begun: StudySpec) -> StudySpec:
-    """A study file whose left-out settings of the data have the values with which its study began.
+    """A study file whose left-out settings have the values with which its study began, where a default has changed.
 
-    So a study goes on where a default has changed since, on the texts and judgements that it has been trained on.
+    So a study goes on, on the texts and judgements that it has been trained on and with the looks that it has made.
     """
-    data, split = spec.data, spec.data.split
+    data, split, evaluation = spec.data, spec.data.split, spec.evaluation
     if "leaks" not in split.model_fields_set:
         split = split.model_copy(update={"leaks": begun.data.split.leaks})
     left_out = {"document", "rules"} - data.model_fields_set
     update = {"split": split, **{name: getattr(begun.data, name) for name in left_out}}
-    return spec.model_copy(update={"data": data.model_copy(update=update)})
+    if "grid" not in evaluation.model_fields_set:
+        evaluation = evaluation.model_copy(update={"grid": begun.evaluation.grid})
+    return spec.model_copy(update={"data": data.model_copy(update=update), "evaluation": evaluation})

@@ -236,7 +236,7 @@ class CheckpointsSpec(Table):
     precision: Literal["float32", "base"] = Field(
         default="float32", description="Precision of the peak models: that of training, or the base model's own."
     )
-    every_s: float = Field(default=600.0, gt=0.0, description="Seconds between checkpoints that no evaluation saves.")
+    every_s: float = Field(default=600.0, gt=0.0, description="Longest time between two checkpoints.")
 
 
 class LossSpec(Table):

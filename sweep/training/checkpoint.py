@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import xxhash
@@ -22,6 +23,9 @@ from sweep.messages import Sign, give_no_sign
 
 MANIFEST = "manifest.json"
 PARTIAL_SUFFIX = ".partial"
+
+MAX_FLUSHES = 8
+"""Files that are flushed at once."""
 
 _CHUNK = 1 << 20
 """Bytes that are hashed between two signs of life."""
@@ -77,9 +81,9 @@ def remove(folder: Path) -> None:
 def _seal(folder: Path, sign: Sign) -> None:
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST]
     files = {path.relative_to(folder).as_posix(): _describe(path, sign) for path in paths}
-    for path in paths:
-        sign(long_call=True)  # the kernel writes the whole file, and says nothing meanwhile
-        _fsync(path)
+    sign(long_call=True)  # the kernel writes the files, and says nothing meanwhile
+    with ThreadPoolExecutor(MAX_FLUSHES) as pool:  # together, so that a file system's journal is written once for many
+        list(pool.map(_fsync, paths))
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
     _fsync(manifest)

@@ -6,6 +6,7 @@ import enum
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -104,13 +105,25 @@ OnStep = Callable[[int, Callable[[], TrainingStats]], StepAction]
 """Called after each optimizer step with its number and a function that takes the figures of the training."""
 
 
-def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_from: Path | None = None) -> int:
+OnSaved = Callable[[float], None]
+"""Called after each checkpoint with the seconds that it took."""
+
+
+def fit(
+    model: SentenceTransformer,
+    plan: FitPlan,
+    *,
+    on_step: OnStep,
+    on_saved: OnSaved = lambda _: None,
+    resume_from: Path | None = None,
+) -> int:
     """Trains a model in place, on its device, and returns the last optimizer step that was made.
 
     Args:
         model: The untrained model.
         plan: The inputs of the run.
         on_step: Decides after each step whether to save a checkpoint, and whether to stop.
+        on_saved: Told of each checkpoint once it counts.
         resume_from: A checkpoint that an earlier run of the same plan saved; training goes on after it, on the CPU bit
             for bit as if it had not been interrupted.
 
@@ -129,7 +142,7 @@ def fit(model: SentenceTransformer, plan: FitPlan, *, on_step: OnStep, resume_fr
         loss=plan.loss.build(model, micro_batch=plan.micro_batch if plan.is_cut else None),
         plan=plan,
     )
-    trainer.add_callback(_StepCallback(trainer, plan, on_step))
+    trainer.add_callback(_StepCallback(trainer, plan, on_step, on_saved))
     trainer.remove_callback(PrinterCallback)
     passes = model.register_forward_hook(lambda *_: plan.sign(long_call=not trainer.has_stepped))
     try:
@@ -272,18 +285,22 @@ def _finite(value: float | None) -> float | None:
 class _StepCallback(TrainerCallback):
     """Obeys ``on_step`` after each step, and gives a saved checkpoint its final name."""
 
-    def __init__(self, trainer: _PlannedTrainer, plan: FitPlan, on_step: OnStep) -> None:
+    def __init__(self, trainer: _PlannedTrainer, plan: FitPlan, on_step: OnStep, on_saved: OnSaved) -> None:
         self._trainer = trainer
         self._plan = plan
         self._on_step = on_step
+        self._on_saved = on_saved
+        self._decided = 0.0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:  # noqa: ARG002 - the library's names
         self._trainer.has_stepped = True
         decision = self._on_step(state.global_step, self._trainer.take_stats)
         control.should_save = StepAction.SAVE in decision
         control.should_training_stop = StepAction.STOP in decision or state.global_step >= state.max_steps
+        self._decided = time.perf_counter()
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's names
         written = self._plan.work_folder / f"checkpoint-{state.global_step}"
         publish(written, self._plan.checkpoint(state.global_step), sign=self._plan.sign)
+        self._on_saved(time.perf_counter() - self._decided)

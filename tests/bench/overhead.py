@@ -157,7 +157,7 @@ def trace_trial(task: Assignment, channel: Channel) -> dict[str, float]:
 
     clock = Stopwatch()
     clock.watch(trial, "load_model", "loading the model")
-    for function in ("open_or_compile", "_make_evaluator", "plan_order"):
+    for function in ("open_or_compile", "make_evaluator", "plan_order"):
         clock.watch(trial, function, "texts and plan")
     clock.watch(fit._PlannedTrainer, "__init__", "setting the trainer up")
     clock.watch(fit._PlannedTrainer, "train", "training")
@@ -282,8 +282,8 @@ def run_job(launcher: LocalLauncher, body: str, task: Assignment, slot: Slot) ->
                     raise SystemExit(f"{body}: {reason}; {log.read_text(errors='replace')}")
 
 
-def measure(launcher: LocalLauncher, folder: Path, *, rounds: int, examples: int, devices: str) -> dict[str, Any]:
-    """Every round's seconds of both sides, and the phases of one more run."""
+def plan_task(launcher: LocalLauncher, folder: Path, *, examples: int, devices: str) -> tuple[Assignment, Slot]:
+    """The trial that is timed, and where it runs."""
     spec = load_study(STUDY)
     steps = count_steps(examples, PARAMS.batch_size)
     slot = launcher.find_slots(WorkersSpec(devices=devices), stop=StopSignal())[0]
@@ -297,6 +297,27 @@ def measure(launcher: LocalLauncher, folder: Path, *, rounds: int, examples: int
         steps=steps,
         evaluations=plan_evaluations(spec.evaluation.grid_points, steps),
     )
+    return task, slot
+
+
+def measure_alone(launcher: LocalLauncher, folder: Path, *, rounds: int, examples: int, devices: str) -> dict[str, Any]:
+    """The phases of our trial, once a round."""
+    task, slot = plan_task(launcher, folder, examples=examples, devices=devices)
+    run_job(launcher, "overhead:prepare", task, slot)
+    traced = [run_job(launcher, "overhead:trace_trial", replace(task, trial=number), slot) for number in range(rounds)]
+    return {"alone": [by_phase(run, run.result) for run in traced]}
+
+
+def print_alone(found: dict[str, Any]) -> None:
+    print(f"{found['date']}, load {found['load']}, {found['threads']}")
+    for name in PHASES:
+        print(f"{name:<22}" + "".join(f"{run[name]:>10.2f}" for run in found["alone"]))
+    print(f"{'all':<22}" + "".join(f"{sum(run.values()):>10.2f}" for run in found["alone"]))
+
+
+def measure(launcher: LocalLauncher, folder: Path, *, rounds: int, examples: int, devices: str) -> dict[str, Any]:
+    """Every round's seconds of both sides, and the phases of one more run."""
+    task, slot = plan_task(launcher, folder, examples=examples, devices=devices)
     prepared = run_job(launcher, "overhead:prepare", task, slot).result
     ours, bare = [], []
     for number in range(rounds):
@@ -309,7 +330,7 @@ def measure(launcher: LocalLauncher, folder: Path, *, rounds: int, examples: int
     return {
         "device": slot.label,
         **prepared,
-        "steps": steps,
+        "steps": task.steps,
         "batch_size": PARAMS.batch_size,
         "evaluations": len(task.evaluations),
         "ours_s": [run.seconds for run in ours],
@@ -376,6 +397,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each side, in turn (default: %(default)s)")
     parser.add_argument("--examples", type=int, default=1920, help="training pairs of a trial (default: %(default)s)")
     parser.add_argument("--device", choices=["auto", "cpu"], default="auto", help="where to train (default: auto)")
+    parser.add_argument("--alone", action="store_true", help="time the phases of our trial, and no bare trainer")
     parser.add_argument("--startup", action="store_true", help="time the command and the start of trials too")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write what was found as JSON too")
     options = parser.parse_args(arguments)
@@ -391,13 +413,14 @@ def main() -> None:
     # On the disk where studies leave their checkpoints: on another, flushing could cost nothing.
     with tempfile.TemporaryDirectory(dir=STUDY.parent, prefix=".bench-") as scratch:
         launcher = LocalLauncher(PRELOAD)
+        chosen = measure_alone if options.alone else measure
         try:
-            found |= measure(
+            found |= chosen(
                 launcher, Path(scratch), rounds=options.rounds, examples=options.examples, devices=options.device
             )
         finally:
             launcher.close()
-        print_table(found)
+        (print_alone if options.alone else print_table)(found)
         if options.startup:  # in a process of its own, since one process has one fork server
             print(flush=True)
             saved = Path(scratch) / "startup.json"

@@ -14,11 +14,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.pruners import PatientPruner
 from optuna.trial import TrialState
 
+from sweep.measures.selection import estimate_overstatement
 from sweep.settings.study_file import RungsSpec
 from sweep.stopping import rungs as rule
 from sweep.stopping.halving import promote_asynchronously, promote_in_waves
 from sweep.stopping.outcome import Legs, Outcome, Stops, find_stops, has_fallen, score_stops, train_in_turn
 from sweep.stopping.policy import Look, StopPolicy
+from sweep.stopping.power import expected_overstatement
 from sweep.stopping.recorded import RecordedRun
 from sweep.stopping.replay import (
     SHARES,
@@ -146,6 +148,41 @@ def measure_rungs(runs: Sequence[RecordedRun], orders: int) -> None:
                     f" | {(lost <= 0.005).mean():.1%} | {lost.max():.3f} |",
                     flush=True,
                 )
+
+
+def measure_selection(runs: Sequence[RecordedRun], choices: int) -> None:
+    """Prints how much too good the best of some runs looks, and how much worse it is than the best there is.
+
+    Runs and queries are drawn from one group at a time; the truth is on the queries that were not drawn.
+    """
+    random = np.random.default_rng(1)
+    groups = [[run for run in runs if run.group == group] for group in sorted({run.group for run in runs})]
+    print(f"\n## The best of some runs on some queries; means over {choices:,} choices\n")
+    print("| runs | queries | looks too good | expected | estimated from the queries | worse than the best |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for trials in (2, 4, 8):
+        for queries in (25, 50, 100, 200):
+            found = np.array([_choose_best(groups, trials, queries, random) for _ in range(choices)])
+            overstated, worse, estimated = found.mean(axis=0)
+            print(
+                f"| {trials} | {queries} | {overstated:.4f} | {expected_overstatement(queries, trials):.4f}"
+                f" | {estimated:.4f} | {worse:.4f} |",
+                flush=True,
+            )
+
+
+def _choose_best(
+    groups: Sequence[Sequence[RecordedRun]], trials: int, queries: int, random: np.random.Generator
+) -> tuple[float, float, float]:
+    """How much too good the best looks, how much worse it is than the best there is, and the estimate of the first."""
+    group = groups[random.integers(len(groups))]
+    chosen = [group[place].per_query[1:] for place in random.permutation(len(group))[:trials]]
+    values = np.concatenate(chosen).astype(np.float64)  # (M, Q)
+    order = random.permutation(values.shape[1])
+    seen, others = values[:, order[:queries]], values[:, order[queries:]].mean(axis=1)
+    best = int(seen.mean(axis=1).argmax())
+    estimated = estimate_overstatement(seen)
+    return float(seen[best].mean() - others[best]), float(others.max() - others[best]), estimated
 
 
 def _replay_rungs(runs: Sequence[RecordedRun], trials: int, orders: int) -> dict[str, list[Outcome]]:

@@ -2,9 +2,10 @@
 
 ``null``: how often a run is stopped that has not fallen by more than the margin. ``power``: how often one is stopped
 that has. ``dips``: how often one is stopped that recovers. ``bank``: recorded runs under our rules and under Optuna's
-pruners. ``rungs``: the same runs as trials that pause. ``frontier``: errors against budget, over the settings of our
-rules and of the best stock one. ``sampler``: what it learns from stopped runs. ``cost``: what a verdict takes.
-``whole``: whole sweeps of the quickstart, really run.
+pruners. ``grids``: what sparser grids of looks would have missed of them. ``rungs``: the same runs as trials that
+pause. ``selection``: how much too good the best of some runs looks. ``frontier``: errors against budget, over the
+settings of our rules and of the best stock one. ``sampler``: what it learns from stopped runs. ``cost``: what a verdict
+takes. ``whole``: whole sweeps of the quickstart, really run.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from grids import measure_grids
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
-from recorded import MARGIN, measure_frontier, measure_rungs, measure_sampler, replay_bank
+from recorded import MARGIN, measure_frontier, measure_rungs, measure_sampler, measure_selection, replay_bank
 from simulate import Noise, correlated, simulate_run
 from whole import measure_whole
 
@@ -32,7 +34,7 @@ BANK = Path(__file__).resolve().parent / "curves.npz"
 ALPHAS = (0.01, 0.05, 0.2)
 QUERIES = (50, 200, 1000)
 LOOKS = (10, 20, 40)
-PARTS = ("cost", "bank", "rungs", "frontier", "sampler", "power", "dips", "null", "whole")
+PARTS = ("cost", "bank", "grids", "rungs", "selection", "frontier", "sampler", "power", "dips", "null", "whole")
 WARMUP_END = 0.1
 
 Curve = NDArray[np.float64]
@@ -197,9 +199,7 @@ def measure_cost(random: np.random.Generator) -> None:
 def main() -> None:
     """Prints what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--parts", nargs="+", default=["cost", "bank", "rungs", "frontier", "sampler", "power", "dips", "null", "whole"]
-    )
+    parser.add_argument("--parts", nargs="+", default=PARTS)
     parser.add_argument("--runs", type=int, default=2000, help="simulated runs a cell")
     parser.add_argument("--orders", type=int, default=30, help="orders of the recorded runs")
     parser.add_argument("--studies", type=int, default=100, help="simulated studies for the sampler")
@@ -218,8 +218,12 @@ def main() -> None:
         measure_cost(random)
     if "bank" in options.parts:
         replay_bank(recorded, options.orders)
+    if "grids" in options.parts:
+        measure_grids(recorded, options.orders)
     if "rungs" in options.parts:
         measure_rungs(recorded, options.orders)
+    if "selection" in options.parts:
+        measure_selection(recorded, options.runs)
     if "frontier" in options.parts:
         measure_frontier(recorded, options.orders)
     if "sampler" in options.parts:

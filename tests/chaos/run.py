@@ -78,7 +78,7 @@ def write_study(folder: Path, history: Path, *, real: bool, trials: int, has_run
         write_tiny_model(folder / "model", dropout=0.1)
         space = {"batch_size": 4, "learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}}
         return write_toy_study(folder, **tables | {"budget": {"trials": trials, "examples": 320}, "space": space})
-    script = {"step_s": 0.05, "history": str(history)}
+    script = {"step_s": 0.05, "save_every": 2, "history": str(history)}  # what is killed measures again
     return write_toy_study(folder, script=script, **tables)
 
 

@@ -95,7 +95,6 @@ def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bi
                 space={"batch_size": 8, "learning_rate": 3e-3, "data_format": "query-document"},
                 stopping={"drop_off": False},
                 workers={"devices": "cpu", "micro_batch": 4},  # below the batch: the cached loss
-                checkpoints={"every_s": 0.05},
             )
         )
     arguments = [json.dumps([[str(files[0]), 0], [str(files[1]), KILLS]])]

@@ -357,5 +357,27 @@ TRAINING = [
             "self.peak = None\n",
             "only_what_beats_the_committed_peak_is_kept",
         ),
+        (
+            "what is measured again is taken for a peak",
+            "is_new_peak = is_higher and progress > task.measured",
+            "is_new_peak = is_higher",
+            "what_is_measured_again_is_no_peak",
+        ),
+    ),
+    *of(
+        "sweep/training/checkpoint_schedule.py",
+        "tests/training/test_checkpoint_schedule.py",
+        (
+            "what a checkpoint took is forgotten",
+            "self.cost_s, self._since = seconds, self.clock()",
+            "self._since = self.clock()",
+            "the_next_interval_begins_after_a_checkpoint_and_follows_what_it_took",
+        ),
+        (
+            "a dear checkpoint is written as often as a cheap one",
+            "max(best_s, MIN_INTERVAL * self.cost_s)",
+            "best_s",
+            "checkpoints_take_no_more_than_five_percent_of_a_long_trial",
+        ),
     ),
 ]

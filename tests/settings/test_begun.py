@@ -11,8 +11,9 @@ OLDER = {"collection": "beir:toy", "split": {"dev": 0.2, "test": 0.2, "seed": 0}
 """The table of the data as a study stored it that knew no newer setting of it."""
 
 
-def make(**data: Any) -> StudySpec:
+def make(*, evaluation: dict[str, Any] | None = None, **data: Any) -> StudySpec:
     tables = {"name": "toy", "model": {"base": "./model"}, "budget": {"trials": 1, "examples": 2000}}
+    tables |= {} if evaluation is None else {"evaluation": evaluation}
     return StudySpec.model_validate({**tables, "data": {"collection": "beir:toy", **data}})
 
 
@@ -46,8 +47,23 @@ def test_what_a_file_names_is_as_it_says(named: dict[str, Any]) -> None:
     assert {name: kept[name] for name in kept if name != key} == {name: others[name] for name in kept if name != key}
 
 
+GRID = (0.01, 0.02, 0.5, 1.0)
+"""A grid that was the default once."""
+
+
+@pytest.mark.parametrize("evaluation", [None, {"metric": "ndcg@10"}])
+def test_a_grid_that_a_file_leaves_out_is_that_of_the_beginning(evaluation: dict[str, Any] | None) -> None:
+    older = read_begun(make(evaluation={"grid": GRID}).model_dump(mode="json"))
+    assert keep_defaults(make(evaluation=evaluation), older).evaluation.grid == GRID
+    named = make(evaluation={"grid": [0.1, 1.0]})
+    assert keep_defaults(named, older).evaluation.grid == (0.1, 1.0)
+
+
 def test_only_a_file_that_names_all_of_them_needs_no_look_at_its_study() -> None:
-    complete = {"document": "text", "rules": 2, "split": {"leaks": "keep"}}
+    complete: dict[str, Any] = {
+        **{"document": "text", "rules": 2, "split": {"leaks": "keep"}},
+        "evaluation": {"grid": [1.0]},
+    }
     assert names_all_defaults(make(**complete))
     for key in complete:
         assert not names_all_defaults(make(**{name: value for name, value in complete.items() if name != key}))

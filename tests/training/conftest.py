@@ -70,6 +70,7 @@ def train_in(tiny_model: Path, columns: dict[str, list[str]]) -> Train:
         micro_batch: int = 8,
         seed: int = 0,
         on_step: Callable[..., StepAction] = lambda *_: StepAction.GO_ON,
+        on_saved: Callable[[float], None] = lambda _: None,
         resume_from: Path | None = None,
         **params: Any,
     ) -> Trained:
@@ -99,7 +100,11 @@ def train_in(tiny_model: Path, columns: dict[str, list[str]]) -> Train:
         )
         trained = Trained(trained_model, plan)
         trained.last_step = fit(
-            trained.model, plan, on_step=lambda step, loss: on_step(trained, step, loss), resume_from=resume_from
+            trained.model,
+            plan,
+            on_step=lambda step, loss: on_step(trained, step, loss),
+            on_saved=on_saved,
+            resume_from=resume_from,
         )
         return trained
 

@@ -154,12 +154,12 @@ def test_a_removed_folder_is_gone_and_removing_it_again_is_no_error(tmp_path):
     remove(folder)
 
 
-def test_sealing_and_verifying_give_a_sign_with_every_chunk_and_before_every_flush(tmp_path):
+def test_sealing_and_verifying_give_a_sign_with_every_chunk_and_before_the_flush(tmp_path):
     signs = []
     content = b"w" * (5 * _CHUNK // 2)
     publish(fill(tmp_path / "step.partial", content), tmp_path / "step", sign=lambda **kind: signs.append(kind))
-    flushes = [{"long_call": True}] * 3
-    assert signs == [{}] * 4 + flushes + [{}]  # three chunks and the small file, a flush a file, and it is over
+    flush = [{"long_call": True}]
+    assert signs == [{}] * 4 + flush + [{}]  # three chunks and the small file, all files flushed, and it is over
     signs.clear()
     verify(tmp_path / "step", sign=lambda **kind: signs.append(kind))
     assert signs == [{}] * 4

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sweep.progress import count_warmup_steps
+from sweep.training.checkpoint import newest_complete
 from sweep.training.fit import StepAction
 from sweep.training.models import load_model
 from tests.compiled import encode_texts
@@ -270,6 +271,21 @@ class TestRun:
         )
         assert trained.last_step == 3
         assert [path.name for path in trained.plan.work_folder.parent.iterdir()] == ["step-00000003"]
+
+    def test_it_tells_what_each_checkpoint_took_once_it_counts(self, train_in, tmp_path):
+        told = []
+
+        def note(seconds):
+            told.append((seconds, newest_complete(sorted(tmp_path.glob("step-*"))).name))
+
+        save = {2, 5}
+        train_in(
+            tmp_path,
+            on_step=lambda _, step, __: StepAction.SAVE if step in save else StepAction.GO_ON,
+            on_saved=note,
+        )
+        assert [name for _, name in told] == ["step-00000002", "step-00000005"]
+        assert all(seconds > 0.0 for seconds, _ in told)
 
     def test_what_an_interrupted_run_left_half_written_is_cleared_away(self, train, tmp_path):
         left = tmp_path / "run" / "work" / "checkpoint-4"
