@@ -152,13 +152,13 @@ class RungsSpec(Table):
     """The rungs at which every trial pauses, and the share of the trials that goes on from each."""
 
     at: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
-        default=(0.15, 0.65), description="Shares of the learning rate spent, in (0, 1), ascending."
+        default=(0.15, 0.5), description="Shares of the learning rate spent, in (0, 1), ascending."
     )
     keep: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
-        default=(0.25, 0.5), description="Share of each rung's trials that goes on, in (0, 1], and three at least."
+        default=(0.2, 0.5), description="Share of each rung's trials that goes on, in (0, 1], and three at least."
     )
     undecided: float = Field(
-        default=0.0, ge=0.0, le=1.0, description="Share of those, at most, that goes on since it cannot be told apart."
+        default=0.25, ge=0.0, le=1.0, description="Share of those, at most, that goes on since it cannot be told apart."
     )
 
     @model_validator(mode="after")

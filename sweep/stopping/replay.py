@@ -149,7 +149,7 @@ def make_rules(
     in_turn = _make_rules_in_turn(policy, known, first=int(min(run.progress[1] for run in runs)))
     return {
         **{name: _make_rule(rule) for name, rule in in_turn.items()},
-        RUNGS: lambda runs: promote_in_waves(runs, known, policy, rungs),
+        RUNGS: lambda runs: promote_in_waves(runs, known, policy, rungs, grace=policy.grace),
         ASHA: lambda runs: promote_asynchronously(runs, rungs),
     }
 

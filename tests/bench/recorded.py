@@ -204,7 +204,7 @@ def _train_by_rungs(
 ) -> Iterator[tuple[str, Legs]]:
     usual = RungsSpec()
 
-    def train(spec: RungsSpec = usual, *, policy: StopPolicy = policy, grace: float | None = None) -> Legs:
+    def train(spec: RungsSpec = usual, *, policy: StopPolicy = policy, grace: float | None = policy.grace) -> Legs:
         return promote_in_waves(runs, looks, policy, spec, grace=grace)
 
     yield "rungs", train()
@@ -216,9 +216,9 @@ def _train_by_rungs(
     for fewest in (1, 2, 4):
         with _changed("FEWEST", fewest):
             yield f"rungs, at least {fewest}", train()
-    yield "rungs after the warm-up", train(grace=0.0)
-    yield "rungs after the warm-up and a grace of 0.02", train(grace=0.02)
-    for room in (0.25, 0.34):
+    yield "rungs after the warm-up without a grace", train(grace=0.0)
+    yield "rungs within the warm-up, too", train(grace=None)
+    for room in (0.0, 0.5):
         yield f"rungs, undecided = {room:g}", train(RungsSpec(undecided=room))
     for at, keep in OTHER_RUNGS:
         yield f"at = {list(at)}, keep = {list(keep)}", train(RungsSpec(at=at, keep=keep))
@@ -231,9 +231,10 @@ QUERY_CHOICES = 20
 
 OTHER_RUNGS = (
     ((0.15, 0.5), (0.25, 0.5)),
-    ((0.1, 0.65), (0.25, 0.5)),
-    ((0.2, 0.65), (0.25, 0.5)),
-    ((0.15, 0.65), (0.34, 0.5)),
+    ((0.15, 0.6), (0.2, 0.5)),
+    ((0.15, 0.65), (0.2, 0.5)),
+    ((0.1, 0.5), (0.2, 0.5)),
+    ((0.15, 0.5), (0.34, 0.5)),
     ((0.1, 0.3), (0.34, 0.34)),
     ((0.12, 0.3, 0.65), (0.4, 0.5, 0.5)),
 )
