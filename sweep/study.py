@@ -274,7 +274,10 @@ class Study:
         """
         from sweep.measures.selection import estimate_overstatement
 
-        measured = [self.per_query[trial.number][1] for trial in self.record.leaderboard()[:CHOSEN_AMONG] if trial.rows]
+        ranked = self.record.leaderboard()[:CHOSEN_AMONG]
+        with self.reader.reading() as reader:
+            known = [reader.evaluations.per_query(trial.number)[1][: len(trial.rows)] for trial in ranked]
+        measured = [per_query for per_query in known if per_query.size]
         if not measured:
             return None
         return estimate_overstatement(np.concatenate(measured), self.record.query_weights("dev"))

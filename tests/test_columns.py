@@ -85,13 +85,26 @@ def test_a_note_shows_what_comes_from_outside_as_code() -> None:
 
 
 def test_why_a_trial_ended_is_said_in_short_and_in_full() -> None:
-    assert say_end(BEST) == "ran to its end"
-    assert (say_end(FALLEN, is_short=True), say_end(FALLEN)) == (
+    assert say_end(BEST, RECORD) == "ran to its end"
+    assert (say_end(FALLEN, RECORD, is_short=True), say_end(FALLEN, RECORD)) == (
         "stopped at 50%: drop-off",
         "stopped at 50%: drop-off: fallen by 0.07",
     )
-    assert say_end(BROKEN) == "failed: boom\n" + "x" * 60
-    assert say_end(make_trial(1, state="running")) is None
+    assert say_end(BROKEN, RECORD) == "failed: boom\n" + "x" * 60
+    assert say_end(make_trial(1, state="running"), RECORD) is None
+
+
+def test_a_paused_trial_says_where_and_at_which_rank() -> None:
+    rungs = {"rungs": [500, 800], "promoted": 0}
+    better = dataclasses.replace(BEST, attributes={**BEST.attributes, **rungs})
+    paused = dataclasses.replace(FALLEN, number=3, state="paused", attributes={**rungs, "paused_at": 500})
+    record = dataclasses.replace(RECORD, trials=(better, paused))
+    assert say_end(paused, record) == "paused at 50%, rank 2 of 2"
+    stop = {"stop_kind": "not promoted", "stop_reason": "not promoted: rank 2 of 2 with a gain of 0.01"}
+    numbers = {"stop_numbers": {"rank": 2, "trials": 2}}
+    ended = dataclasses.replace(paused, state="pruned", attributes={**paused.attributes, **stop, **numbers})
+    assert say_end(ended, record, is_short=True) == "paused at 50%: not promoted, rank 2 of 2"
+    assert say_end(ended, record) == "paused at 50%: not promoted: rank 2 of 2 with a gain of 0.01"
 
 
 def test_no_two_columns_have_one_name() -> None:

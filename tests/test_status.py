@@ -37,6 +37,8 @@ STUDY = {
     "trials",
     "best",
     "recommendation",
+    "confirmed",
+    "confirmed_gain",
     "saved",
 }
 RECOMMENDATION = {"use", "number", "reason", "checkpoint"}
@@ -61,6 +63,10 @@ TRIAL = {
     "evaluation_seconds",
     "interruptions",
     "equal_to",
+    "promoted",
+    "confirms",
+    "retrained_examples",
+    "paused",
     "benchmarks",
 }
 PARAMS = {dimension.name for dimension in DIMENSIONS}
