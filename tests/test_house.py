@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -214,3 +216,21 @@ def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
     assert [name for _, name in drawn] == list(defined)
     for branch, name in drawn:
         assert defined[name].__bases__ == ((errors.SweepError,) if branch else (Exception,))
+
+
+def list_our_imports(path: Path) -> list[tuple[str, str]]:
+    """(module, name) of everything of the package that a file imports by name."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    froms = (node for node in nodes if isinstance(node, ast.ImportFrom) and node.module and node.level == 0)
+    ours = (node for node in froms if node.module and node.module.split(".")[0] == "sweep")
+    return [(node.module or "", name.name) for node in ours for name in node.names]
+
+
+SCRIPTS = sorted(path for name in ("bench", "chaos", "mutants") for path in (REPOSITORY / "tests" / name).glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_a_script_that_no_test_runs_imports_of_the_package_is_there(path: Path) -> None:
+    for module, name in list_our_imports(path):
+        loaded = importlib.import_module(module)
+        assert hasattr(loaded, name) or importlib.util.find_spec(f"{module}.{name}"), f"{module} has no {name}"

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sweep.training.hard_documents import find_hard_documents
 
 from sweep.data import Collection, EvaluationSet, load_collection, plan_judged
 from sweep.data.compiled import TextNumbers
@@ -25,6 +24,7 @@ from sweep.settings.dimensions import Params
 from sweep.settings.study_file import StudySpec, load_study
 from sweep.training.evaluator import encode
 from sweep.training.fit import StepAction, fit
+from sweep.training.hard_search import find_hard_documents
 from sweep.training.models import Model, load_model, prepare_base_model
 from sweep.training.search import Corpus, search
 from sweep.training.similarity import Similarity
