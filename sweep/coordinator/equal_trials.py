@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sweep.coordinator.proposals import Proposer
 from sweep.coordinator.running import RunningTrial
@@ -27,10 +27,17 @@ def find_known(
 
 
 def list_ready(
-    waiting: Sequence[RunningTrial], running: Sequence[RunningTrial], proposer: Proposer
+    waiting: Sequence[RunningTrial],
+    running: Sequence[RunningTrial],
+    proposer: Proposer,
+    *,
+    paused: Collection[int] = (),
 ) -> list[RunningTrial]:
-    """The waiting trials that may be trained now: not those whose curve is to come from an equal one before them."""
-    begun = {trial.number for trial in [*running, *waiting] if not trial.is_untouched}
+    """The waiting trials that may be trained now: not those whose curve is to come from an equal one before them.
+
+    Trials that are paused at rungs are given by their numbers.
+    """
+    begun = {trial.number for trial in [*running, *waiting] if not trial.is_untouched} | set(paused)
     ready = []
     for trial in waiting:
         if not trial.is_untouched or begun.isdisjoint(proposer.equals(trial.number)):

@@ -88,7 +88,7 @@ class TrialQueue:
 
     def list_ready(self, running: Sequence[RunningTrial]) -> list[RunningTrial]:
         """The waiting trials that may be trained now."""
-        return list_ready(self.waiting, running, self._proposer)
+        return list_ready(self.waiting, running, self._proposer, paused=self._promotions.paused)
 
     def begin_another(self, *, largest_batch: int | None) -> RunningTrial:
         """A new trial, which waits; its batch is not larger than the device can hold."""

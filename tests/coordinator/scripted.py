@@ -132,7 +132,7 @@ def check_trial(plan: StudyPlan, trial: TrialRecord) -> None:
     assert trial.params is not None
     planned = [(point.progress, point.step) for point in plan.evaluations(trial.params.batch_size)]
     measured = [(row.progress, row.step) for row in trial.curve]
-    is_complete = trial.state != "fail" and trial.stop is None
+    is_complete = trial.state != "fail" and trial.stop is None and trial.equal_to is None
     assert measured == (planned if is_complete else planned[: len(measured)])
     if trial.stop is None or trial.stop.kind != "diverged":
         for row in trial.rows:

@@ -146,3 +146,12 @@ def test_warm_ups_of_as_many_steps_are_equal(tmp_path: Path) -> None:
     file = write_study(tmp_path, space, trials=5)
     _, recorder = run(file)
     assert len(equal_to(check_trained_once(file, recorder))) >= 2
+
+
+def test_a_point_that_is_paused_at_a_rung_is_awaited_until_it_ends(tmp_path: Path) -> None:
+    rungs = {"at": [0.15], "keep": [0.25]}
+    file = write_study(tmp_path, FOUR_POINTS, trials=7, rungs=rungs)
+    record, recorder = run(file)
+    assert len(equal_to(record)) == 3
+    assert check_trained_once(file, recorder).counted == 7
+    assert {trial.ended_by for trial in record.trials} == {"budget", "not promoted", "equal"}
