@@ -152,7 +152,7 @@ class RungsSpec(Table):
     """The rungs at which every trial pauses, and the share of the trials that goes on from each."""
 
     at: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
-        default=(0.15, 0.5), description="Shares of the learning rate spent, in (0, 1), ascending."
+        default=(0.1, 0.6), description="Shares of the learning rate spent, in (0, 1), ascending."
     )
     keep: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = Field(
         default=(0.2, 0.5), description="Share of each rung's trials that goes on, in (0, 1], and three at least."

@@ -15,10 +15,10 @@ time and not the best model. What makes the comparison fair:
 Tried on the 64 recorded runs, in orders of 24 and of 12, and given up: the peak so far, or its mean with the value of
 now (no better); the gain over the last 0.1 to 0.4 of the rate instead of the whole (no better); a fifth of the rate
 instead of a tenth (worse at 24), or none (worse within one base model); a pause within the warm-up, too (.03 less
-of the budget, but of trials whose rate has not risen yet); a second rung at .65 (.02 more of the budget); a quarter of
-the trials and room for undecided ones (.05 more); room only where few are kept (as good as three at least); no place
-for stopped runs (the same); four at least (.43 of the budget at 12); a third of the trials (.39 at 24); three rungs (no
-better, and worse at 12 of one base model). `make bench-stopping ARGS="--parts rungs"` has the figures.
+of the budget, but of trials whose rate has not risen yet); a second rung at .5 (loses more) or .65 (.01 more of the
+budget); a quarter of the trials and room for undecided ones (.05 more); room only where few are kept (as good as three
+at least); no place for stopped runs (the same); four at least (.43 of the budget at 12); a third of the trials (.39 at
+24); three rungs (no better, and worse at 12 of one base model). `make bench-stopping ARGS="--parts rungs"` has the figures.
 """
 
 from __future__ import annotations

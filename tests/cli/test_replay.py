@@ -83,7 +83,7 @@ def test_the_table_says_what_each_rule_did_and_the_figure_draws_it(
         assert f"\n{rule}" in printed
     assert "2 complete runs on NDCG@10; means over 1 orders" in printed
     assert "left out" not in printed
-    assert "rungs: pauses at 15% (the best 20% go on) and at 50% (the best 50% go on)" in printed
+    assert "rungs: pauses at 10% (the best 20% go on) and at 60% (the best 50% go on)" in printed
     assert max(map(len, printed.partition("Figure")[0].splitlines())) <= 120
     page = figure.read_text(encoding="utf-8")
     assert "Plotly.newPlot" in page
