@@ -18,7 +18,8 @@ instead of a tenth (worse at 24), or none (worse within one base model); a pause
 of the budget, but of trials whose rate has not risen yet); a second rung at .5 (loses more) or .65 (.01 more of the
 budget); a quarter of the trials and room for undecided ones (.05 more); room only where few are kept (as good as three
 at least); no place for stopped runs (the same); four at least (.43 of the budget at 12); a third of the trials (.39 at
-24); three rungs (no better, and worse at 12 of one base model). `make bench-stopping ARGS="--parts rungs"` has the figures.
+24); three rungs (no better, and worse at 12 of one base model). The figures: `make bench-stopping ARGS="--parts
+rungs"`.
 """
 
 from __future__ import annotations
