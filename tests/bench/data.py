@@ -159,7 +159,7 @@ def report_samples(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Measures and prints how alike samples order checkpoints as the whole corpus does."""
     from samples import measure_samples
 
-    found = measure_samples(STUDY, keep=options.keep or folder)
+    found = measure_samples(STUDY, keep=options.keep or folder, trainings=options.trainings)
     _print("checkpoints", f"{len(found['checkpoints'])}, on the whole corpus of {STUDY.stem}")
     for one in found["sizes"]:
         random = one["random"]
@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="times that each is measured (default: %(default)s)")
     parser.add_argument("--documents", type=int, help="documents, in place of 200,000 and of a million")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="place of the checkpoints of samples")
+    text = "trainings whose checkpoints samples order (default: %(default)s, all)"
+    parser.add_argument("--trainings", type=int, default=10, metavar="N", help=text)
     parser.add_argument("--save", type=Path, metavar="FILE", help="write what was found as JSON too")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the scratch folder goes too

@@ -6,7 +6,7 @@ The embeddings of its whole corpus by each are kept in a folder, so that an inte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -55,8 +55,14 @@ SEEDS = 20
 Embeddings = NDArray[np.float32]
 
 
-def measure_samples(study: Path, *, keep: Path) -> dict[str, Any]:
-    """Concordance with the whole corpus of hard samples and of random ones, by their sizes."""
+def measure_samples(study: Path, *, keep: Path, trainings: int = len(RUNS)) -> dict[str, Any]:
+    """Concordance with the whole corpus of hard samples and of random ones, by their sizes.
+
+    Args:
+        study: The study file.
+        keep: Folder of the embeddings by the checkpoints.
+        trainings: Trainings that checkpoints are taken of: the first of `RUNS`.
+    """
     spec = load_study(study)
     collection = load_collection(spec.data, folder=study.parent)
     names = sorted(collection.documents, reverse=True)
@@ -72,7 +78,9 @@ def measure_samples(study: Path, *, keep: Path) -> dict[str, Any]:
         for size in SIZES
         for seed in range(SEEDS)
     }
-    for name, documents, queries in _checkpoints(spec, study.parent, collection, names, base, keep=keep):
+    for name, documents, queries in _checkpoints(
+        spec, study.parent, collection, names, base, keep=keep, runs=RUNS[:trainings]
+    ):
         evaluate = _evaluator(spec, names, whole.query_ids, documents, queries)
         full[name] = evaluate(whole)
         for key, chosen in sets.items():
@@ -114,7 +122,14 @@ def _describe(
 
 
 def _checkpoints(
-    spec: StudySpec, folder: Path, collection: Collection, names: list[str], base: Model, *, keep: Path
+    spec: StudySpec,
+    folder: Path,
+    collection: Collection,
+    names: list[str],
+    base: Model,
+    *,
+    keep: Path,
+    runs: Sequence[tuple[float, str, int]],
 ) -> Iterator[tuple[str, Embeddings, Embeddings]]:
     """Name and embeddings of each checkpoint: of the documents in an order, and of the queries of dev."""
     params = Params(
@@ -138,7 +153,7 @@ def _checkpoints(
             print(f"  {file.stem}", flush=True)
 
     embed(load_model(keep / "base", device="cpu", precision=None), keep / "untrained.npz")
-    for run, (rate, data_format, batch_size) in enumerate(RUNS):
+    for run, (rate, data_format, batch_size) in enumerate(runs):
         steps = count_steps(spec.budget.examples, batch_size)
         marks = {max(1, round(steps * share)): keep / f"run{run}-{share * 100:.0f}.npz" for share in SHARES}
         if all(file.exists() for file in marks.values()):
