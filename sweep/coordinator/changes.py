@@ -27,6 +27,10 @@ SETTLED = (*_TABLES, *CHOICES, "space.learning_rate_rule")
 """Keys that every trial of a study must share, so that trials can be compared; the rest may change between runs."""
 
 
+MEANINGS = {"rungs": "trials that have ended take part at each rung by what they measured there"}
+"""Meaning of a change for what was done before, by its key."""
+
+
 @dataclass(frozen=True)
 class Change:
     """A key of the study file that changed between two runs, with both values; None where a list had no such entry."""
@@ -37,7 +41,8 @@ class Change:
 
     def __str__(self) -> str:
         """The change as a line."""
-        return f"{self.key}: {self.old} is now {self.new}"
+        meaning = MEANINGS.get(self.key)
+        return f"{self.key}: {self.old} is now {self.new}" + (f" ({meaning})" if meaning else "")
 
 
 def find_changes(attributes: Mapping[str, Any], spec: StudySpec) -> list[Change]:
