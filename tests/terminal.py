@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 TMUX = shutil.which("tmux")
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 
 
 class Terminal:

@@ -30,7 +30,7 @@ from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 REPOSITORY = Path(sweep.__file__).resolve().parents[1]
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 COMMANDS = ("run", "status", "check", "fork", "dashboard")
 
 HOLD = """

@@ -160,7 +160,7 @@ def test_a_step_that_takes_too_long_is_abandoned_and_its_last_checkpoint_counts(
     process = start(file, pause_s=0.5)
     read_until(process, "evaluate")
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     set_script(file, step_s=600)
     process = start(file, pause_s=0.5)
     read_until(process, "start")
@@ -236,7 +236,7 @@ def test_warnings_that_come_in_numbers_end_nothing_at_once(tmp_path: Path, start
     for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
         os.kill(process.pid, number)
         time.sleep(0.02)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 138, out
     assert "saved at step" in out
 
@@ -248,7 +248,7 @@ def test_a_signal_to_everybody_before_the_trials_are_ready_loses_nothing(tmp_pat
         read_until(process, "start")
         time.sleep(delay_s)
         os.killpg(process.pid, signal.SIGTERM)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=180)
         assert process.returncode == 143, out
         check_gone(process)
     set_script(file)

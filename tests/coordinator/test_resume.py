@@ -38,7 +38,7 @@ from sweep.testing import write_toy_study
 def finish(start: Start, file: Path) -> StudyRecord:
     """Runs a study to its end."""
     process = start(file)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, (out, (file.parent.parent / "errors.txt").read_text())
     check_gone(process)
     return check_finished(file)
@@ -85,7 +85,7 @@ def test_a_study_whose_workers_are_killed_again_and_again_ends_whole(tmp_path: P
         time.sleep(moments.uniform(0.0, 0.2))
         for worker in workers(process.pid)[:1]:
             os.kill(worker, signal.SIGKILL)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 0, out
     check_gone(process)
     record = check_finished(file)
