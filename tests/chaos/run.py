@@ -109,7 +109,7 @@ def run_round(
     history = scratch / f"history-{seed}.jsonl"  # not on the disk that is filled
     with tempfile.TemporaryDirectory(dir=scratch) as name, small_disk(Path(name)) as disk:
         real = options.trials == "real"
-        file = write_study(Path(name) / "study", history, real=real, trials=options.budget, has_rungs=bool(seed % 2))
+        file = write_study(Path(name) / "study", history, real=real, trials=options.budget, has_rungs=seed % 2 == 0)
         run_folder = RunFolder.beside(file)
         place: DatabaseLocation = SqliteLocation(run_folder)
         if server is not None:
