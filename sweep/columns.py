@@ -85,8 +85,9 @@ def write_progress(progress: int) -> str:
 def say_end(trial: TrialRecord, record: StudyRecord, *, is_short: bool = False) -> str | None:
     """The reason why a trial ended, in short a rule's name or the beginning of an error; None while it goes on."""
     if trial.state == "paused":
-        rank, trials = record.rung_ranks[trial.number]
-        return f"paused at {write_progress(trial.progress)}, rank {rank} of {trials}"
+        known = record.rung_ranks.get(trial.number)
+        rank = f", rank {known[0]} of {known[1]}" if known else ""
+        return f"paused at {write_progress(trial.progress)}{rank}"
     if error := trial.attributes.get("error"):
         return _shorten(f"failed: {error}") if is_short else f"failed: {error}"
     if trial.equal_to is not None:

@@ -219,7 +219,7 @@ def plan_study(
         base_model=base_model,
         revision=revision,
         similarity=config.similarity,
-        confirm=_choose_confirm(spec, confirm),
+        confirm=_choose_confirm(path, spec, confirm),
         is_confirming=confirm is not None,
     )
     plan.evaluation_set("dev")
@@ -239,10 +239,16 @@ def check_settings(file: Path, spec: StudySpec) -> dict[str, Format]:
     return formats
 
 
-def _choose_confirm(spec: StudySpec, asked: Mapping[str, int] | None) -> ConfirmSpec | None:
+def _choose_confirm(file: Path, spec: StudySpec, asked: Mapping[str, int] | None) -> ConfirmSpec | None:
     """The confirmation of the study file, with the settings that were asked for by command in place of its own."""
-    if asked is None:
-        return spec.confirm or None
+    confirm = (spec.confirm or None) if asked is None else _ask_for_confirm(spec, asked)
+    if confirm and confirm.top > spec.budget.trials:
+        problem = f"{confirm.top} is above the {spec.budget.trials} trials of budget.trials: lower it"
+        raise StudyFileError(file, problem, key="confirm.top")
+    return confirm
+
+
+def _ask_for_confirm(spec: StudySpec, asked: Mapping[str, int]) -> ConfirmSpec:
     try:
         return ConfirmSpec.model_validate((spec.confirm or ConfirmSpec()).model_dump() | dict(asked))
     except ValidationError as error:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from sweep.storage.confirmations import Confirmed, find_confirmed
+from sweep.storage.confirmations import Confirmed, find_confirmed, list_winning
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import TrialRecord
 from sweep.study import Study
@@ -117,9 +117,8 @@ def compare_over_seeds(study: Study, other: int) -> Comparison | None:
 
     None where fewer than two of its trainings, or the other model, were evaluated there.
     """
-    runs = next((group.runs for group in find_confirmed(study.record)), ())
     theirs = study.test_score(other)
-    ours = [values for trial in runs if (values := study.tests.get(trial.number)) is not None]
+    ours = [values for trial in list_winning(study.record) if (values := study.tests.get(trial.number)) is not None]
     if theirs is None or len(ours) < 2:
         return None
     from sweep.measures.over_seeds import mean_over_seeds  # loads scipy, which `sweep status` seldom needs

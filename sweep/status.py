@@ -48,7 +48,7 @@ def describe_study(study: Study) -> dict[str, Any]:
 def _describe_trial(trial: TrialRecord, record: StudyRecord) -> dict[str, Any]:
     params, peak, baseline = trial.params, trial.peak, record.baseline
     rank, trials = record.rung_ranks.get(trial.number, (None, None))
-    paused = {"progress": trial.progress, "rank": rank, "trials": trials} if rank else None
+    paused = {"progress": trial.progress, "rank": rank, "trials": trials} if trial.state == "paused" else None
     untrained = [[0, _finite(baseline)]] if baseline is not None else []
     return {
         "number": trial.number,

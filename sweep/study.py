@@ -33,7 +33,7 @@ from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
 from sweep.settings.study_file import StudySpec
 from sweep.stopping.recorded import RecordedRun
-from sweep.storage.confirmations import find_confirmed
+from sweep.storage.confirmations import list_winning
 from sweep.storage.evaluations import AS_SAVED, UNTRAINED, EvaluationTable
 from sweep.storage.failures import explain_failures
 from sweep.storage.location import DatabaseLocation, StudyLocation, check_name, locate_study
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 StudyState = Literal["running", "interrupted", "finished", "failed"]
+
+LEAST_SHOWN = 0.0005
+"""Overstatement of the best value below which nothing is said of it."""
 
 CHOSEN_AMONG = 50
 """Trials with the highest peaks among whose measurements the best is taken to be chosen."""
@@ -268,7 +271,7 @@ class Study:
 
     @cached_property
     def overstatement(self) -> float | None:
-        """By how much the highest value on dev is expected to be too good; None before there is one.
+        """By how much the highest value on dev is expected to be too good; None where four digits do not show it.
 
         It was chosen among all measurements; those of the trials with the highest peaks are the ones that matter.
         """
@@ -280,7 +283,8 @@ class Study:
         measured = [per_query for per_query in known if per_query.size]
         if not measured:
             return None
-        return estimate_overstatement(np.concatenate(measured), self.record.query_weights("dev"))
+        overstated = estimate_overstatement(np.concatenate(measured), self.record.query_weights("dev"))
+        return overstated if overstated >= LEAST_SHOWN else None
 
     def recorded_runs(self) -> list[RecordedRun]:
         """The measured trials that have ended, for replay: the untrained model's measurement first."""
@@ -329,8 +333,8 @@ def read_study(location: StudyLocation) -> Study:
         with reader.reading():
             record = load_record(reader.storage, reader.evaluations)
             check_name(location.file, location.spec, record.name)
-            winner = next((group.runs for group in find_confirmed(record)), ())
-            numbers = {UNTRAINED, *(trial.number for trial in (record.best, record.default, *winner) if trial)}
+            chosen = (record.best, record.default, *list_winning(record))
+            numbers = {UNTRAINED, *(trial.number for trial in chosen if trial)}
             values = {number: reader.evaluations.model_values(number, "test") for number in numbers}
             saved = reader.evaluations.model_values(record.best.number, AS_SAVED) if record.best else None
             owner = location.database.find_owner()

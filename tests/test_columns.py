@@ -95,7 +95,7 @@ def test_why_a_trial_ended_is_said_in_short_and_in_full() -> None:
 
 
 def test_a_paused_trial_says_where_and_at_which_rank() -> None:
-    rungs = {"rungs": [500, 800], "promoted": 0}
+    rungs = {"rungs": [500, 800], "promoted": 0, "steps": 20}
     better = dataclasses.replace(BEST, attributes={**BEST.attributes, **rungs})
     paused = dataclasses.replace(FALLEN, number=3, state="paused", attributes={**rungs, "paused_at": 500})
     record = dataclasses.replace(RECORD, trials=(better, paused))

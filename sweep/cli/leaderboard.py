@@ -10,7 +10,6 @@ from pathlib import Path
 from sweep.by_benchmark import compare_on_test, curves_by_benchmark, describe_fall
 from sweep.columns import OUTCOME, choose_settings, rank_trials, write_rows
 from sweep.recommendation import compare, compare_over_seeds, recommend
-from sweep.report.answer import MATTERS
 from sweep.run_folder import seen_from_here
 from sweep.storage.confirmations import find_confirmed
 from sweep.storage.evaluations import UNTRAINED
@@ -104,7 +103,7 @@ def _headline(study: Study) -> list[str]:
     dev = f"Dev (selected): best {best.peak.value:.4f}"
     if study.as_saved is not None:
         dev += f" ({study.as_saved:.4f} as it was saved)"
-    if study.overstatement is not None and study.overstatement >= MATTERS:
+    if study.overstatement is not None:
         dev += f", expected to be {study.overstatement:.4f} too high for having been chosen"
     lines.append(dev if record.baseline is None else f"{dev}, untrained {record.baseline:.4f}")
     return lines

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from sweep.coordinator.events import Tell, describe_params
 from sweep.coordinator.ledger import Ledger
-from sweep.coordinator.running import RunningTrial, make_trial
+from sweep.coordinator.proposals import Proposal
+from sweep.coordinator.running import RunningTrial, begin_trial
 from sweep.errors import SweepError
 from sweep.plan import StudyPlan
-from sweep.settings.study_file import ConfirmSpec
 from sweep.storage.confirmations import rank_configurations
-from sweep.storage.records import CONFIRMS, RUNGS, StudyRecord, TrialRecord
+from sweep.storage.records import CONFIRMS, StudyRecord, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,8 @@ def check_confirm(plan: StudyPlan, record: StudyRecord | None) -> None:
     """Checks that there is something to confirm where that was asked for by command.
 
     Raises:
-        SweepError: If no trial has ended with a model, or fewer than are to be confirmed were ever to begin.
+        SweepError: If no trial has ended with a model.
     """
-    spec: ConfirmSpec | None = plan.confirm
-    if spec is None:
-        return
-    if spec.top > plan.spec.budget.trials:
-        raise SweepError(
-            f"{plan.file}: confirm.top = {spec.top} is above the {plan.spec.budget.trials} trials of budget.trials"
-        )
     if plan.is_confirming and (record is None or not rank_configurations(record)):
         raise SweepError(
             f"{plan.file}: no trial has ended with a model yet, so there is nothing to confirm: run it first"
@@ -79,16 +72,7 @@ def begin_replicate(
     if of.params is None:
         raise ValueError(f"trial {of.number} must have recorded settings")
     params = replace(of.params, seed=replicate.seed)
-    attributes = {
-        "params": params.as_dict(),
-        "batch_size": params.batch_size,
-        "effective_learning_rate": params.effective_learning_rate,
-        "steps": plan.steps(params.batch_size),
-        "seed": replicate.seed,
-        CONFIRMS: of.number,
-        RUNGS: [],
-    }
-    values = ledger.values_of(of.number)
-    number = ledger.begin_trial(values, distributions=plan.space.distributions, attributes=attributes)
-    tell("confirm", f"confirms trial {of.number} with seed {replicate.seed}: {describe_params(params)}", number)
-    return make_trial(plan, number, params=params, baseline=baseline, confirms=of.number)
+    proposal = Proposal(ledger.values_of(of.number), params, {CONFIRMS: of.number})
+    trial = begin_trial(plan, ledger, proposal, baseline=baseline)
+    tell("confirm", f"confirms trial {of.number} with seed {replicate.seed}: {describe_params(params)}", trial.number)
+    return trial

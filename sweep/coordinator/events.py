@@ -18,7 +18,7 @@ from sweep.logs import MAX_BYTES, open_log, rotate
 from sweep.plan import StudyPlan
 from sweep.progress import COMPLETE
 from sweep.settings.dimensions import Params, SpaceSettings
-from sweep.stopping.rungs import estimate_share
+from sweep.stopping.rungs import estimate_trained
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
 _BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning", "error"]
@@ -254,7 +254,7 @@ def estimate_seconds_left(
         return None
     per_trial = seconds / share_seen  # of one that goes to its end
     if plan.spec.rungs:
-        planned = plan.spec.budget.trials * estimate_share(plan.spec.rungs.at, plan.spec.rungs.keep)
+        planned = estimate_trained(plan.spec.rungs.at, plan.spec.rungs.keep, plan.spec.budget.trials)
         going = {trial.number: trial.progress[-1] for trial in running}
         used = sum(({trial.number: trial.progress for trial in measured} | going).values()) / COMPLETE
         return per_trial * max(0.0, planned - used) / max(1, slots)

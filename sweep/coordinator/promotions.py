@@ -23,7 +23,7 @@ from sweep.settings.dimensions import Params
 from sweep.settings.study_file import RungsSpec
 from sweep.stopping.rungs import RungPlace, RungResult, compare
 from sweep.stopping.stop import Stop
-from sweep.storage.records import PAUSED_AT, PROMOTED, RETRAINED, Peak, StudyRecord, TrialRecord
+from sweep.storage.records import PAUSED_AT, PROMOTED, RETRAINED, RUNGS, Peak, StudyRecord, TrialRecord
 from sweep.storage.study_tables import FINISHED
 
 
@@ -134,7 +134,8 @@ class Promotions:
     def pause(self, trial: RunningTrial) -> None:
         """Writes down that a trial is paused at its next rung."""
         self.note(trial)
-        self._ledger.note(trial.number, **{PAUSED_AT: trial.progress[-1], PROMOTED: trial.promoted}, paused=True)
+        where = {PAUSED_AT: trial.progress[-1], PROMOTED: trial.promoted, RUNGS: list(trial.rungs)}
+        self._ledger.note(trial.number, **where, paused=True)
         self.paused[trial.number] = Paused(rung=trial.promoted, progress=trial.progress[-1], peak=trial.peak)
         place = self._places(trial.promoted)[trial.number]
         text = f"paused at {trial.progress[-1] / COMPLETE:.1%}, rank {place.rank} of {place.trials} there so far"

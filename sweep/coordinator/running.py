@@ -19,7 +19,7 @@ from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
-from sweep.storage.records import RUNGS, Peak, StudyRecord, TrialRecord
+from sweep.storage.records import CONFIRMS, RUNGS, Peak, StudyRecord, TrialRecord
 
 
 @dataclass
@@ -172,7 +172,7 @@ def begin_trial(plan: StudyPlan, ledger: Ledger, proposal: Proposal, *, baseline
         proposal: What the trial is to try.
         baseline: (Q,) value of each query of the untrained model, its first point.
     """
-    params = proposal.params
+    params, confirms = proposal.params, proposal.origin.get(CONFIRMS)
     attributes = {
         **proposal.origin,
         "params": params.as_dict(),
@@ -180,10 +180,10 @@ def begin_trial(plan: StudyPlan, ledger: Ledger, proposal: Proposal, *, baseline
         "effective_learning_rate": params.effective_learning_rate,
         "steps": plan.steps(params.batch_size),
         "seed": plan.spec.seed_of(params),
-        RUNGS: list(plan.rungs(params)),
+        RUNGS: [] if confirms is not None else list(plan.rungs(params)),
     }
     number = ledger.begin_trial(proposal.values, distributions=plan.space.distributions, attributes=attributes)
-    return make_trial(plan, number, params=params, baseline=baseline)
+    return make_trial(plan, number, params=params, baseline=baseline, confirms=confirms)
 
 
 def make_trial(

@@ -18,7 +18,7 @@ from sweep.measures.geometry import COLLAPSED
 from sweep.messages import CompilationTask, EvaluationTask, Job, PreparedStudy, StudyTask
 from sweep.plan import StudyPlan
 from sweep.signals import StopSignal
-from sweep.storage.confirmations import find_confirmed
+from sweep.storage.confirmations import list_winning
 from sweep.storage.evaluations import AS_SAVED, UNTRAINED
 from sweep.storage.records import StudyRecord
 from sweep.training.checkpoint import verify
@@ -94,7 +94,7 @@ class StudyJobs:
             if default is not None and default.peak is not None:
                 model = folder.peak_model(default.number, default.peak.progress)
                 wanted["test"] |= {default.number: model} if is_complete(model) else {}
-            for trial in next((group.runs for group in find_confirmed(record)), ()):
+            for trial in list_winning(record):
                 model = folder.peak_model(trial.number, trial.peak.progress if trial.peak else 0)
                 wanted["test"] |= {trial.number: model} if is_complete(model) else {}
         is_on_cpu = best.attributes.get("device_type", "cpu") == "cpu"

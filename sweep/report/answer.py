@@ -10,9 +10,6 @@ from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.records import TrialRecord, count_saved
 from sweep.study import Study
 
-MATTERS = 0.0005
-"""Overstatement of the best value that is said: less is not seen in its four digits."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -81,7 +78,7 @@ def _cautions(study: Study, advice: Recommendation, comparisons: tuple[Compariso
     if best is None or best.peak is None:
         return []
     cautions = []
-    if study.overstatement is not None and study.overstatement >= MATTERS:
+    if study.overstatement is not None:
         cautions.append(
             f"The best value on dev, {best.peak.value:.4f}, was chosen among all measurements: it is expected to be"
             f" {study.overstatement:.4f} too high (bootstrap over the queries)."

@@ -285,14 +285,6 @@ class StudySpec(Table):
         return self
 
     @model_validator(mode="after")
-    def _top_is_within_trials(self) -> Self:
-        if self.confirm and self.confirm.top > self.budget.trials:
-            raise ValueError(
-                f"confirm.top = {self.confirm.top} is above budget.trials = {self.budget.trials}: lower it"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _rungs_have_looks(self) -> Self:
         if self.rungs:
             first, last = self.evaluation.grid[0], [0.0, *self.evaluation.grid][-2]

@@ -75,6 +75,16 @@ def find_rungs(
     return tuple(int(progress[int(places[0])]) if len(places) else int(progress[-1]) for places in reached)
 
 
+def carry_on(gain: float, spent: float) -> float:
+    """A mean gain carried on over a further tenth of the rate, at its pace so far; one that is none stays as it is.
+
+    Args:
+        gain: Gain over the untrained model.
+        spent: Share of the learning rate that was spent for it, in [0, 1].
+    """
+    return gain * (1.0 + min(AHEAD, 1.0 - spent) / spent) if gain > 0.0 and spent > 0.0 else gain
+
+
 @dataclass(frozen=True, kw_only=True)
 class RungResult:
     """A trial at a rung.
@@ -105,9 +115,7 @@ class RungResult:
     @cached_property
     def standing(self) -> Score:
         """What it is ranked by: its value after a further tenth of the rate, at the pace of its gain so far."""
-        left = min(AHEAD, 1.0 - self.spent)
-        is_rising = self.spent > 0.0 and self.score.mean > 0.0
-        pace = 1.0 + left / self.spent if is_rising else 1.0
+        pace = carry_on(1.0, self.spent) if self.score.mean > 0.0 else 1.0
         return Score(self.untrained + pace * self.score.per_query, self.weights)
 
 
@@ -168,12 +176,12 @@ def compare(
     return places
 
 
-def estimate_share(at: Sequence[float], keep: Sequence[float]) -> float:
-    """Share of what all trials would train that is trained where each rung keeps its share of them."""
-    total, going, before = 0.0, 1.0, 0.0
-    for share, kept in zip([*at, 1.0], [*keep, 0.0], strict=True):
+def estimate_trained(at: Sequence[float], keep: Sequence[float], trials: int) -> float:
+    """What trials train where each rung keeps its share of them, counted in trials that go to their end."""
+    total, going, before = 0.0, trials, 0.0
+    for share, kept in zip([*at, 1.0], [*keep, 1.0], strict=True):
         total += going * (share - before)
-        going, before = going * kept, share
+        going, before = count_kept(kept, going), share
     return total
 
 

@@ -68,6 +68,12 @@ def rank_configurations(record: StudyRecord) -> list[TrialRecord]:
     ]
 
 
+def list_winning(record: StudyRecord) -> tuple[TrialRecord, ...]:
+    """The trainings of the confirmed configuration with the highest mean; none where none is confirmed."""
+    confirmed = find_confirmed(record)
+    return confirmed[0].runs if confirmed else ()
+
+
 def find_confirmed(record: StudyRecord) -> tuple[Confirmed, ...]:
     """The configurations that were trained with several seeds, the highest mean first; none while one still trains."""
     again = [trial for trial in record.trials if trial.confirms is not None]

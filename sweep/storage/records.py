@@ -14,7 +14,7 @@ from optuna.storages import RDBStorage
 
 from sweep.measures.benchmarks import Benchmark, read_benchmarks, weigh_queries
 from sweep.measures.measures import DEFAULT_METRIC, Measure, find_measure
-from sweep.progress import COMPLETE
+from sweep.progress import COMPLETE, warmup_end
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
 from sweep.storage.evaluations import UNTRAINED, EvaluationRow, EvaluationTable, curves
@@ -178,14 +178,26 @@ class TrialRecord:
         """Whether it failed for interruptions alone: the next run goes on with it from its last checkpoint."""
         return self.state == "fail" and bool(self.attributes.get("resumable")) and not self.is_excused
 
-    def value_at_rung(self, rung: int) -> float | None:
-        """Its value at a rung, by the rung's number; None where it was not let there, or takes no part."""
+    def standing_at_rung(self, rung: int, baseline: float) -> float | None:
+        """What it is ranked by at a rung, as `sweep.stopping.rungs` has it; None where it has no place there."""
+        row = self.row_at_rung(rung)
+        if row is None or self.params is None:
+            return None
+        from sweep.stopping.forecast import spent_rate  # loads scipy, which only studies with rungs need
+        from sweep.stopping.rungs import carry_on
+
+        end = warmup_end(self.params.warmup_ratio, int(self.attributes["steps"]))
+        spent = float(spent_rate(np.array([row.progress / COMPLETE]), end, self.params.scheduler)[0])
+        return carry_on(row.value - baseline, spent)
+
+    def row_at_rung(self, rung: int) -> EvaluationRow | None:
+        """Its measurement at a rung, by the rung's number; None where it was not let there, or takes no part."""
         has_run_out = bool(self.rows) and self.rows[-1].progress >= COMPLETE
         takes_part = self.state != "fail" and not self.is_excused and rung < len(self.rungs)
         if not takes_part or not self.rows or (self.promoted < rung and not has_run_out):
             return None
-        reached = (row.value for row in self.rows if row.progress >= self.rungs[rung])
-        return next(reached, self.rows[-1].value if self.stop else None)
+        reached = (row for row in self.rows if row.progress >= self.rungs[rung])
+        return next(reached, self.rows[-1] if self.stop else None)
 
     def retention(self, baseline: float | None) -> float | None:
         """Last value over the highest so far, the untrained model's included; None where it was never measured."""
@@ -223,10 +235,12 @@ class StudyRecord:
         paused = [trial for trial in self.trials if trial.state == "paused"]
         ranks: dict[int, tuple[int, int]] = {}
         for rung in {trial.promoted for trial in paused}:
-            values = {trial.number: value for trial in self.trials if (value := trial.value_at_rung(rung)) is not None}
-            ranked = sorted(values, key=lambda number: (-values[number], number))
+            stands = {trial.number: trial.standing_at_rung(rung, self.baseline or 0.0) for trial in self.trials}
+            known = {number: standing for number, standing in stands.items() if standing is not None}
+            ranked = sorted(known, key=lambda number: (-known[number], number))
             places = {number: (place, len(ranked)) for place, number in enumerate(ranked, 1)}
-            ranks |= {trial.number: places[trial.number] for trial in paused if trial.promoted == rung}
+            here = [trial.number for trial in paused if trial.promoted == rung and trial.number in places]
+            ranks |= {number: places[number] for number in here}
         return ranks
 
     @functools.cached_property

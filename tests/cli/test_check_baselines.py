@@ -5,26 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rehearsals import MODEL, NONE
 
 from sweep.cli.check_baselines import describe_baselines
-from sweep.messages import Cosines, Evaluation, ModelDescription, Rehearsal
+from sweep.messages import Evaluation, Rehearsal
 from sweep.plan import StudyPlan, plan_study
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
-
-NONE = Cosines(mean=0.0, p5=0.0, p95=0.0)
-MODEL = ModelDescription(
-    modules=("Transformer",),
-    parameters=1,
-    precision="float32",
-    similarity="cosine",
-    dimensions=(1, 1),
-    tokens=None,
-    positions=None,
-    prompts={},
-    unused_prompts=(),
-    changes=(),
-)
 
 
 def rehearsal(untrained: Sequence[float], shuffled: Sequence[float] | None) -> Rehearsal:

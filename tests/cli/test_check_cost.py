@@ -6,28 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rehearsals import MODEL, NONE
 
 from sweep.cli.check_cost import describe_cost, looks_share
-from sweep.messages import Cosines, Evaluation, ModelDescription, Rehearsal
+from sweep.messages import Evaluation, Rehearsal
 from sweep.plan import plan_study
 from sweep.progress import DEFAULT_GRID
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
-NONE = Cosines(mean=0.0, p5=0.0, p95=0.0)
 REHEARSAL = Rehearsal(
-    model=ModelDescription(
-        modules=("Transformer",),
-        parameters=1,
-        precision="float32",
-        similarity="cosine",
-        dimensions=(1, 1),
-        tokens=None,
-        positions=None,
-        prompts={},
-        unused_prompts=(),
-        changes=(),
-    ),
+    model=MODEL,
     evaluation=Evaluation(per_query=np.ones(1, dtype=np.float32), positives=NONE, negatives=NONE, seconds=1.0),
     texts_per_s=50.0,
     pairs_per_s=32.0,

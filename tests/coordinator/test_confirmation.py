@@ -19,7 +19,6 @@ from sweep.plan import plan_study
 from sweep.progress import COMPLETE
 from sweep.recommendation import compare_over_seeds, recommend
 from sweep.run_folder import RunFolder
-from sweep.settings.study_file import load_study
 from sweep.storage.confirmations import find_confirmed, rank_configurations
 from sweep.storage.database import open_storage
 from sweep.storage.evaluations import UNTRAINED
@@ -140,7 +139,8 @@ def test_a_study_without_a_finished_trial_cannot_be_confirmed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("confirm", "problem"), [({"top": 0}, "--top: "), ({"seeds": 1}, "--seeds: "), ({"top": 7}, "top = 7 is above")]
+    ("confirm", "problem"),
+    [({"top": 0}, "--top: "), ({"seeds": 1}, "--seeds: "), ({"top": 7}, "7 is above")],
 )
 def test_settings_that_confirm_nothing_are_refused(tmp_path, confirm, problem):
     file = write_study(tmp_path)
@@ -150,8 +150,8 @@ def test_settings_that_confirm_nothing_are_refused(tmp_path, confirm, problem):
 
 def test_a_file_that_confirms_more_than_its_trials_is_refused(tmp_path):
     file = write_study(tmp_path, confirm={"top": 9})
-    with pytest.raises(StudyFileError, match=r"confirm.top = 9 is above budget.trials = 6"):
-        load_study(file)
+    with pytest.raises(StudyFileError, match=r"confirm.top: 9 is above the 6 trials of budget.trials"):
+        plan_study(locate_study(file))
 
 
 def test_real_trainings_differ_by_their_seed_alone(tiny_model, tmp_path):

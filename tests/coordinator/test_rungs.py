@@ -42,8 +42,8 @@ def describe(record: StudyRecord) -> list[tuple[Any, ...]]:
 
 def gains_at(record: StudyRecord, rung: int) -> dict[int, float]:
     assert record.baseline is not None
-    values = {trial.number: trial.value_at_rung(rung) for trial in record.trials}
-    return {number: value - record.baseline for number, value in values.items() if value is not None}
+    rows = {trial.number: trial.row_at_rung(rung) for trial in record.trials}
+    return {number: row.value - record.baseline for number, row in rows.items() if row is not None}
 
 
 def standings(file: Path, record: StudyRecord) -> dict[int, float]:
@@ -84,6 +84,18 @@ def test_a_trial_that_was_not_promoted_says_why(tmp_path):
     assert last.stop.text.startswith(f"not promoted: rank {last.stop.numbers['rank']} of 12 with a gain of ")
     assert last.stop.numbers["gain"] == pytest.approx(gains_at(record, 0)[last.number], abs=1e-6)
     assert last.stop.numbers["rung"] == 0.15
+
+
+def test_the_rank_that_is_shown_is_the_one_that_decides(tmp_path):
+    record, _ = run(write_study(tmp_path))
+    assert record.baseline is not None
+    for rung in (0, 1):
+        stands = {trial.number: trial.standing_at_rung(rung, record.baseline) for trial in record.trials}
+        ranked = sorted((number for number in stands if stands[number] is not None), key=lambda n: -(stands[n] or 0.0))
+        left = [trial for trial in record.trials if trial.is_unpromoted and trial.promoted == rung]
+        assert {trial.number: 1 + ranked.index(trial.number) for trial in left} == {
+            trial.number: trial.stop.numbers["rank"] for trial in left if trial.stop
+        }
 
 
 def test_rungs_lie_after_the_warm_up_by_the_learning_rate_that_is_spent(tmp_path):
@@ -171,7 +183,7 @@ def test_rungs_may_be_switched_on_and_off_between_runs(tmp_path):
     text = file.read_text()
     file.write_text(text.replace("[rungs]", ""))
     plain, _ = run(file)
-    assert all(trial.state == "complete" or trial.stop for trial in plain.trials)
+    assert {trial.ended_by for trial in plain.trials} <= {"budget", "drop-off", "forecast"}
     file.write_text(text.replace("trials = 4", "trials = 12") + "\nat = [0.15, 0.5]\nkeep = [0.25, 0.5]\n")
     record, told = run(file)
     check_finished(file)
