@@ -355,8 +355,8 @@ STOPPING = [
         ),
         (
             "a dip goes on at its pace",
-            "self.spent > 0.0 and self.score.mean > 0.0",
-            "self.spent > 0.0",
+            "carry_on(1.0, self.spent) if self.score.mean > 0.0 else 1.0",
+            "carry_on(1.0, self.spent)",
             "a_trial_that_has_spent_less_is_taken_to_gain_on_at_its_pace",
         ),
     ),
