@@ -98,6 +98,8 @@ def say_end(trial: TrialRecord, record: StudyRecord, *, is_short: bool = False) 
     ending = "" if collapsed is None else f"; its embeddings collapsed at {write_progress(collapsed)}"
     if trial.confirms is not None:
         ending += f"; trial {trial.confirms} with seed {trial.attributes.get('seed')}"
+    if trial.longer_than is not None:
+        ending += f"; trial {trial.longer_than} for twice as long"
     if trial.stop is None:
         return f"ran to its end{ending}" if trial.ended_by == TO_ITS_END else None
     why = trial.stop.kind if is_short else trial.stop.text
@@ -143,7 +145,7 @@ COLUMNS: tuple[Column, ...] = (
     _attribute("collapsed_at", "Int64"),
     _column("progress", "Int64", lambda trial: trial.progress),
     _column("examples", "Int64", lambda trial: trial.examples),
-    _column("planned_examples", "Int64", lambda trial: trial.planned_examples),
+    _column("planned_examples", "Int64", lambda trial: trial.planned_examples, heading="pairs", write="{:,}".format),
     _column("retrained_examples", "Int64", lambda trial: trial.retrained_examples),
     _last("seconds", "float64", lambda row: row.seconds, heading="seconds", write="{:.0f}".format),
     _last("evaluation_seconds", "float64", lambda row: row.evaluation_seconds),
@@ -169,13 +171,14 @@ OUTCOME = ("trial", "peak", "peak_progress", "retention", "outcome")
 def choose_settings(record: StudyRecord, space: SpaceSettings) -> list[str]:
     """Keys of the settings that a table shows: the usual ones, those that are searched, those that trials differ in."""
     tried = [trial for trial in record.trials if trial.params]
-    return [
+    settings = [
         setting.shown
         for setting in SHOWN
         if setting.is_always_shown
         or setting.varies(getattr(space, setting.name))
         or len({BY_KEY[setting.name].value(trial, record) for trial in tried}) > 1
     ]
+    return [*settings, *(["planned_examples"] if any(trial.length > 1 for trial in tried) else [])]
 
 
 def rank_trials(record: StudyRecord) -> list[TrialRecord]:

@@ -134,9 +134,13 @@ class StudyPlan:
         """(Q,) weight of each query in the objective; None where all count the same."""
         return weigh_queries(self.benchmarks, split)
 
-    def steps(self, batch_size: int) -> int:
-        """Optimizer steps of a trial."""
-        return count_steps(self.spec.budget.examples, batch_size)
+    def steps(self, batch_size: int, *, length: int = 1) -> int:
+        """Optimizer steps of a trial, whose length is given in multiples of the study's examples."""
+        return count_steps(self.spec.budget.examples * length, batch_size)
+
+    def warmup_end(self, params: Params) -> float:
+        """Progress in [0, 1] at which a trial's warm-up ends."""
+        return warmup_end(params.warmup_ratio, self.steps(params.batch_size, length=params.length))
 
     def trained_as(self, params: Params) -> tuple[object, ...]:
         """What training makes of a trial's settings, its seed among them: two trials for which it is equal are one run.
@@ -146,14 +150,16 @@ class StudyPlan:
         """
         settings = params.as_dict() | {
             "learning_rate": None,
-            "warmup_ratio": count_warmup_steps(params.warmup_ratio, self.steps(params.batch_size)),
+            "warmup_ratio": count_warmup_steps(
+                params.warmup_ratio, self.steps(params.batch_size, length=params.length)
+            ),
             "seed": self.spec.seed_of(params),
         }
         return tuple(float(f"{value:.12g}") if isinstance(value, float) else value for value in settings.values())
 
-    def evaluations(self, batch_size: int) -> tuple[PlannedEvaluation, ...]:
+    def evaluations(self, batch_size: int, *, length: int = 1) -> tuple[PlannedEvaluation, ...]:
         """Evaluations of a trial."""
-        return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size))
+        return plan_evaluations(self.spec.evaluation.grid_points, self.steps(batch_size, length=length))
 
     def rungs(self, params: Params) -> tuple[int, ...]:
         """Progress in thousandths at which a trial pauses, one a rung; none where the study has no rungs."""
@@ -161,16 +167,15 @@ class StudyPlan:
             return ()
         return find_rungs(
             self.spec.rungs.at,
-            [planned.progress for planned in self.evaluations(params.batch_size)],
-            warmup_end=warmup_end(params.warmup_ratio, self.steps(params.batch_size)),
+            [planned.progress for planned in self.evaluations(params.batch_size, length=params.length)],
+            warmup_end=self.warmup_end(params),
             grace=(self.spec.stopping.drop_off or DropOffSpec()).grace,
             scheduler=params.scheduler,
         )
 
     def spent(self, params: Params, progress: int) -> float:
         """Share of its learning rate that a trial has spent at a progress in thousandths."""
-        end = warmup_end(params.warmup_ratio, self.steps(params.batch_size))
-        return float(spent_rate(np.array([progress / COMPLETE]), end, params.scheduler)[0])
+        return float(spent_rate(np.array([progress / COMPLETE]), self.warmup_end(params), params.scheduler)[0])
 
 
 def plan_study(

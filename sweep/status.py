@@ -67,6 +67,7 @@ def _describe_trial(trial: TrialRecord, record: StudyRecord) -> dict[str, Any]:
         "equal_to": trial.equal_to,
         "promoted": trial.promoted,
         "confirms": trial.confirms,
+        "longer_than": trial.longer_than,
         "retrained_examples": trial.retrained_examples,
         "paused": paused,
         "seconds": trial.rows[-1].seconds if trial.rows else None,

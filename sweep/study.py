@@ -287,14 +287,14 @@ class Study:
         return overstated if overstated >= LEAST_SHOWN else None
 
     def recorded_runs(self) -> list[RecordedRun]:
-        """The measured trials that have ended, for replay: the untrained model's measurement first."""
+        """The measured trials of the search that have ended, for replay: the untrained model's measurement first."""
         untrained = self.per_query.get(UNTRAINED)
         if untrained is None:
             return []
         return [
             self._recorded_run(trial, trial.params, untrained[1][:1])
             for trial in self.record.trials
-            if trial.state in FINISHED and trial.rows and trial.params
+            if trial.state in FINISHED and trial.rows and trial.params and trial.is_searched
         ]
 
     def _recorded_run(self, trial: TrialRecord, params: Params, untrained: NDArray[np.float32]) -> RecordedRun:

@@ -178,6 +178,7 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     are not finite from the second evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the
     largest batch that fits at any micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``,
     the memory it reports; ``full``, whether the disk is full; ``sick``, the CUDA devices on which trials raise;
+    ``doublings``, what a trial of twice the length gains by its end, and what each further doubling adds to that;
     ``benchmarks``, each with its ``queries``, ``weight`` and whether it ``holds`` the untrained model's value;
     ``save_every``, evaluations from one checkpoint to the next (1 by default, as for a checkpoint that costs nothing);
     ``hold``, files by trial number as text: while its file is there, a trial waits before its next step; ``history``, a
@@ -290,7 +291,8 @@ def _scripted_mishap(task: Assignment, script: Mapping[str, Any], step: int, due
 def _scripted_evaluation(task: Assignment, script: Mapping[str, Any], progress: int, place: int) -> Evaluation:
     if task.trial in script.get("diverge", []) and place >= 1:
         return _evaluation(float("nan"), 0)
-    ndcg = scripted_ndcg(task.params, progress)
+    doublings = script.get("doublings", [])[: task.params.length.bit_length() - 1]
+    ndcg = scripted_ndcg(task.params, progress) + sum(doublings) * progress / COMPLETE
     found = _evaluation(ndcg, progress, noise=script.get("noise", 0.02), share=progress / COMPLETE)
     return _on_benchmarks(found, script.get("benchmarks", []), progress=progress)
 

@@ -9,6 +9,7 @@ from sweep.cli.watchers import format_time
 from sweep.messages import Rehearsal
 from sweep.plan import StudyPlan
 from sweep.progress import DEFAULT_GRID, plan_evaluations
+from sweep.stopping.lengths import expect_examples, expect_lengths, expect_search
 from sweep.stopping.power import smallest_fall
 
 LARGE_SHARE = 0.2
@@ -19,13 +20,17 @@ def describe_cost(plan: StudyPlan, rehearsal: Rehearsal, slots: int) -> Iterator
     """What is trained and encoded, and, by the speed measured here, how long that takes on a number of slots."""
     judged, budget = plan.evaluation_set("dev"), plan.spec.budget
     looks = len(plan.evaluations(plan.spec.space.batch_sizes[0]))
-    pairs = budget.trials * budget.examples
+    pairs = expect_examples(plan.spec)
+    longer = sum(trials for _, trials in expect_lengths(plan.spec))
+    share = expect_search(plan.spec) / budget.examples / budget.trials
+    evaluations = (budget.trials * share + longer) * looks
     searched = len(plan.collection.documents) if plan.spec.evaluation.sample == "hard" else 0
-    texts = budget.trials * looks * (len(judged.document_ids) + len(judged.query_ids)) + searched
-    yield f"Cost:     at most {pairs:,} pairs trained and {texts:,} texts encoded, less what stopping saves"
+    texts = evaluations * (len(judged.document_ids) + len(judged.query_ids)) + searched
+    bound = "about" if plan.spec.rungs or longer else "at most"
+    yield f"Cost:     {bound} {pairs:,.0f} pairs trained and {texts:,.0f} texts encoded, less what stopping saves"
     if rehearsal.pairs_per_s is None or rehearsal.look_s is None:
         return
-    looks_s = budget.trials * looks * rehearsal.look_s + searched / rehearsal.texts_per_s
+    looks_s = evaluations * rehearsal.look_s + searched / rehearsal.texts_per_s
     yield (
         f"          about {format_time((pairs / rehearsal.pairs_per_s + looks_s) / slots)} here (measured:"
         f" {rehearsal.pairs_per_s:.0f} pairs/s trained, {rehearsal.texts_per_s:.0f} texts/s encoded)"

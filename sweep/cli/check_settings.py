@@ -12,6 +12,7 @@ from sweep.settings.dimensions import SHOWN
 from sweep.settings.ranges import FloatRange, Setting, ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import DropOffSpec, StoppingSpec, StudySpec
+from sweep.stopping.lengths import expect_lengths
 
 
 def describe_settings(spec: StudySpec, *, revision: str = "") -> Iterator[str]:
@@ -19,6 +20,7 @@ def describe_settings(spec: StudySpec, *, revision: str = "") -> Iterator[str]:
     space = spec.space
     smallest, largest = space.batch_sizes[0], space.batch_sizes[-1]
     yield f"Study:    {spec.name}, {spec.budget.trials} trials of {spec.budget.examples:,} examples"
+    yield from _describe_lengths(spec)
     yield f"Base:     {spec.model.base}" + (f" ({revision[:12]})" if revision else "")
     mattering = [each for each in SHOWN if each.can_matter(space)]
     shown = [f"{each.label} {_describe_setting(each, getattr(space, each.name))}" for each in mattering]
@@ -27,6 +29,21 @@ def describe_settings(spec: StudySpec, *, revision: str = "") -> Iterator[str]:
     for rate in sorted({*ends(space.learning_rate)}):
         low, high = (SearchSpace(space).effective_learning_rate(rate, size) for size in (smallest, largest))
         yield f"          {rate:.2e} is effectively {low:.2e} at batch {smallest} and {high:.2e} at batch {largest}"
+
+
+def _describe_lengths(spec: StudySpec) -> Iterator[str]:
+    """The longer trials, as far as the totals are expected to go."""
+    budget = spec.budget
+    if not budget.doublings_at_most:
+        return
+    longer = [f"{trials} of {length * budget.examples:,} examples" for length, trials in expect_lengths(spec)]
+    total = "" if budget.total_examples is None else f" of {budget.total_examples:,} examples in all"
+    if budget.total_examples is None:
+        yield f"          then the best for longer, as the hours allow: {', '.join(longer)}"
+    elif longer:
+        yield f"          then the best for longer, as the rest{total} allows: about {', '.join(longer)}"
+    else:
+        yield f"          no trial is longer: the search is expected to leave too little{total}"
 
 
 def _describe_setting(dimension: Dimension, setting: Setting) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sweep.coordinator.events import Tell
@@ -16,7 +17,7 @@ from sweep.settings.study_file import BudgetSpec
 from sweep.signals import ORDERS, StopSignal
 from sweep.storage.records import StudyRecord
 
-EndedBy = Literal["trials", "wall_clock_h", "device_hours", "target"]
+EndedBy = Literal["trials", "total_examples", "wall_clock_h", "device_hours", "target"]
 
 SPENT = "spent"
 """Study attribute: {"wall_clock_s": ..., "device_s": ...} of all runs so far."""
@@ -38,13 +39,47 @@ class BudgetUsage:
         trials: Trials that are done and count.
         wall_clock_s: Seconds that its runs have taken.
         device_s: Seconds that trials have held devices, summed over devices.
+        examples: Training pairs that trials have seen, but for those that confirm others.
         best: Highest value on the dev split that a trial has reached, or None before the first.
     """
 
     trials: int
     wall_clock_s: float = 0.0
     device_s: float = 0.0
+    examples: int = 0
     best: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What is left of the totals of a study; infinite where its budget names none.
+
+    Attributes:
+        examples: Training pairs.
+        wall_clock_s: Seconds of the run.
+        device_s: Seconds of devices, summed over them.
+    """
+
+    examples: float = math.inf
+    wall_clock_s: float = math.inf
+    device_s: float = math.inf
+
+    def holds(self, *, examples: int, seconds: float) -> bool:
+        """Whether a trial of so many training pairs and seconds on its device fits."""
+        return examples <= self.examples and seconds <= min(self.wall_clock_s, self.device_s)
+
+    def without(self, *, examples: int, seconds: float) -> Room:
+        """What is left besides a trial; others can run beside it, as far as the hours of the run go."""
+        return replace(self, examples=self.examples - examples, device_s=self.device_s - seconds)
+
+
+def find_room(budget: BudgetSpec, usage: BudgetUsage) -> Room:
+    """What a usage leaves of a budget's totals."""
+    return Room(
+        examples=math.inf if budget.total_examples is None else budget.total_examples - usage.examples,
+        wall_clock_s=math.inf if budget.wall_clock_h is None else budget.wall_clock_h * HOUR_S - usage.wall_clock_s,
+        device_s=math.inf if budget.device_hours is None else budget.device_hours * HOUR_S - usage.device_s,
+    )
 
 
 def find_end(budget: BudgetSpec, usage: BudgetUsage) -> EndedBy | None:
@@ -56,6 +91,13 @@ def find_end(budget: BudgetSpec, usage: BudgetUsage) -> EndedBy | None:
         return "target"
     if usage.trials >= budget.trials:
         return "trials"
+    if budget.total_examples is not None and usage.examples >= budget.total_examples:
+        return "total_examples"
+    return find_spent_hours(budget, usage)
+
+
+def find_spent_hours(budget: BudgetSpec, usage: BudgetUsage) -> EndedBy | None:
+    """The hours of a budget that are spent, or None."""
     if budget.wall_clock_h is not None and usage.wall_clock_s >= budget.wall_clock_h * HOUR_S:
         return "wall_clock_h"
     if budget.device_hours is not None and usage.device_s >= budget.device_hours * HOUR_S:
@@ -68,6 +110,8 @@ def describe_end(ended_by: EndedBy, budget: BudgetSpec, usage: BudgetUsage) -> s
     match ended_by:
         case "target":
             return f"the target of {budget.target:g} is reached: {usage.best:.4f}"
+        case "total_examples":
+            return f"the {budget.total_examples:,} training pairs are spent"
         case "wall_clock_h":
             return f"the {budget.wall_clock_h:g} h of wall-clock time are spent"
         case "device_hours":
@@ -118,25 +162,46 @@ class BudgetTracker:
         self._ledger.set_attribute(SPENT, values)
 
     def ends_early(self, record: StudyRecord, running: Iterable[RunningTrial]) -> bool:
-        """Whether the study ends now, before its trials are done, and did not before."""
+        """Whether the study ends now, before its trials are done, and did not before.
+
+        Once the search is done, its hours end trials that train for longer as well.
+        """
+        running = list(running)
         peaks = [trial.peak.value for trial in running if trial.peak]
         if record.best is not None and record.best.value is not None:
             peaks.append(record.best.value)
-        self._usage = BudgetUsage(
-            trials=record.counted,
-            wall_clock_s=self._wall_clock_s,
-            device_s=self._device_s,
-            best=max(peaks, default=None),
-        )
+        self._usage = replace(self._measure(record, running), best=max(peaks, default=None))
         ended_by = find_end(self._budget, self._usage)
+        if ended_by == "trials" and any(trial.longer_than is not None for trial in running):
+            ended_by = find_spent_hours(self._budget, self._usage)
         if self.is_early or ended_by in (None, "trials"):
             return False
         self.ended_by = ended_by
         return True
 
+    def find_room(self, record: StudyRecord, running: Iterable[RunningTrial]) -> Room:
+        """What is left of the study's totals."""
+        return find_room(self._budget, self._measure(record, running))
+
+    def _measure(self, record: StudyRecord, running: Iterable[RunningTrial]) -> BudgetUsage:
+        return BudgetUsage(
+            trials=record.counted,
+            wall_clock_s=self._wall_clock_s,
+            device_s=self._device_s,
+            examples=0 if self._budget.total_examples is None else count_examples(record, running),
+        )
+
     def describe_end(self) -> str:
         """The end of the study, in words."""
         return describe_end(self.ended_by, self._budget, self._usage)
+
+
+def count_examples(record: StudyRecord, running: Iterable[RunningTrial]) -> int:
+    """Training pairs that the trials of a study have seen up to their last measurements, but for those that confirm."""
+    counted = [trial for trial in record.trials if trial.confirms is None]
+    seen = {trial.number: trial.examples for trial in counted}
+    seen |= {trial.number: trial.examples for trial in running if trial.confirms is None}
+    return sum(seen.values()) + sum(trial.retrained_examples for trial in counted)
 
 
 class Pausing:

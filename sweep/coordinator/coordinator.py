@@ -81,9 +81,11 @@ class Coordinator:
         pruner = CheckpointPruner(plan.run_folder, plan.spec.checkpoints, slots=len(slots), tell=self._tell)
         self._reports = Reports(plan, ledger, limits=self._limits, pruner=pruner, tell=self._tell)
         self._completion = TrialCompletion(plan, ledger, proposer=self._proposer, pruner=pruner, tell=self._tell)
+        self._budget_tracker = BudgetTracker(ledger, plan.spec.budget, now=time.monotonic())
         self._queue = TrialQueue(
             plan,
             ledger,
+            budget=self._budget_tracker,
             proposer=self._proposer,
             completion=self._completion,
             baseline=self._baseline,
@@ -94,7 +96,6 @@ class Coordinator:
         workers = plan.spec.workers
         self._placement = Placement(slots, workers, launcher=launcher, limits=self._limits, tell=self._tell)
         self._clock = Clock(time.monotonic())
-        self._budget_tracker = BudgetTracker(ledger, plan.spec.budget, now=time.monotonic())
         self._stop = stop
         self._finish = finish
         self._cut_off_at = cut_off_at

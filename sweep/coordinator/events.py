@@ -18,13 +18,12 @@ from sweep.logs import MAX_BYTES, open_log, rotate
 from sweep.plan import StudyPlan
 from sweep.progress import COMPLETE
 from sweep.settings.dimensions import Params, SpaceSettings
-from sweep.stopping.rungs import estimate_trained
+from sweep.stopping.lengths import expect_lengths, expect_search
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
 _BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning", "error"]
-_OfATrial = Literal[
-    "start", "adopt", "evaluate", "remeasure", "retry", "rerun", "promote", "confirm", "end", "delete", "replace"
-]
+_Beginning = Literal["start", "adopt", "rerun", "promote", "lengthen", "confirm"]
+_OfATrial = Literal[_Beginning, "evaluate", "remeasure", "retry", "end", "delete", "replace"]
 EventKind = _BetweenTrials | _OfATrial
 
 
@@ -139,7 +138,8 @@ def tell_to(watcher: Watcher) -> Tell:
 
 def describe_params(params: Params) -> str:
     """A trial's settings in a line."""
-    return ", ".join(dimension.clause(params) for dimension in params.given)
+    length = [f"{params.length} times as long"] if params.length > 1 else []
+    return ", ".join([*(dimension.clause(params) for dimension in params.given), *length])
 
 
 def format_event(event: Event) -> str:
@@ -248,18 +248,22 @@ def estimate_seconds_left(
 ) -> float | None:
     """Seconds until the budget is spent, by the pace and the length of the trials so far; None before the first."""
     measured = [trial for trial in record.trials if trial.rows]
-    seconds = sum(trial.rows[-1].seconds for trial in measured)
-    share_seen = sum(trial.progress for trial in measured) / COMPLETE
-    if not share_seen:
+    done = {trial.number: trial.length * trial.progress / COMPLETE for trial in measured}  # in trials of length 1
+    if not sum(done.values()):
         return None
-    per_trial = seconds / share_seen  # of one that goes to its end
+    pace = sum(trial.rows[-1].seconds for trial in measured) / sum(done.values())
+    done |= {trial.number: trial.params.length * trial.progress[-1] / COMPLETE for trial in running}
+    longer = {trial.number for trial in record.trials if trial.longer_than is not None}
+    longer |= {trial.number for trial in running if trial.longer_than is not None}
+    left: float = sum(length * trials for length, trials in expect_lengths(plan.spec))
+    left = max(0.0, left - sum(done.get(number, 0.0) for number in longer))
     if plan.spec.rungs:
-        planned = estimate_trained(plan.spec.rungs.at, plan.spec.rungs.keep, plan.spec.budget.trials)
-        going = {trial.number: trial.progress[-1] for trial in running}
-        used = sum(({trial.number: trial.progress for trial in measured} | going).values()) / COMPLETE
-        return per_trial * max(0.0, planned - used) / max(1, slots)
+        searched = sum(share for number, share in done.items() if number not in longer)
+        left += max(0.0, expect_search(plan.spec) / plan.spec.budget.examples - searched)
+        return pace * left / max(1, slots)
     ended = [trial.progress / COMPLETE for trial in measured if trial.is_counted]
     usual = sum(ended) / len(ended) if ended else 1.0
-    to_begin = max(0, plan.spec.budget.trials - record.counted - len(running))
-    to_finish = sum(max(0.0, usual - trial.progress[-1] / COMPLETE) for trial in running)
-    return per_trial * (to_begin * usual + to_finish) / max(1, min(slots, to_begin + len(running)))
+    searching = [trial for trial in running if trial.is_searched]
+    to_begin = max(0, plan.spec.budget.trials - record.counted - len(searching))
+    left += to_begin * usual + sum(max(0.0, usual - done[trial.number]) for trial in searching)
+    return pace * left / max(1, min(slots, to_begin + len(running)))

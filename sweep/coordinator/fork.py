@@ -21,7 +21,7 @@ from sweep.settings.space import SearchSpace
 from sweep.storage.copying import copy_rows
 from sweep.storage.evaluations import UNTRAINED
 from sweep.storage.location import Waiting, lock_study
-from sweep.storage.records import CONFIRMS, EQUAL_TO, StudyRecord, TrialRecord
+from sweep.storage.records import CONFIRMS, EQUAL_TO, LONGER_THAN, StudyRecord, TrialRecord
 from sweep.storage.study_tables import TrialRow, read_content
 from sweep.study import read_study
 from sweep.training.checkpoint import verify
@@ -101,7 +101,9 @@ def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpac
 
 def _list_bound(trial: TrialRecord) -> list[int]:
     """A trial's number, and those of the trials that it refers to."""
-    return [number for number in (trial.number, trial.equal_to, trial.confirms) if number is not None]
+    return [
+        number for number in (trial.number, trial.equal_to, trial.confirms, trial.longer_than) if number is not None
+    ]
 
 
 def _fits(values: Mapping[str, Any], space: SearchSpace) -> bool:
@@ -132,7 +134,7 @@ def _copy_trials(trials: Sequence[TrialRow], ledger: Ledger, fork: Fork, space: 
         attributes = {name: value for name, value in trial.attributes.items() if name not in ("start", "rerun_of")}
         if attributes.get("start_values") in starts:
             attributes["start"] = starts.index(attributes["start_values"])
-        for name in attributes.keys() & {EQUAL_TO, CONFIRMS}:
+        for name in attributes.keys() & {EQUAL_TO, CONFIRMS, LONGER_THAN}:
             attributes[name] = fork.taken[attributes[name]]
         values = space.complete(trial.values)
         copies.append(

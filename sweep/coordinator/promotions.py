@@ -102,7 +102,12 @@ class Promotions:
             self.paused[trial.number] = Paused(rung=trial.promoted, progress=trial.progress, peak=trial.peak)
 
     def note(self, trial: RunningTrial, *, has_ended: bool = False) -> None:
-        """Notes the rungs that a trial has reached; one that has ended is at the next with its last measurement."""
+        """Notes the rungs that a trial has reached; one that has ended is at the next with its last measurement.
+
+        Those that the search did not propose are compared with nobody.
+        """
+        if not trial.is_searched:
+            return
         points, per_query = trial.progress[1:], trial.per_query[1:]
         self._note(trial.number, trial.params, trial.promoted, points=points, per_query=per_query, has_ended=has_ended)
 

@@ -103,12 +103,12 @@ class Proposer:
         for trial in record.trials:
             self._strike_start(trial.attributes.get("start_values"))
             complete = self._space.complete(values[trial.number])
-            if complete and _is_tried(trial) and trial.confirms is None:
+            if complete and _is_tried(trial) and trial.is_searched:
                 self._tried[trial.number] = self._trained_as(self._space.params(complete))
             if trial.is_excused and trial.state == "fail":
                 if trial.number not in rerun:
                     self._reruns.append((trial.number, complete))
-            elif complete and trial.state != "fail" and trial.equal_to is None and trial.confirms is None:
+            elif complete and trial.state != "fail" and trial.equal_to is None and trial.is_searched:
                 searched = {name: value for name, value in complete.items() if name in self._space.searched}
                 self._show(trial, searched, seen_value(trial, record.baseline))
 
@@ -305,7 +305,7 @@ def see_trials(record: StudyRecord, *, dimensions: int) -> dict[int, float]:
     known = [
         trial
         for trial in record.trials
-        if trial.rows and trial.params and trial.state != "fail" and not trial.is_excused and trial.confirms is None
+        if trial.rows and trial.params and trial.state != "fail" and not trial.is_excused and trial.is_searched
     ]
     reached = {trial.number: sum(trial.progress >= rung for rung in trial.rungs) for trial in known}
     reached |= {trial.number: len(trial.rungs) for trial in known if _has_ended(trial)}

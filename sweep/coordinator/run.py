@@ -25,6 +25,7 @@ from sweep.coordinator.coordinator import Coordinator
 from sweep.coordinator.events import Event, EventKind, EventLog, Watcher
 from sweep.coordinator.failure_recovery import mark_run
 from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.lengthening import list_longer
 from sweep.coordinator.placement import check_room, count_weight_bytes
 from sweep.coordinator.reruns import NoResultError, begin_reruns, check_finish, check_result
 from sweep.coordinator.study_jobs import StudyJobs, is_complete
@@ -259,7 +260,8 @@ class _StudyRun:
                 f" set it to {record.counted} or more",
                 key="budget.trials",
             )
-        is_early = BudgetTracker(ledger, plan.spec.budget, now=0.0).ends_early(record, ())
+        tracker = BudgetTracker(ledger, plan.spec.budget, now=0.0)
+        is_early = tracker.ends_early(record, ())
         record = record if is_early else begin_reruns(plan, ledger, record, tell=self._tell)
         check_finish(plan, record, self.finish)
         if is_early and (self.finish or plan.is_confirming):
@@ -268,8 +270,10 @@ class _StudyRun:
         if self.finish:
             return None
         is_spent = is_early or record.counted == plan.spec.budget.trials
-        is_confirmed = is_early or not list_missing(plan, record)
-        if not is_spent or not is_confirmed or any(trial.state not in FINISHED for trial in record.trials):
+        is_done = is_early or not (
+            list_longer(plan, ledger, record, tracker.find_room(record, ())) or list_missing(plan, record)
+        )
+        if not is_spent or not is_done or any(trial.state not in FINISHED for trial in record.trials):
             return None
         if record.best is None:
             raise NoResultError(plan, record)

@@ -19,7 +19,7 @@ from sweep.plan import StudyPlan
 from sweep.progress import PlannedEvaluation, warmup_end
 from sweep.settings.dimensions import Params
 from sweep.stopping.stop import Stop
-from sweep.storage.records import CONFIRMS, RUNGS, Peak, StudyRecord, TrialRecord
+from sweep.storage.records import CONFIRMS, LONGER_THAN, RUNGS, Peak, StudyRecord, TrialRecord
 
 
 @dataclass
@@ -52,6 +52,7 @@ class RunningTrial:
         rungs: Progress in thousandths at which it pauses, one a rung.
         promoted: Number of rungs that it was promoted from.
         confirms: Number of the trial whose configuration it trains with another seed, or None.
+        longer_than: Number of the trial whose configuration it trains for twice as long, or None.
         curve: (progress, value) of each committed measurement.
         peak: Its best finite measurement after at least one optimizer step, the earliest of equals.
     """
@@ -81,6 +82,7 @@ class RunningTrial:
     rungs: tuple[int, ...] = ()
     promoted: int = 0
     confirms: int | None = None
+    longer_than: int | None = None
     collapsed_at: int | None = None
     weights: NDArray[np.float64] | None = None
     curve: list[tuple[int, float]] = field(init=False, default_factory=list)
@@ -102,9 +104,25 @@ class RunningTrial:
         return warmup_end(self.params.warmup_ratio, self.steps)
 
     @property
+    def is_searched(self) -> bool:
+        """Whether the search proposed it; see `TrialRecord.is_searched`."""
+        return self.confirms is None and self.longer_than is None
+
+    @property
     def is_untouched(self) -> bool:
         """Whether no process of it has begun."""
         return self.attempt == 0 and len(self.progress) == 1
+
+    @property
+    def examples(self) -> int:
+        """Training pairs it had seen at its last measurement."""
+        steps = (planned.step for planned in self.evaluations if planned.progress == self.progress[-1])
+        return next(steps, 0) * self.params.batch_size
+
+    @property
+    def planned_examples(self) -> int:
+        """Training pairs of the complete trial, in full batches."""
+        return self.steps * self.params.batch_size
 
     @property
     def pauses_at(self) -> int | None:
@@ -172,34 +190,40 @@ def begin_trial(plan: StudyPlan, ledger: Ledger, proposal: Proposal, *, baseline
         proposal: What the trial is to try.
         baseline: (Q,) value of each query of the untrained model, its first point.
     """
-    params, confirms = proposal.params, proposal.origin.get(CONFIRMS)
+    params, number = proposal.params, ledger.next_number()
+    trial = make_trial(plan, number, params=params, baseline=baseline, origin=proposal.origin)
     attributes = {
         **proposal.origin,
         "params": params.as_dict(),
         "batch_size": params.batch_size,
         "effective_learning_rate": params.effective_learning_rate,
-        "steps": plan.steps(params.batch_size),
+        "steps": trial.steps,
         "seed": plan.spec.seed_of(params),
-        RUNGS: [] if confirms is not None else list(plan.rungs(params)),
+        RUNGS: list(trial.rungs),
     }
-    number = ledger.begin_trial(proposal.values, distributions=plan.space.distributions, attributes=attributes)
-    return make_trial(plan, number, params=params, baseline=baseline, confirms=confirms)
+    ledger.begin_trial(proposal.values, distributions=plan.space.distributions, attributes=attributes)
+    return trial
 
 
 def make_trial(
-    plan: StudyPlan, number: int, *, params: Params, baseline: NDArray[np.float32], confirms: int | None = None
+    plan: StudyPlan, number: int, *, params: Params, baseline: NDArray[np.float32], origin: Mapping[str, Any]
 ) -> RunningTrial:
-    """A trial before its first step; its first point is (Q,) value of each query of the untrained model."""
+    """A trial before its first step, with what its attributes say of where it comes from.
+
+    Its first point is (Q,) value of each query of the untrained model.
+    """
+    confirms, longer_than = origin.get(CONFIRMS), origin.get(LONGER_THAN)
     return RunningTrial(
         number=number,
         params=params,
-        steps=plan.steps(params.batch_size),
-        evaluations=plan.evaluations(params.batch_size),
+        steps=plan.steps(params.batch_size, length=params.length),
+        evaluations=plan.evaluations(params.batch_size, length=params.length),
         progress=[0],
         per_query=[baseline],
         weights=plan.query_weights("dev"),
-        rungs=plan.rungs(params) if confirms is None else (),
+        rungs=plan.rungs(params) if confirms is None and longer_than is None else (),
         confirms=confirms,
+        longer_than=longer_than,
     )
 
 
@@ -224,10 +248,10 @@ def revive_trial(
     plan: StudyPlan, ledger: Ledger, left: TrialRecord, *, values: Mapping[str, Any], baseline: NDArray[np.float32]
 ) -> RunningTrial:
     """A trial as its record has it, by its values under their names in the Optuna study; see `revive_trials`."""
-    params = plan.space.params(values)
+    params = replace(plan.space.params(values), length=left.length)
     if left.confirms is not None:
         params = replace(params, seed=left.attributes["seed"])
-    trial = make_trial(plan, left.number, params=params, baseline=baseline, confirms=left.confirms)
+    trial = make_trial(plan, left.number, params=params, baseline=baseline, origin=left.attributes)
     for point, per_query in zip(*ledger.table.per_query(left.number), strict=True):
         trial.add_point(point, per_query)
     _restore(trial, left)

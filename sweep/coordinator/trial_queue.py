@@ -7,10 +7,12 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sweep.coordinator.budget import BudgetTracker
 from sweep.coordinator.confirmation import Replicate, begin_replicate, list_missing
 from sweep.coordinator.equal_trials import find_known, list_ready
 from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.lengthening import Longer, begin_longer, list_longer
 from sweep.coordinator.promotions import Promotions
 from sweep.coordinator.proposals import Proposer, see_trials
 from sweep.coordinator.running import RunningTrial, begin_trial
@@ -25,6 +27,7 @@ class TrialQueue:
     Args:
         plan: The study.
         ledger: Its writer.
+        budget: Knows what is left of the study's totals.
         proposer: Proposes new trials.
         completion: Ends trials, and keeps the study's record.
         baseline: (Q,) value of each query of the untrained model.
@@ -39,6 +42,7 @@ class TrialQueue:
         plan: StudyPlan,
         ledger: Ledger,
         *,
+        budget: BudgetTracker,
         proposer: Proposer,
         completion: TrialCompletion,
         baseline: NDArray[np.float32],
@@ -46,6 +50,7 @@ class TrialQueue:
     ) -> None:
         self._plan = plan
         self._ledger = ledger
+        self._budget = budget
         self._proposer = proposer
         self._completion = completion
         self._baseline = baseline
@@ -69,11 +74,11 @@ class TrialQueue:
     def has_trials(self, running: Collection[RunningTrial]) -> bool:
         """Whether trials are to be placed, though perhaps not at once."""
         is_begun = bool(self.waiting) or bool(self._promotions.paused)
-        return is_begun or self.is_another_due(running) or bool(self._list_missing(running))
+        return is_begun or self.is_another_due(running) or self._find_more(running) is not None
 
     def is_another_due(self, running: Collection[RunningTrial]) -> bool:
         """Whether the budget has room for a trial besides those that have begun."""
-        going = sum(trial.confirms is None for trial in [*running, *self.waiting])
+        going = sum(trial.is_searched for trial in [*running, *self.waiting])
         begun = self._completion.record.counted + going + len(self._promotions.paused)
         return begun < self._plan.spec.budget.trials
 
@@ -104,20 +109,30 @@ class TrialQueue:
         """Goes on where all trials of the budget have begun; False where it has to be waited for those that run.
 
         A paused trial is promoted; or they all end, where none is to go on any more; or, once the search has ended, the
-        best configurations are trained again with other seeds.
+        best configurations are trained for longer, and at last again with other seeds.
         """
         if self._promotions.paused:
             return self._promote(running)
-        searching = [trial for trial in [*running, *self.waiting] if trial.confirms is None]
-        missing = self._list_missing(running)
-        if searching or not missing:
+        more, plan, ledger = self._find_more(running), self._plan, self._ledger
+        if isinstance(more, Longer):
+            trial = begin_longer(plan, ledger, more, baseline=self._baseline, tell=self._tell)
+        elif more is not None:
+            trial = begin_replicate(plan, ledger, more, baseline=self._baseline, tell=self._tell)
+        else:
             return False
-        tell, baseline = self._tell, self._baseline
-        self.waiting.append(begin_replicate(self._plan, self._ledger, missing[0], baseline=baseline, tell=tell))
+        self.waiting.append(trial)
         return True
 
-    def _list_missing(self, running: Collection[RunningTrial]) -> list[Replicate]:
-        return list_missing(self._plan, self._completion.record, [*running, *self.waiting])
+    def _find_more(self, running: Collection[RunningTrial]) -> Longer | Replicate | None:
+        """The training that follows the search, or None where there is none or it waits for trials under way."""
+        going, record = [*running, *self.waiting], self._completion.record
+        if any(trial.is_searched for trial in going):
+            return None
+        room = self._budget.find_room(record, going)
+        longer = list_longer(self._plan, self._ledger, record, room, going)
+        if longer or any(trial.longer_than is not None for trial in going):
+            return longer[0] if longer else None
+        return next(iter(list_missing(self._plan, record, going)), None)
 
     def _promote(self, running: Sequence[RunningTrial]) -> bool:
         going, record = [*running, *self.waiting], self._completion.record

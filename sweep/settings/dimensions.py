@@ -193,7 +193,8 @@ class Params:
     """The settings of one trial, as `DIMENSIONS` describes them; one newer than a study has its value from before.
 
     ``learning_rate`` is the peak rate as the search proposed it, with a learning-rate rule that at batch 64;
-    ``effective_learning_rate`` is the one that training uses, after the rule. A ``seed`` of None is the study's.
+    ``effective_learning_rate`` is the one that training uses, after the rule. A ``seed`` of None is the study's. The
+    ``length``, in multiples of the study's examples, is not searched: see `sweep.stopping.lengths`.
     """
 
     learning_rate: float
@@ -206,6 +207,7 @@ class Params:
     weight_decay: float = 0.0
     mixture: float | None = None
     seed: int | None = None
+    length: int = 1
 
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, as plain values that JSON can carry."""

@@ -7,6 +7,7 @@ of another kind is an error and never converted (TOML reads ``5e-6`` as a number
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -111,11 +112,40 @@ class BudgetSpec(Table):
 
     trials: int = Field(ge=1, description="Trials in total, over all runs and resumes.")
     examples: int = Field(ge=1, le=MAX_EXAMPLES, description="Training pairs that a full trial sees.")
+    total_examples: int | None = Field(
+        default=None, ge=1, description="Training pairs of all trials; what the search leaves goes into longer ones."
+    )
+    doublings: int | None = Field(
+        default=None,
+        ge=0,
+        description="Times that the best are trained twice as long; left out: as total_examples allows.",
+    )
     wall_clock_h: float | None = Field(default=None, gt=0.0, description="Hours of all runs; then it ends early.")
     device_hours: float | None = Field(
         default=None, gt=0.0, description="Hours that trials may hold devices, summed over devices; then it ends early."
     )
     target: float | None = Field(default=None, gt=0.0, le=1.0, description="Value on dev that ends the study early.")
+
+    @property
+    def doublings_at_most(self) -> int:
+        """Times that the best configurations are trained for twice as long, at most, as far as the totals allow."""
+        fitting = int(math.log2(MAX_EXAMPLES / self.examples))
+        wished = self.doublings if self.doublings is not None else fitting * (self.total_examples is not None)
+        return min(wished, fitting)
+
+    @model_validator(mode="after")
+    def _lengths_have_a_total(self) -> Self:
+        if self.total_examples is not None and self.total_examples < self.examples:
+            raise ValueError(
+                f"total_examples = {self.total_examples} is below examples = {self.examples}, those of one trial:"
+                " raise it"
+            )
+        if self.doublings and not (self.total_examples or self.wall_clock_h or self.device_hours):
+            raise ValueError(
+                f"doublings = {self.doublings} needs a total that longer trials fit into: set total_examples,"
+                " wall_clock_h or device_hours"
+            )
+        return self
 
 
 class SpaceSpec(SpaceSettings):

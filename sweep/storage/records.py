@@ -44,6 +44,9 @@ RETRAINED = "retrained_examples"
 CONFIRMS = "confirms"
 """Trial attribute: the number of the trial whose configuration it trains with another seed."""
 
+LONGER_THAN = "longer_than"
+"""Trial attribute: the number of the trial whose configuration it trains for twice as long."""
+
 PAUSED_AT = "paused_at"
 """Trial attribute: progress in thousandths at which it is paused at a rung; None while it is not."""
 
@@ -149,6 +152,21 @@ class TrialRecord:
         return self.attributes.get(CONFIRMS)
 
     @property
+    def longer_than(self) -> int | None:
+        """The number of the trial whose configuration it trains for twice as long, or None."""
+        return self.attributes.get(LONGER_THAN)
+
+    @property
+    def length(self) -> int:
+        """How long it trains, in multiples of the study's examples."""
+        return self.params.length if self.params else 1
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the search proposed it: it trains no other trial's configuration, with a new seed or for longer."""
+        return self.confirms is None and self.longer_than is None
+
+    @property
     def rungs(self) -> tuple[int, ...]:
         """Progress in thousandths at which it pauses, one a rung; none where it goes to its end at once."""
         return tuple(self.attributes.get(RUNGS, ()))
@@ -171,7 +189,7 @@ class TrialRecord:
     @property
     def is_counted(self) -> bool:
         """Whether it counts against the budget of trials."""
-        return self.state in FINISHED and not self.is_excused and self.confirms is None
+        return self.state in FINISHED and not self.is_excused and self.is_searched
 
     @property
     def is_resumable(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sweep.data import Split, choose_format
 from sweep.data.survey import LeakCounts, count_leaks, count_queries, count_texts, count_titled_alike
 from sweep.plan import StudyPlan
+from sweep.stopping.lengths import expect_lengths
 
 LEAKS = {
     "judged": "documents judged there",
@@ -54,7 +55,10 @@ def describe_pairs(plan: StudyPlan, leaks: LeakCounts) -> Iterator[str]:
     for name, columns in plan.columns.items():
         pairs = len(next(iter(columns.values())))
         lost = f" ({leaks.pairs[name]:,} of which leak)" if is_kept else f" ({leaks.pairs[name]:,} left out)"
-        seen = f"each seen {plan.spec.budget.examples / pairs:.2f} times a trial"
+        examples = plan.spec.budget.examples
+        seen = f"each seen {examples / pairs:.2f} times a trial"
+        longer = [examples * length for length, _ in expect_lengths(plan.spec)]
+        seen += "".join(f", {number / pairs:.2f} times in one of {number:,}" for number in longer)
         yield f"{name}: {pairs:,} pairs{lost if leaks.pairs[name] else ''}, {seen}"
     yield from describe_sources(plan)
 

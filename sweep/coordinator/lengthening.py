@@ -1,0 +1,115 @@
+"""Lengthening: the best configurations of a study are trained for longer, as trials of the study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweep.coordinator.budget import Room
+from sweep.coordinator.events import Tell, describe_params
+from sweep.coordinator.ledger import Ledger
+from sweep.coordinator.proposals import Proposal
+from sweep.coordinator.running import RunningTrial, begin_trial
+from sweep.measures.score import Score
+from sweep.plan import StudyPlan
+from sweep.stopping.lengths import WIDTH, has_paid
+from sweep.storage.confirmations import rank_configurations
+from sweep.storage.records import LONGER_THAN, StudyRecord, TrialRecord
+
+
+@dataclass(frozen=True)
+class Longer:
+    """A training that is to be made: a trial's configuration for twice as long, its pairs, and its seconds about."""
+
+    of: TrialRecord
+    examples: int
+    seconds: float
+
+    @property
+    def length(self) -> int:
+        """Its length, in multiples of the study's examples."""
+        return 2 * self.of.length
+
+
+def list_longer(
+    plan: StudyPlan, ledger: Ledger, record: StudyRecord, room: Room, under_way: Sequence[RunningTrial] = ()
+) -> list[Longer]:
+    """The longer trainings that are to be begun now, that of the best configuration first.
+
+    Args:
+        plan: The study.
+        ledger: Its writer, which holds the value of every query.
+        record: Its trials.
+        room: What is left of its totals; of trials that are under way it lacks only what they have seen.
+        under_way: Trials that run or wait.
+    """
+    begun = {trial.longer_than for trial in record.trials} | {trial.longer_than for trial in under_way}
+    for trial in under_way:
+        if trial.longer_than is not None:
+            left = trial.planned_examples - trial.examples
+            room = room.without(examples=left, seconds=left * _pace(record.trials[trial.longer_than]))
+    for doubling in range(plan.spec.budget.doublings_at_most):
+        ranked = _rank(record, 2**doubling)
+        if not ranked or not _has_paid(ledger, record, ranked[0]):
+            return []
+        due = (_plan_longer(plan, trial) for trial in ranked[:WIDTH] if trial.number not in begun)
+        fitting = list(_choose_fitting(due, room))
+        if fitting or any(trial.params.length == 2 ** (doubling + 1) for trial in under_way):
+            return fitting
+    return []
+
+
+def _rank(record: StudyRecord, length: int) -> list[TrialRecord]:
+    return [trial for trial in rank_configurations(record) if trial.length == length]
+
+
+def _has_paid(ledger: Ledger, record: StudyRecord, best: TrialRecord) -> bool:
+    """Whether the best trial of a length is not worse than the best one of half of it, if there is such a length."""
+    shorter = _rank(record, best.length // 2)
+    if not shorter:
+        return True
+    return has_paid(_score_peak(ledger, record, best), _score_peak(ledger, record, shorter[0]))
+
+
+def _score_peak(ledger: Ledger, record: StudyRecord, trial: TrialRecord) -> Score:
+    points, per_query = ledger.table.per_query(trial.number)
+    return Score(per_query[points.index(trial.peak.progress if trial.peak else 0)], record.query_weights("dev"))
+
+
+def _plan_longer(plan: StudyPlan, of: TrialRecord) -> Longer:
+    batch = of.params.batch_size if of.params else 1
+    examples = batch * plan.steps(batch, length=2 * of.length)
+    return Longer(of, examples, seconds=examples * _pace(of))
+
+
+def _pace(trial: TrialRecord) -> float:
+    """Seconds that a trial took for each of its training pairs, looks included."""
+    return trial.rows[-1].seconds / max(1, trial.examples)
+
+
+def _choose_fitting(due: Iterator[Longer], room: Room) -> Iterator[Longer]:
+    """Those that fit into what is left, one beside the other."""
+    for longer in due:
+        if room.holds(examples=longer.examples, seconds=longer.seconds):
+            room = room.without(examples=longer.examples, seconds=longer.seconds)
+            yield longer
+
+
+def begin_longer(
+    plan: StudyPlan, ledger: Ledger, longer: Longer, *, baseline: NDArray[np.float32], tell: Tell
+) -> RunningTrial:
+    """A new trial that trains a configuration for twice as long, written down as running.
+
+    It pauses at no rung, does not count against the budget of trials, and the sampler never learns of it.
+    """
+    of = longer.of
+    if of.params is None:
+        raise ValueError(f"trial {of.number} must have recorded settings")
+    params = replace(of.params, length=longer.length)
+    proposal = Proposal(ledger.values_of(of.number), params, {LONGER_THAN: of.number})
+    trial = begin_trial(plan, ledger, proposal, baseline=baseline)
+    tell("lengthen", f"trains trial {of.number} for {longer.examples:,} pairs: {describe_params(params)}", trial.number)
+    return trial

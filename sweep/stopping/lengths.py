@@ -1,0 +1,66 @@
+"""Lengths: what a search leaves of a study's total goes into trials that train for longer.
+
+The rule: the search comes first, with trials of `budget.examples` each, of which rungs train most in part. Then the
+best `WIDTH` configurations of a length are trained for twice as long, by new trials with a schedule of that length, as
+long as a whole one fits into what is left, and for as long as the last doubling paid or cannot be told from one that
+did: the best of the longer trials is not worse than the best of the shorter ones by the paired interval over queries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from sweep.measures.score import Score
+from sweep.settings.study_file import StudySpec
+from sweep.stopping.rungs import estimate_trained
+
+WIDTH = 2
+"""Configurations that are trained for twice as long, at each doubling."""
+
+
+def has_paid(longer: Score, shorter: Score) -> bool:
+    """Whether a doubling was worth it, or cannot be told from one that was: it is not proved to be worse."""
+    return longer.minus(shorter).interval()[1] >= 0.0
+
+
+def plan_lengths(left: float, examples: int, *, most: int) -> Iterator[tuple[int, int]]:
+    """The lengths, in multiples of the examples of a trial that searches, and the trials of each that fit.
+
+    Args:
+        left: Training pairs that the search leaves; infinite where the total is one of hours.
+        examples: Training pairs of a trial that searches.
+        most: Doublings at most.
+    """
+    for doubling in range(1, most + 1):
+        cost = examples * 2**doubling
+        trials = int(min(WIDTH, left // cost))
+        if not trials:
+            return
+        left -= trials * cost
+        yield 2**doubling, trials
+
+
+def expect_search(spec: StudySpec) -> float:
+    """Training pairs that the search of a study takes, if no run is stopped for its own curve."""
+    trials = float(spec.budget.trials)
+    if spec.rungs:
+        trials = estimate_trained(spec.rungs.at, spec.rungs.keep, spec.budget.trials)
+    return trials * spec.budget.examples
+
+
+def expect_lengths(spec: StudySpec) -> list[tuple[int, int]]:
+    """The lengths above 1 that a study comes to after such a search, and the trials of each."""
+    return list(plan_lengths(_find_left(spec), spec.budget.examples, most=spec.budget.doublings_at_most))
+
+
+def expect_examples(spec: StudySpec) -> float:
+    """Training pairs of a whole study, without those of its confirmation."""
+    total = spec.budget.total_examples or math.inf
+    longer = sum(length * trials for length, trials in expect_lengths(spec))
+    return min(total, expect_search(spec) + longer * spec.budget.examples)
+
+
+def _find_left(spec: StudySpec) -> float:
+    total = spec.budget.total_examples
+    return math.inf if total is None else total - expect_search(spec)
