@@ -66,12 +66,8 @@ def describe_trials(spec: StudySpec) -> Iterator[str]:
 
 
 def _describe_stopping(stopping: StoppingSpec) -> str:
-    rule, parts = stopping.drop_off, []
-    if isinstance(rule, DropOffSpec):
-        forecast = " and forecast" if rule.forecast else ""
-        parts.append(
-            f"drop-off{forecast}, margin {rule.margin:g}, alpha {rule.alpha:g}, grace {rule.grace:g} after warm-up"
-        )
-    if stopping.outclassed:
-        parts.append("runs that will not beat the best one")
-    return "; ".join(parts) or "none"
+    rule = stopping.drop_off
+    if not isinstance(rule, DropOffSpec):
+        return "none"
+    forecast = " and forecast" if rule.forecast else ""
+    return f"drop-off{forecast}, margin {rule.margin:g}, alpha {rule.alpha:g}, grace {rule.grace:g} after warm-up"

@@ -11,14 +11,17 @@ from sweep.settings.study_file import StudySpec
 _BEFORE = {each.name: each.before for each in DIMENSIONS if each.before is not None}
 """Settings of the space in studies that are older than the dimension."""
 
+_GONE = ("outclassed",)
+"""Keys of the stopping that studies have which are older than rungs."""
+
 
 def read_begun(stored: Mapping[str, Any]) -> StudySpec:
     """The study file in a study's attributes; a setting that is newer than the study has its value from before."""
     data: Mapping[str, Any] = stored["data"]
     split = {"leaks": "keep", **data.get("split", {})}
-    return StudySpec.model_validate(
-        {**stored, "space": _BEFORE | stored["space"], "data": {"rules": 1, **data, "split": split}}
-    )
+    stopping = {name: value for name, value in stored.get("stopping", {}).items() if name not in _GONE}
+    changed = {"space": _BEFORE | stored["space"], "data": {"rules": 1, **data, "split": split}, "stopping": stopping}
+    return StudySpec.model_validate({**stored, **changed})
 
 
 def names_all_defaults(spec: StudySpec) -> bool:

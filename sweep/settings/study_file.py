@@ -175,7 +175,13 @@ class StoppingSpec(Table):
     drop_off: Annotated[
         Annotated[DropOffSpec, Tag("range")] | Annotated[Literal[False], Tag("fixed")], RANGE_OR_FIXED
     ] = Field(default=DropOffSpec(), description="The drop-off rule, or false to let no run's fall stop it.")
-    outclassed: bool = Field(default=False, description="Whether a run that will not beat the study's best stops, too.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_not_of_another_version(cls, table: Any) -> Any:
+        if isinstance(table, dict) and "outclassed" in table:
+            raise ValueError("outclassed is no rule any more: take it out, and add a table [rungs], which spends less")
+        return table
 
 
 class RungsSpec(Table):

@@ -90,13 +90,11 @@ class StopPolicy(CurveRule):
         drop_off: Whether a run's own fall stops it.
         forecast: Whether it does so once the run has no way back, and not as soon as the fall is proved. The run that
             leads is not stopped on a forecast alone: a gain within the margin would be the study's own there.
-        outclassed: Whether a run that will not beat the best of the others is stopped too.
         metric: Label of the metric.
     """
 
     drop_off: bool = True
     forecast: bool = True
-    outclassed: bool = False
     metric: str = find_measure(DEFAULT_METRIC).label
 
     def decide(self, look: Look, *, incumbent: float | None) -> Stop | None:
@@ -112,33 +110,27 @@ class StopPolicy(CurveRule):
         if look.progress >= COMPLETE:
             return None
         fall, recovery = look.fall, look.recovery
-        leads = look.leads(incumbent)
         if self.drop_off and fall.fallen and (recovery.cannot_recover or not self.forecast):
             return Stop("drop-off", _describe_fall(fall, self.margin, self.metric), look.numbers)
-        if self.drop_off and self.forecast and recovery.cannot_recover and not leads:
+        if self.drop_off and self.forecast and recovery.cannot_recover and not look.leads(incumbent):
             return Stop("forecast", _describe_forecast(recovery, self.metric), look.numbers)
-        if incumbent is None or leads or not self.outclassed:
-            return None
-        if recovery.can_stop and recovery.highest < incumbent:
-            text = _describe_outclassed(recovery, incumbent, self.metric)
-            return Stop("outclassed", text, look.numbers | {"incumbent": incumbent})
         return None
 
     def describe(self, look: Look, *, stop: Stop | None) -> str:
         """A few words on where a run stands, for the live view."""
         if not look.is_finite:
             return "diverged"
-        if not self.drop_off and not self.outclassed:
+        if not self.drop_off:
             return "goes on"
-        may_come_back = self.drop_off and look.fall.fallen and stop is None and look.progress < COMPLETE
+        may_come_back = look.fall.fallen and stop is None and look.progress < COMPLETE
         return _describe_standing(look.fall) + ("; it may come back" if may_come_back else "")
 
 
 def make_policy(stopping: StoppingSpec, metric: str = StopPolicy.metric) -> StopPolicy:
     """The policy that a study file asks for."""
     if isinstance(stopping.drop_off, DropOffSpec):
-        return StopPolicy(**stopping.drop_off.model_dump(), outclassed=stopping.outclassed, metric=metric)
-    return StopPolicy(drop_off=False, outclassed=stopping.outclassed, metric=metric)
+        return StopPolicy(**stopping.drop_off.model_dump(), metric=metric)
+    return StopPolicy(drop_off=False, metric=metric)
 
 
 def _describe_standing(fall: Fall) -> str:
@@ -163,11 +155,4 @@ def _describe_forecast(recovery: RecoveryForecast, metric: str) -> str:
         f"forecast: from {metric} {recovery.now:.4f} it will reach {recovery.highest:.4f} at most, and"
         f" {recovery.needed:.4f} would be needed to beat its peak of {recovery.peak:.4f} at"
         f" {recovery.peak_progress:.1%} by the margin"
-    )
-
-
-def _describe_outclassed(recovery: RecoveryForecast, incumbent: float, metric: str) -> str:
-    return (
-        f"outclassed: from {metric} {recovery.now:.4f} it will reach {recovery.highest:.4f} at most, and the study's"
-        f" best run reached {incumbent:.4f}"
     )

@@ -164,7 +164,6 @@ def _make_rules_in_turn(
     """The rules under which runs are trained one after the other."""
     return {
         FORECAST: lambda runs: stop_by_policy(runs, known, policy),
-        "the same, and outclassed": lambda runs: stop_by_policy(runs, known, replace(policy, outclassed=True)),
         "drop-off, proved": lambda runs: stop_by_policy(runs, known, replace(policy, forecast=False)),
         "Nop": lambda runs: stop_by_pruner(runs, NopPruner()),
         "Patient(None, 3, 0.01)": lambda runs: stop_by_pruner(runs, PatientPruner(None, patience=3, min_delta=0.01)),

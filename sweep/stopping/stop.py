@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 StopKind = Literal["drop-off", "forecast", "outclassed", "diverged", "not promoted", "study ended"]
 """The rule behind a stop. ``drop-off``: the run fell from its peak; ``forecast``: it is past its peak and will not beat
-it again; ``outclassed``: it will not beat the best run of the study; ``diverged``: its embeddings were not finite;
-``not promoted``: it paused at a rung, and others were better there; ``study ended``: the study's budget was spent, and
-nothing of its own curve was the cause."""
+it again; ``outclassed``: it would not beat the best run, in studies that are older than rungs; ``diverged``: its
+embeddings were not finite; ``not promoted``: it paused at a rung, and others were better there; ``study ended``: the
+study's budget was spent, and nothing of its own curve was the cause."""
 
 
 @dataclass(frozen=True)

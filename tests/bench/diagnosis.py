@@ -22,8 +22,9 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial as partial_of
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,16 @@ from sweep.report.diagnosis.run_outcomes import RunOutcome, Stop, measure_run
 from sweep.settings.dimensions import Params, StartSpec
 from sweep.settings.ranges import FloatRange, PowerRange
 from sweep.settings.space import SearchSpace
-from sweep.settings.study_file import DropOffSpec, SpaceSpec
-from sweep.stopping.policy import StopPolicy, take_look
+from sweep.settings.study_file import DropOffSpec, RungsSpec, SpaceSpec
+from sweep.stopping.halving import promote_in_waves
+from sweep.stopping.lengths import WIDTH
+from sweep.stopping.outcome import find_stops
+from sweep.stopping.policy import Look, StopPolicy
+from sweep.stopping.recorded import RecordedRun
+from sweep.stopping.replay import look_at_run
+from sweep.stopping.rungs import find_rungs
 
-TOO_HIGH, TOO_LOW, FORMAT, WARMUP, SCALE, NEGATIVES, OVERFITTING = (cause.name for cause in CAUSES)
+TOO_HIGH, TOO_LOW, FORMAT, WARMUP, SCALE, NEGATIVES, OVERFITTING, LENGTH = (cause.name for cause in CAUSES)
 
 RESULTS = Path(__file__).parent / "results"
 EFFECT = 0.12
@@ -60,6 +67,8 @@ FOR_TITLES = f"{TOO_HIGH}, title-content alone"
 """The interaction: a rate that is too high for one format alone."""
 
 ALONE = (TOO_HIGH, FOR_TITLES, TOO_LOW, FORMAT, WARMUP, SCALE, NEGATIVES, OVERFITTING)
+LENGTHENED = (*ALONE, LENGTH)
+"""The causes of studies that train some trials for longer."""
 PAIRS = tuple(itertools.combinations((TOO_HIGH, TOO_LOW, FORMAT, WARMUP, SCALE, NEGATIVES, OVERFITTING), 2))
 
 SPREAD, MOVED = 0.10, 1.5
@@ -151,33 +160,71 @@ def plan_course(params: Params, planted: Planted) -> TrainingStats:
         course.falls.append((depth * (math.log(params.scale / 20.0) / math.log(5.0)) ** 2, 0.1))
     if NEGATIVES in planted.causes:
         course.falls.append((depth * (share_of_negatives(params) / 0.64) ** 0.7, 0.1))
+    if LENGTH in planted.causes:
+        course.falls.append((0.5 * depth * math.log2(params.length), 0.15))
     if OVERFITTING in planted.causes:
         course.falls.append((depth, 0.4))
         course.overfits = 0.8 * planted.effect
     return course
 
 
-def run_course(
-    trial: int,
-    params: Params,
-    planted: Planted,
-    *,
-    baseline: NDArray[np.float64],
-    random: np.random.Generator,
-    incumbent: float,
-) -> tuple[RunOutcome, float]:
-    """Runs a trial through the coordinator's verdicts against the best peak so far; its outcome and its own peak."""
+@dataclass(frozen=True)
+class Drawn:
+    """A trial with the whole curve that it would have: measurements, the untrained model's first, and losses."""
+
+    number: int
+    params: Params
+    warmup_end: float
+    progress: list[int]
+    values: NDArray[np.float64]
+    losses: list[float | None]
+
+    @property
+    def run(self) -> RecordedRun:
+        """The same as a run that the rules of stopping can be replayed on."""
+        return RecordedRun(
+            name=str(self.number),
+            group="",
+            progress=np.array(self.progress),
+            per_query=self.values.astype(np.float32),
+            warmup_end=self.warmup_end,
+            scheduler=self.params.scheduler,
+            examples=EXAMPLES * self.params.length,
+            params=self.params.as_dict(),
+        )
+
+    def peak(self, place: int) -> float:
+        """The highest mean up to a measurement."""
+        return float(self.values[1 : place + 1].mean(axis=1).max())
+
+    def cut(self, place: int, stop: Stop | None) -> RunOutcome:
+        """The outcome of the trial where it ended with a measurement, for a reason or at its end."""
+        outcome = measure_run(
+            self.number,
+            self.params,
+            progress=self.progress[: place + 1],
+            per_query=self.values[: place + 1],
+            warmup_end=self.warmup_end,
+            stop=stop,
+            margin=DropOffSpec().margin,
+            share=share_of_negatives(self.params),
+            losses=self.losses[: place + 1],
+        )
+        assert outcome is not None
+        return outcome
+
+
+def draw_course(
+    number: int, params: Params, planted: Planted, *, baseline: NDArray[np.float64], random: np.random.Generator
+) -> Drawn:
+    """A trial whose curve is what the planted causes make of it, with noise per query and from run to run."""
     course = plan_course(params, planted)
-    steps = count_steps(EXAMPLES, params.batch_size)
-    planned = plan_evaluations(GRID, steps)
-    ends = warmup_end(params.warmup_ratio, steps)
+    steps = count_steps(EXAMPLES * params.length, params.batch_size)
     own = random.normal(0.0, 1.0, QUERIES)
     extra = random.normal(0.0, math.sqrt(max(0.0, planted.run_noise**2 - 1.0)) / math.sqrt(QUERIES))
     progress, values = [0], [baseline]
     losses: list[float | None] = [None]
-    stop: Stop | None = None
-    policy = StopPolicy()
-    for point in planned:
+    for point in plan_evaluations(GRID, steps):
         share = point.progress / COMPLETE
         shift = course.shift(share)
         spread = SPREAD * math.sqrt(share) + MOVED * abs(shift)
@@ -185,50 +232,98 @@ def run_course(
         progress.append(point.progress)
         values.append(baseline + shift + noise)
         losses.append(course.loss(share) * math.exp(random.normal(0.0, 0.003)))
-        look = take_look(policy, progress=progress, per_query=np.array(values, dtype=np.float32), warmup_end=ends)
-        found = policy.decide(look, incumbent=incumbent)
-        if found is not None:
-            stop = "cannot_recover" if found.kind == "forecast" else "fallen"
-            break
-    outcome = measure_run(
-        trial,
-        params,
-        progress=progress,
-        per_query=np.array(values),
-        warmup_end=ends,
-        stop=stop,
-        margin=DropOffSpec().margin,
-        share=share_of_negatives(params),
-        losses=losses,
-    )
-    assert outcome is not None
-    return outcome, float(np.mean(values[1:], axis=1).max())
+    return Drawn(number, params, warmup_end(params.warmup_ratio, steps), progress, np.array(values), losses)
 
 
-def simulate(planted: Planted, *, trials: int, seed: int) -> list[RunOutcome]:
-    """A study from its start points to the end of its budget."""
+End = tuple[int, Stop | None]
+"""The measurement with which a trial ends, and why it is stopped there."""
+
+
+def find_end(drawn: Drawn, policy: StopPolicy, *, best: float) -> End:
+    """The end of a trial that nothing but its own curve stops, against the best peak of the others."""
+    looks = look_at_run(drawn.run, policy)
+    for place in range(1, len(drawn.progress)):
+        if (stop := _find_stop(looks[place], policy, best=best)) is not None:
+            return place, stop
+    return len(drawn.progress) - 1, None
+
+
+def _find_stop(look: Look, policy: StopPolicy, *, best: float) -> Stop | None:
+    found = policy.decide(look, incumbent=best)
+    return None if found is None else "cannot_recover" if found.kind == "forecast" else "fallen"
+
+
+def simulate(
+    planted: Planted, *, trials: int, seed: int, rungs: RungsSpec | None = None, doublings: int = 0
+) -> list[RunOutcome]:
+    """A study from its start points to the end of its budget.
+
+    Args:
+        planted: What is true of it.
+        trials: Trials of its search.
+        seed: Seed of everything.
+        rungs: Rungs at which trials pause; None trains each to its end.
+        doublings: Times that the best two are trained for twice as long afterwards.
+    """
     random = np.random.default_rng([seed, trials])
     baseline = np.clip(random.beta(1.1, 0.4, QUERIES), 0.0, 1.0)
     baseline += BASELINE - baseline.mean()
-    proposer = Proposer(SearchSpace(SPACE), seed=seed, trials=trials)
-    runs: list[RunOutcome] = []
-    best = -math.inf
+    proposer, policy = Proposer(SearchSpace(SPACE), seed=seed, trials=trials), StopPolicy()
+    drawn: list[Drawn] = []
+    ends: list[End] = []
     for number in range(trials):
-        proposal = proposer.propose(number)
-        outcome, peak = run_course(number, proposal.params, planted, baseline=baseline, random=random, incumbent=best)
-        best = max(best, peak)
-        proposer.conclude(number, peak)
-        runs.append(outcome)
-    return runs
+        params = proposer.propose(number).params
+        drawn.append(draw_course(number, params, planted, baseline=baseline, random=random))
+        ends.append(find_end(drawn[-1], policy, best=_find_best(drawn, ends)))
+        proposer.conclude(number, drawn[-1].peak(min(ends[-1][0], _first_pause(drawn[-1], rungs))))
+    if rungs is not None:
+        ends = list(_pause(drawn, policy, rungs))
+    lengths = [1] * trials
+    for doubling in range(1, doublings + 1):
+        before = [place for place, length in enumerate(lengths) if length == 2 ** (doubling - 1)]
+        whole = [place for place in before if ends[place][1] != "outclassed"]
+        for place in sorted(whole, key=lambda place: -drawn[place].peak(ends[place][0]))[:WIDTH]:
+            params = replace(drawn[place].params, length=2**doubling)
+            drawn.append(draw_course(len(drawn), params, planted, baseline=baseline, random=random))
+            ends.append(find_end(drawn[-1], policy, best=_find_best(drawn, ends)))
+            lengths.append(2**doubling)
+    return [one.cut(*end) for one, end in zip(drawn, ends, strict=True)]
 
 
-def assess(task: tuple[Planted, int, int]) -> dict[str, Any]:
-    """What the diagnosis says of one simulated study: which supports are wrong, which planted causes it finds."""
+def _find_best(drawn: Sequence[Drawn], ends: Sequence[End]) -> float:
+    """The highest peak of the trials that have ended."""
+    return max((one.peak(place) for one, (place, _) in zip(drawn, ends, strict=False)), default=-math.inf)
+
+
+def _first_pause(drawn: Drawn, rungs: RungsSpec | None) -> int:
+    """The measurement at which a trial is seen first by the sampler: its first rung, or its end."""
+    if rungs is None:
+        return len(drawn.progress) - 1
+    scheduler = drawn.params.scheduler
+    (pause, *_) = find_rungs(rungs.at, drawn.progress[1:], warmup_end=drawn.warmup_end, scheduler=scheduler)
+    return drawn.progress.index(pause)
+
+
+def _pause(drawn: Sequence[Drawn], policy: StopPolicy, rungs: RungsSpec) -> Iterator[End]:
+    """How trials end that pause at rungs: by themselves, by their own curve, or where they were not promoted."""
+    runs = [one.run for one in drawn]
+    looks = {run.name: look_at_run(run, policy) for run in runs}
+    for run, place in zip(runs, find_stops(promote_in_waves(runs, looks, policy, rungs)), strict=True):
+        is_whole = place == len(run.progress) - 1
+        yield place, None if is_whole else _find_stop(looks[run.name][place], policy, best=math.inf) or "outclassed"
+
+
+def assess(task: tuple[Planted, int, int], *, with_rungs: bool = False) -> dict[str, Any]:
+    """What the diagnosis says of one simulated study: which supports are wrong, which planted causes it finds.
+
+    Studies with rungs train their best for twice and four times as long as well, as far as a total would go.
+    """
     planted, trials, seed = task
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        runs = simulate(planted, trials=trials, seed=seed)
+        paused = {"rungs": RungsSpec(), "doublings": 2} if with_rungs else {}
+        runs = simulate(planted, trials=trials, seed=seed, **paused)
     began = time.perf_counter()
     findings = diagnose_runs(runs, space=SPACE)
     supported = [one for one in findings if one.verdict == "supported"]
@@ -256,13 +351,14 @@ def _finds(finding: Finding, cause: str) -> bool:
     return finding.cause == cause
 
 
-def plan_tasks(studies: int, run_noise: float) -> list[tuple[Planted, int, int]]:
+def plan_tasks(studies: int, run_noise: float, *, with_rungs: bool) -> list[tuple[Planted, int, int]]:
     """Every simulated study: ``studies`` of each kind and number of trials, three times as many with no cause.
 
     One of each kind comes before the second of any, so that a proof that is broken off is a smaller proof.
     """
     kinds = [Planted((), 0.0, run_noise)] * 3
-    kinds += [Planted((cause,), effect, run_noise) for cause in ALONE for effect in EFFECTS]
+    alone = LENGTHENED if with_rungs else ALONE
+    kinds += [Planted((cause,), effect, run_noise) for cause in alone for effect in EFFECTS]
     kinds += [Planted(pair, 1.0, run_noise) for pair in PAIRS]
     return [
         (planted, trials, 1000 * kind + repeat)
@@ -272,13 +368,15 @@ def plan_tasks(studies: int, run_noise: float) -> list[tuple[Planted, int, int]]
     ]
 
 
-def judge_all(tasks: Sequence[tuple[Planted, int, int]], *, processes: int, partial: Path, minutes: float) -> float:
+def judge_all(
+    tasks: Sequence[tuple[Planted, int, int]], *, with_rungs: bool, processes: int, partial: Path, minutes: float
+) -> float:
     """Judges what ``partial`` does not hold yet and adds it, a line each, until the time is up; seconds spent."""
     done = {(one["trials"], one["seed"]) for one in read_lines(partial)}
     left = [task for task in tasks if task[1:] not in done]
     began = time.perf_counter()
     with multiprocessing.get_context("forkserver").Pool(processes) as pool, partial.open("a") as lines:
-        for found in pool.imap_unordered(assess, left):
+        for found in pool.imap_unordered(partial_of(assess, with_rungs=with_rungs), left):
             lines.write(json.dumps(found) + "\n")
             lines.flush()
             if time.perf_counter() - began > 60 * minutes:
@@ -322,7 +420,7 @@ def summarise(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "Wrongly supported: " + (", ".join(f"{name} {count}" for name, count in sorted(wrong.items())) or "none")
     yield "Wrongly not supported: " + (", ".join(f"{name} {count}" for name, count in sorted(denied.items())) or "none")
     yield "Power, each cause alone (supported overall or within a format; in brackets overall):"
-    for cause in ALONE:
+    for cause in [cause for cause in LENGTHENED if any(one["causes"] == [cause] for one in results)]:
         for effect in EFFECTS:
             cells = []
             for trials in sorted({one["trials"] for one in results}):
@@ -354,22 +452,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=10, help="studies of each kind and number of trials")
     parser.add_argument("--run-noise", type=float, default=1.3, help="noise from run to run over that of queries")
+    parser.add_argument("--rungs", action="store_true", help="studies whose trials pause at rungs, and longer trials")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf, help="time after which what is done is summarised")
     parser.add_argument("--partial", type=Path, help="file of what has been judged, with which another run goes on")
     parser.add_argument("--keep", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
-    tasks = plan_tasks(options.studies, options.run_noise)
+    tasks = plan_tasks(options.studies, options.run_noise, with_rungs=options.rungs)
     with tempfile.TemporaryDirectory() as folder:
         partial = options.partial or Path(folder) / "judged.jsonl"
-        seconds = judge_all(tasks, processes=options.processes, partial=partial, minutes=options.minutes)
+        seconds = judge_all(
+            tasks,
+            with_rungs=options.rungs,
+            processes=options.processes,
+            partial=partial,
+            minutes=options.minutes,
+        )
         results = read_lines(partial)
-    lines = [f"{len(results)} simulated studies, noise from run to run {options.run_noise:g} of that of queries"]
+    kind = " with rungs and longer trials" if options.rungs else ""
+    lines = [f"{len(results)} simulated studies{kind}, noise from run to run {options.run_noise:g} of that of queries"]
     lines += summarise(results)
     print("\n".join(lines), f"This run took {seconds:.0f} s on {options.processes} processes.", sep="\n")
     options.keep.mkdir(parents=True, exist_ok=True)
     date = datetime.now(UTC).strftime("%Y-%m-%d")
-    file = options.keep / f"diagnosis-{date}.json"
+    file = options.keep / f"diagnosis-{'rungs-' if options.rungs else ''}{date}.json"
     versions = {"python": platform.python_version(), "numpy": np.__version__, "optuna": optuna.__version__}
     file.write_text(json.dumps({"date": date, "versions": versions, "summary": lines}, indent=1) + "\n")
     print(f"Kept in {file}.")

@@ -208,7 +208,6 @@ def _train_by_rungs(
         return promote_in_waves(runs, looks, policy, spec, grace=grace)
 
     yield "rungs", train()
-    yield "rungs, and outclassed", train(policy=replace(policy, outclassed=True))
     yield "rungs, nobody stopped", train(policy=replace(policy, drop_off=False))
     for share in (0.0, 0.05, 0.2):
         with _changed("AHEAD", share):
@@ -224,7 +223,6 @@ def _train_by_rungs(
         yield f"at = {list(at)}, keep = {list(keep)}", train(RungsSpec(at=at, keep=keep))
     yield "ASHA, pausing", promote_asynchronously(runs, usual)
     yield "drop-off alone", train_in_turn(stop_by_policy(runs, looks, policy))
-    yield "drop-off and outclassed", train_in_turn(stop_by_policy(runs, looks, replace(policy, outclassed=True)))
 
 
 QUERY_CHOICES = 20

@@ -59,16 +59,14 @@ def stop_as_the_coordinator(runs: Sequence[RecordedRun], stopping: StoppingSpec)
 
 
 @pytest.mark.parametrize("forecast", [True, False])
-@pytest.mark.parametrize("outclassed", [True, False])
 def test_replay_stops_each_run_at_the_look_at_which_the_coordinator_does(
-    bank: list[RecordedRun], forecast: bool, outclassed: bool
+    bank: list[RecordedRun], forecast: bool
 ) -> None:
-    policy = StopPolicy(forecast=forecast, outclassed=outclassed)
+    policy = StopPolicy(forecast=forecast)
     looks = {run.name: look_at_run(run, policy) for run in bank}
     replayed: Stops = stop_by_policy(bank, looks, policy)
-    stopping = StoppingSpec(drop_off=DropOffSpec(forecast=forecast), outclassed=outclassed)
+    stopping = StoppingSpec(drop_off=DropOffSpec(forecast=forecast))
     assert replayed == list(stop_as_the_coordinator(bank, stopping))
     ends = [len(run.progress) - 1 for run in bank]
     assert 5 < sum(stop < end for stop, end in zip(replayed, ends, strict=True)) < len(bank)
     assert replayed != stop_by_policy(bank, looks, replace(policy, forecast=not forecast))
-    assert replayed != stop_by_policy(bank, looks, replace(policy, outclassed=not outclassed))

@@ -326,12 +326,6 @@ STOPPING = [
             "a_run_that_has_fallen_goes_on_while_it_may_come_back",
         ),
         (
-            "a run is outclassed by what it has, not by what it may reach",
-            "and recovery.highest < incumbent",
-            "and recovery.now < incumbent",
-            "a_run_that_is_outclassed_is_stopped",
-        ),
-        (
             "a run that diverges at its end is whole",
             "if not look.is_finite:\n            where",
             "if not look.is_finite and look.progress < COMPLETE:\n            where",

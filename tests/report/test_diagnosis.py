@@ -28,7 +28,7 @@ from sweep.testing import write_toy_study
 
 FORMATS = ("title-content", "query-document")
 QUICKSTART = SpaceSpec()
-TOO_HIGH, TOO_LOW, FORMAT, WARMUP, SCALE, NEGATIVES, OVERFITTING = (cause.name for cause in CAUSES)
+TOO_HIGH, TOO_LOW, FORMAT, WARMUP, SCALE, NEGATIVES, OVERFITTING, LENGTH = (cause.name for cause in CAUSES)
 
 
 def outcome(
@@ -52,6 +52,7 @@ def outcome(
         scale=settings.get("scale", 20.0),
         scheduler="linear",
         seed=seed,
+        length=int(settings.get("length", 1)),
     )
     return RunOutcome(
         trial=trial,
@@ -172,7 +173,7 @@ def test_advice_spares_the_best_run(cause: str, held: float, advice: str) -> Non
 def test_every_cause_gets_a_finding_and_rate_warm_up_and_scale_one_in_each_format() -> None:
     findings = diagnose_runs(TWO_BY_TWO, space=QUICKSTART)
     scopes = {cause.name: [one.scope for one in findings if one.cause == cause.name] for cause in CAUSES}
-    for cause in (TOO_HIGH, TOO_LOW, WARMUP, SCALE):
+    for cause in (TOO_HIGH, TOO_LOW, WARMUP, SCALE, LENGTH):
         assert scopes[cause] == [OVERALL, *FORMATS]
     for cause in (FORMAT, NEGATIVES, OVERFITTING):
         assert scopes[cause] == [OVERALL]
@@ -351,6 +352,49 @@ def test_where_every_trial_was_run_replicates_would_settle_it() -> None:
     assert [(start["data_format"], start["seed"]) for start in starts] == [("query-document", 7), ("title-content", 7)]
     none = by_cause(diagnose_runs(runs, space=SpaceSpec.model_validate({**fixed, "seed": 0})))[FORMAT, OVERALL]
     assert none.next_steps.startswith("Every such trial was run: add seeds to space.seed")
+
+
+def lengthened(*, fall: float, held: float) -> list[RunOutcome]:
+    """A search of query-document pairs at three rates, and longer runs of its best that end with a value."""
+    rates = ((5e-5, 0.82), (2e-4, 0.88), (4e-4, 0.87))
+    search = [outcome(place, "query-document", rate, held=value) for place, (rate, value) in enumerate(rates)]
+    longer = [outcome(3, "query-document", 2e-4, length=2, fall=0.5 * fall, held=0.88 + 0.5 * (held - 0.88))]
+    return [*search, *longer, outcome(4, "query-document", 2e-4, length=4, fall=fall, held=held)]
+
+
+def test_training_for_too_long_is_told_within_the_format_in_which_it_does_harm() -> None:
+    titles = [outcome(place, "title-content", rate, held=0.8) for place, rate in ((5, 5e-5), (6, 2e-4), (7, 4e-4))]
+    runs = [*titles, *lengthened(fall=0.1, held=0.7)]
+    found = by_cause(diagnose_runs(runs, space=QUICKSTART))
+    too_long = found[LENGTH, "query-document"]
+    assert too_long.verdict == "supported"
+    assert "Training for longer makes runs fall for query-document: 4 times budget.examples" in too_long.sentence
+    assert too_long.next_steps.startswith("Set budget.doublings to 0: longer trials end lower")
+    titles_alone = found[LENGTH, "title-content"]
+    assert titles_alone.verdict == "cannot tell"
+    assert "every run was to be trained for as long as the others" in titles_alone.sentence
+    assert titles_alone.next_steps.startswith("Set budget.total_examples")
+    others = {place: one.verdict for place, one in found.items() if place[0] != LENGTH}
+    assert "supported" not in others.values()  # what is the length's fault is not blamed on the rate
+
+
+def test_longer_runs_that_end_higher_are_not_trained_too_long() -> None:
+    space = SpaceSpec(data_format="query-document")
+    found = by_cause(diagnose_runs(lengthened(fall=0.0, held=0.93), space=space))[LENGTH, OVERALL]
+    assert found.verdict != "supported"
+    assert found.effect is not None
+    assert found.effect < 0.01
+
+
+def test_the_length_of_the_best_run_is_not_advised_against() -> None:
+    runs = lengthened(fall=0.2, held=0.8)  # it fell from 1.0, the highest peak
+    evidence = Evidence(runs=runs, space=QUICKSTART, margin=0.01, axes=AXES)
+    entry = next(one for one in CAUSES if one.name == LENGTH)
+    question = Question(scope=OVERALL, rows=np.arange(5), better=0.0, worse=2.0)
+    advice = entry.advise(question, Effect(seen=0.2, interval=(0.1, 0.3)), evidence)
+    assert advice.startswith(
+        "Leave budget.doublings, because of trial 4 (the best, query-document, 4) times the length"
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -67,3 +67,9 @@ def test_only_a_file_that_names_all_of_them_needs_no_look_at_its_study() -> None
     assert names_all_defaults(make(**complete))
     for key in complete:
         assert not names_all_defaults(make(**{name: value for name, value in complete.items() if name != key}))
+
+
+def test_a_study_that_is_older_than_rungs_may_have_stopped_what_was_outclassed() -> None:
+    older = make().model_dump(mode="json")
+    older["stopping"] |= {"outclassed": True}
+    assert read_begun(older) == make()

@@ -105,6 +105,7 @@ def test_the_other_tables_are_read_as_they_are_written(
         ("[evaluation]\ngrid = [0.0, 1.0]", "evaluation.grid"),
         ("[stopping]\ndrop_off = true", "stopping.drop_off"),
         ("[stopping]\ndrop_off = { alpha = 0.5 }", "stopping.drop_off.alpha"),
+        ("[stopping]\noutclassed = true", "stopping"),
         ("[workers]\ndevices = 'gpu'", "workers.devices"),
         ("[workers]\ndevices = []", "workers.devices"),
         ("[workers]\ndevices = [-1]", "workers.devices[0]"),

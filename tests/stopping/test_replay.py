@@ -97,7 +97,6 @@ def test_a_run_that_pauses_is_traced_in_the_order_in_which_it_is_trained() -> No
 
 FORECAST = StopPolicy()
 PROVED = StopPolicy(forecast=False)
-OUTCLASSED = StopPolicy(outclassed=True)
 
 
 def test_a_policy_knows_of_the_runs_before() -> None:
@@ -128,7 +127,7 @@ def test_every_rule_is_replayed_in_every_order(runs: list[RecordedRun]) -> None:
     replayed = replay_runs(runs, DropOff(), orders=3)
     by_name = {found.rule: found for found in replayed}
     assert list(by_name) == [
-        *("drop-off, by forecast", "the same, and outclassed", "drop-off, proved", "Nop", "Patient(None, 3, 0.01)"),
+        *("drop-off, by forecast", "drop-off, proved", "Nop", "Patient(None, 3, 0.01)"),
         *("Median", "SuccessiveHalving", "Hyperband", "Wilcoxon", "rungs", "ASHA, pausing"),
     ]
     assert by_name["Nop"].mean("budget") == 1.0
@@ -148,18 +147,6 @@ def test_rungs_are_replayed_as_they_are_asked_for(runs: list[RecordedRun]) -> No
         return replayed["rungs"].mean("budget")
 
     assert budget(RungsSpec(at=(0.9,), keep=(1.0,))) > budget(RungsSpec(at=(0.15,), keep=(0.25,))) == budget(None)
-
-
-def test_a_run_that_will_not_beat_the_best_before_it_is_stopped_where_that_is_asked_for(
-    runs: list[RecordedRun],
-) -> None:
-    best, slow = runs[0], runs[2]  # rises by 0.2, and slowly by 0.1
-    looks = {run.name: look_at_run(run, DropOff()) for run in runs}
-    assert stop_by_policy([best, slow], looks, FORECAST) == [10, 10]
-    first, second = stop_by_policy([best, slow], looks, OUTCLASSED)
-    assert first == 10
-    assert second < 10
-    assert stop_by_policy([slow, best], looks, OUTCLASSED) == [10, 10]
 
 
 def test_a_run_is_judged_on_some_queries_and_held_against_all_of_them(runs: list[RecordedRun]) -> None:
