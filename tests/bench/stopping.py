@@ -3,7 +3,8 @@
 ``null``: how often a run is stopped that has not fallen by more than the margin. ``power``: how often one is stopped
 that has. ``dips``: how often one is stopped that recovers. ``bank``: recorded runs under our rules and under Optuna's
 pruners. ``grids``: what sparser grids of looks would have missed of them. ``rungs``: the same runs as trials that
-pause. ``selection``: how much too good the best of some runs looks. ``frontier``: errors against budget, over the
+pause. ``selection``: how much too good the best of some runs looks. ``confirmed``: how often the interval of a
+confirmed configuration holds the truth. ``frontier``: errors against budget, over the
 settings of our rules and of the best stock one. ``sampler``: what it learns from stopped runs. ``cost``: what a verdict
 takes. ``whole``: whole sweeps of the quickstart, really run.
 """
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+from confirmed import measure_confirmed
 from grids import measure_grids
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
@@ -34,7 +36,20 @@ BANK = Path(__file__).resolve().parent / "curves.npz"
 ALPHAS = (0.01, 0.05, 0.2)
 QUERIES = (50, 200, 1000)
 LOOKS = (10, 20, 40)
-PARTS = ("cost", "bank", "grids", "rungs", "selection", "frontier", "sampler", "power", "dips", "null", "whole")
+PARTS = (
+    "cost",
+    "bank",
+    "grids",
+    "rungs",
+    "selection",
+    "confirmed",
+    "frontier",
+    "sampler",
+    "power",
+    "dips",
+    "null",
+    "whole",
+)
 WARMUP_END = 0.1
 
 Curve = NDArray[np.float64]
@@ -224,6 +239,8 @@ def main() -> None:
         measure_rungs(recorded, options.orders)
     if "selection" in options.parts:
         measure_selection(recorded, options.runs)
+    if "confirmed" in options.parts:
+        measure_confirmed(noise, options.runs)
     if "frontier" in options.parts:
         measure_frontier(recorded, options.orders)
     if "sampler" in options.parts:

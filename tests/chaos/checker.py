@@ -18,7 +18,7 @@ from sweep.errors import CheckpointError
 from sweep.run_folder import RunFolder
 from sweep.storage.evaluations import EvaluationTable
 from sweep.storage.location import DatabaseLocation, PostgresLocation, SqliteLocation
-from sweep.storage.records import load_record
+from sweep.storage.records import StudyRecord, load_record
 from sweep.training.checkpoint import MANIFEST, verify
 
 Violations = Counter[str]
@@ -89,6 +89,7 @@ def check_study(
     )
     found["interruptions"] += sum(trial.attributes.get("interruptions", 0) for trial in record.trials)
     found["trials above or below the budget"] += abs(record.counted - budget)
+    found["longer or confirming trials made twice"] += count_doubled(record)
     found["trials left running"] += sum(trial.state in ("running", "waiting", "paused") for trial in record.trials)
     found["checkpoints that do not load"] += count_broken(folder)
     best = record.best
@@ -101,6 +102,13 @@ def check_study(
     if isinstance(place, PostgresLocation) and server is not None:
         found["database integrity errors"] += count_server_errors(server, place.schema)
     return found
+
+
+def count_doubled(record: StudyRecord) -> int:
+    """Trials that train what another one trains as well: a configuration for longer, or with one more seed."""
+    longer = Counter(trial.longer_than for trial in record.trials if trial.longer_than is not None)
+    again = Counter((one.confirms, one.attributes["seed"]) for one in record.trials if one.confirms is not None)
+    return sum(count - 1 for count in [*longer.values(), *again.values()])
 
 
 def count_broken(folder: RunFolder) -> int:

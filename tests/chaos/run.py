@@ -45,6 +45,7 @@ PROMISES = (
     "trials left running",
     "best models left paused",
     "trials above or below the budget",
+    "longer or confirming trials made twice",
     "trials that failed of anything but kills",
     "interruptions where nothing was killed",
     "processes left behind",
@@ -53,6 +54,8 @@ PROMISES = (
 )
 DISK_MIB = 128
 WORKERS = {"devices": "cpu:2"}
+EXAMPLES = 320
+CONFIRM = {"top": 2, "seeds": 2}
 
 GENTLE: frozenset[Kind] = frozenset({"terminate", "hangup", "reader"})
 """Attacks that kill nothing."""
@@ -71,13 +74,14 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
 
 
 def write_study(folder: Path, history: Path, *, real: bool, trials: int, has_rungs: bool) -> Path:
-    """A study of two trials at once, which pause at rungs or not."""
-    tables: dict[str, dict[str, object]] = {"rungs": {"keep": [0.5, 0.5]}} if has_rungs else {}
-    tables |= {"budget": {"trials": trials}, "workers": WORKERS}
+    """A study of two trials at once: they end at once, or pause at rungs, and the best train longer and again."""
+    tables: dict[str, dict[str, object]] = {"rungs": {"keep": [0.5, 0.5]}, "confirm": CONFIRM} if has_rungs else {}
+    total = {"total_examples": trials * EXAMPLES} if has_rungs else {}
+    tables |= {"budget": {"trials": trials, "examples": EXAMPLES, **total}, "workers": WORKERS}
     if real:
         write_tiny_model(folder / "model", dropout=0.1)
         space = {"batch_size": 4, "learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}}
-        return write_toy_study(folder, **tables | {"budget": {"trials": trials, "examples": 320}, "space": space})
+        return write_toy_study(folder, **tables | {"space": space})
     script = {"step_s": 0.05, "save_every": 2, "history": str(history)}  # what is killed measures again
     return write_toy_study(folder, script=script, **tables)
 

@@ -170,12 +170,28 @@ COORDINATOR = [
         ),
     ),
     *of(
+        "sweep/coordinator/lengthening.py",
+        "tests/coordinator/test_lengthening.py",
+        (
+            "longer trials are begun that do not fit beside each other",
+            "room = room.without(examples=longer.examples, seconds=longer.seconds)",
+            "pass",
+            "what_fits_is_begun_and_what_does_not_is_left_out",
+        ),
+        (
+            "a configuration is trained for longer twice",
+            "for trial in ranked[:WIDTH] if trial.number not in begun",
+            "for trial in ranked[:WIDTH]",
+            "no_trial_is_longer_where_the_file_names_no_total",
+        ),
+    ),
+    *of(
         "sweep/coordinator/events.py",
         "tests/coordinator/test_events.py",
         (
             "the time left forgets those that run",
-            "per_trial * (to_begin * usual + to_finish)",
-            "per_trial * (to_begin * usual)",
+            "left += to_begin * usual + sum(max(0.0, usual - done[trial.number]) for trial in searching)",
+            "left += to_begin * usual",
             "the_time_left_follows_the_pace_and_the_usual_length_of_trials_and_the_slots",
         ),
         (

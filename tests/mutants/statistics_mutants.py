@@ -309,7 +309,7 @@ STOPPING = [
         "tests/stopping/test_policy.py",
         (
             "the run that leads is given up on a forecast",
-            "recovery.cannot_recover and not leads:",
+            "recovery.cannot_recover and not look.leads(incumbent):",
             "recovery.cannot_recover:",
             "the_run_that_leads_is_not_given_up_on_a_forecast_alone",
         ),
@@ -362,6 +362,22 @@ STOPPING = [
             "going = sorted(kept, key=lambda place: ranks[place].rank)",
             "going = kept",
             "all_runs_are_begun_then_the_best_go_on_the_best_first",
+        ),
+    ),
+    *of(
+        "sweep/stopping/lengths.py",
+        "tests/stopping/test_lengths.py",
+        (
+            "a doubling that is proved to be worse has paid",
+            ".interval()[1] >= 0.0",
+            ".interval()[1] >= -1.0",
+            "a_doubling_has_paid_unless_it_is_proved_to_be_worse",
+        ),
+        (
+            "lengths are planned beyond the total",
+            "left // cost",
+            "left // cost + 1",
+            "lengths_double_for_as_long_as_a_trial_fits",
         ),
     ),
     *of(
