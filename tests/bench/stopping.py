@@ -4,9 +4,9 @@
 that has. ``dips``: how often one is stopped that recovers. ``bank``: recorded runs under our rules and under Optuna's
 pruners. ``grids``: what sparser grids of looks would have missed of them. ``rungs``: the same runs as trials that
 pause. ``selection``: how much too good the best of some runs looks. ``confirmed``: how often the interval of a
-confirmed configuration holds the truth. ``frontier``: errors against budget, over the
-settings of our rules and of the best stock one. ``sampler``: what it learns from stopped runs. ``cost``: what a verdict
-takes. ``whole``: whole sweeps of the quickstart, really run.
+confirmed configuration holds the truth. ``divisions``: breadth against length at one total. ``frontier``: errors
+against budget, over the settings of our rules and of the best stock one. ``sampler``: what it learns from stopped runs.
+``cost``: what a verdict takes. ``whole``: whole sweeps of the quickstart, really run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 from confirmed import measure_confirmed
+from divisions import measure_divisions
 from grids import measure_grids
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
@@ -43,6 +44,7 @@ PARTS = (
     "rungs",
     "selection",
     "confirmed",
+    "divisions",
     "frontier",
     "sampler",
     "power",
@@ -241,6 +243,8 @@ def main() -> None:
         measure_selection(recorded, options.runs)
     if "confirmed" in options.parts:
         measure_confirmed(noise, options.runs)
+    if "divisions" in options.parts:
+        measure_divisions(options.orders)
     if "frontier" in options.parts:
         measure_frontier(recorded, options.orders)
     if "sampler" in options.parts:

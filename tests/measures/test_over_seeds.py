@@ -24,7 +24,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(seeds, queries, noise)
         values = simulate(random, seeds=seeds, queries=queries, of_query=of_query, of_seed=of_seed, of_both=of_both)
         found = mean_over_seeds(values)
         held += found.low <= 0.1 <= found.high
-    assert held / runs >= 0.93 - 2 * np.sqrt(0.05 * 0.95 / runs)
+    assert held / runs >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / runs)
 
 
 def test_equal_trainings_leave_the_interval_of_the_queries():
