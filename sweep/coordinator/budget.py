@@ -184,8 +184,9 @@ class BudgetTracker:
         return find_room(self._budget, self._measure(record, running))
 
     def _measure(self, record: StudyRecord, running: Iterable[RunningTrial]) -> BudgetUsage:
+        is_searching = record.is_cut_off_while_paused  # some of the trials that have ended may go on
         return BudgetUsage(
-            trials=record.counted,
+            trials=0 if is_searching else record.counted,
             wall_clock_s=self._wall_clock_s,
             device_s=self._device_s,
             examples=0 if self._budget.total_examples is None else count_examples(record, running),

@@ -24,6 +24,7 @@ from sweep.plan import StudyPlan
 from sweep.signals import InterruptedRunError, StopSignal
 from sweep.stopping.stop import Stop
 from sweep.storage.evaluations import UNTRAINED
+from sweep.storage.records import ENDED_BY
 
 POLL_S = 0.2
 
@@ -161,6 +162,7 @@ class Coordinator:
     def _adopt(self) -> None:
         """Takes over the trials of an earlier run; a process of one that is still alive is ended first."""
         record = self._queue.adopt(self._ledger.adopt_trials(self._plan.space), finish=self._finish)
+        self._ledger.set_attribute(ENDED_BY, None)
         for trial in record.trials:
             if trial.state == "running":
                 self._end_older_attempt(trial.number)

@@ -64,7 +64,8 @@ class Promotions:
 
         A trial goes on at once where it is to be finished, or is paused at a rung that its study file has no longer.
         """
-        has_more = bool(self._plan.spec.rungs) and record.counted < self._plan.spec.budget.trials
+        is_cut_off = record.counted < self._plan.spec.budget.trials or record.is_cut_off_while_paused
+        has_more = bool(self._plan.spec.rungs) and is_cut_off
         ended = [trial.number for trial in record.trials if trial.is_unpromoted and not trial.is_excused]
         self._ledger.reopen([number for number in ended if has_more or number in finish])
         for trial in self._ledger.record().trials:

@@ -185,7 +185,6 @@ class _StudyRun:
             raise
         self._note_changes(ledger)
         ledger.set_attribute(BUDGET_TRIALS, self.plan.spec.budget.trials)
-        ledger.set_attribute(ENDED_BY, None)
         ended_by = self._run_trials(ledger, slots)
         check_result(self.plan, ledger)
         self._study_jobs.evaluate_once(ledger, slots[0])
@@ -273,7 +272,8 @@ class _StudyRun:
         is_done = is_early or not (
             list_longer(plan, ledger, record, tracker.find_room(record, ())) or list_missing(plan, record)
         )
-        if not is_spent or not is_done or any(trial.state not in FINISHED for trial in record.trials):
+        is_raised = not is_early and record.is_cut_off_while_paused
+        if not is_spent or not is_done or is_raised or any(trial.state not in FINISHED for trial in record.trials):
             return None
         if record.best is None:
             raise NoResultError(plan, record)

@@ -26,9 +26,9 @@ def mean_over_seeds(per_query: NDArray[np.floating], weights: NDArray[np.float64
 
     Queries and seeds are crossed: each training is measured on every query. The variance of the mean is that of the
     queries' means over trainings, over Q, and that of the trainings' means over queries, over S; what a query and a
-    training have between them is in both, so it is a little too large rather than too small. Each part reaches as far as
-    its own degrees of freedom say, and the squares of the two reaches are added (Graybill and Wang, Journal of the
-    American Statistical Association 75, 1980): with one degree of freedom for both together (Satterthwaite 1946), three
+    training have between them is in both, so it is a little too large rather than too small. Each part reaches as far
+    as its own degrees of freedom say, and the squares of the two reaches are added (Graybill and Wang, Journal of the
+    American Statistical Association 75, 1980): with one number of degrees for both (Satterthwaite, 1946), three
     trainings of which one was chosen for its luck held the truth in 91 % of studies where seeds differ most.
 
     Args:

@@ -275,6 +275,12 @@ class StudyRecord:
         """Trials that count against the budget."""
         return sum(trial.is_counted for trial in self.trials)
 
+    @property
+    def is_cut_off_while_paused(self) -> bool:
+        """Whether its budget ended it before its trials were done, and with trials at rungs that may go on yet."""
+        is_early = self.attributes.get(ENDED_BY) not in (None, "trials")
+        return is_early and any(trial.is_unpromoted and not trial.is_excused for trial in self.trials)
+
     def excuse(self, numbers: Collection[int]) -> StudyRecord:
         """The study with trials that no longer count."""
         trials = (replace(trial, is_excused=True) if trial.number in numbers else trial for trial in self.trials)

@@ -278,3 +278,18 @@ def test_a_trial_that_is_not_paused_cannot_be_finished(tmp_path, number, problem
     assert record.best is not None
     with pytest.raises(SweepError, match="it is complete and paused at no rung"):
         run(file, finish=[record.best.number])
+
+
+def test_trials_that_were_paused_when_the_budget_ended_go_on_where_it_is_raised(tmp_path):
+    early = 12 * 640 * 3 // 10  # all have begun by then, and one has gone on
+    file = write_study(tmp_path, budget={"trials": 12, "examples": 640, "total_examples": early, "doublings": 0})
+    cut, _ = run(file)
+    assert cut.attributes["ended_by"] == "total_examples"
+    assert cut.counted == 12
+    _, told = run(file)
+    assert told.events == []
+    rewrite(file, f"total_examples = {early}", "total_examples = 1000000")
+    more, _ = run(file)
+    assert more.attributes["ended_by"] == "trials"
+    assert sum(trial.promoted for trial in cut.trials) < sum(trial.promoted for trial in more.trials)
+    assert sum(trial.progress == COMPLETE for trial in more.trials) >= 2  # of three, one of which was cut off
