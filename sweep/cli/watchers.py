@@ -153,7 +153,12 @@ def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
         "value": f"{now:.4f}" if math.isfinite(now) else "not finite",
         "curve": sparkline(trial.curve, bars),
         "verdict": trial.verdict,
-        "what": " ".join(each.short(trial.params) for each in SHOWN if _is_shown(each, sweep, trial.params)),
+        "what": " ".join(
+            [
+                *(each.short(trial.params) for each in SHOWN if _is_shown(each, sweep, trial.params)),
+                *([f"{trial.params.length} times as long"] if trial.params.length > 1 else []),
+            ]
+        ),
         "device": name if len(sweep.slots) == 1 else f"{trial.slot} {name}",
     }
 

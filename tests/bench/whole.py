@@ -1,57 +1,68 @@
-"""Whole sweeps of the quickstart: unstopped, with its own stopping, and with `outclassed`, one after another.
+"""Whole sweeps of the quickstart: unstopped, with its rungs alone, and as it is, one after another.
 
-Every sweep is a real one, so three seeds take an hour and a half on two cores.
+Every sweep is a real one, so three seeds take an hour on two cores. The unstopped sweep has the same sampler and seed;
+it knows neither rungs nor the drop-off rule, and no trial of it is longer.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from sweep.measures.score import Score
+from sweep.study import open_study
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "studies" / "quickstart.toml"
-STOPPING = {
-    "none": "drop_off = false",
-    "its own": None,
-    "and outclassed": "outclassed = true",
+NO_LENGTHS = (r"^total_examples = .*\n", "")
+VARIANTS: dict[str, Sequence[tuple[str, str]]] = {
+    "unstopped": (NO_LENGTHS, (r"^\[rungs\]\n", ""), (r"^drop_off = .*\n", "drop_off = false\n")),
+    "rungs alone": (NO_LENGTHS,),
+    "as it is": (),
 }
+"""Variants of the file, each by what is replaced in it: a regular expression and the text in its place."""
 
 
-def write_variant(text: str, name: str, seed: int, stopping: str | None) -> str:
-    """The study file under another name and seed, and with another way to stop; ``None`` leaves its own."""
-    text = re.sub(r'^name = ".*"', f'name = "{name}"', text, count=1, flags=re.MULTILINE)
-    text = re.sub(r"^seed = .*\n", "", text, flags=re.MULTILINE)
-    text = text.replace("\n\n[model]", f"\nseed = {seed}\n\n[model]", 1)
-    if stopping == STOPPING["none"]:
-        return re.sub(r"^\[stopping\]\n(?:[^\[\n].*\n)*", f"[stopping]\n{stopping}\n", text, flags=re.MULTILINE)
-    return text if stopping is None else text.replace("[stopping]\n", f"[stopping]\n{stopping}\n", 1)
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep found and took: its best values on dev and on test, its training pairs and seconds."""
+
+    dev: float
+    test: Score
+    examples: int
+    seconds: float
 
 
-def sweep(command: str, study: Path, *words: str) -> str:
-    """Standard output of one of sweep's commands."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sweep", command, str(study), *words], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return done.stdout
+def write_variant(text: str, name: str, seed: int, changes: Sequence[tuple[str, str]]) -> str:
+    """The study file under another name and seed, with the changes of a variant.
+
+    Raises:
+        ValueError: If a change finds nothing to replace.
+    """
+    for pattern, new in ((r'^name = ".*"$', f'name = "{name}"\nseed = {seed}'), *changes):
+        text, count = re.subn(pattern, new, text, flags=re.MULTILINE)
+        if count != 1:
+            raise ValueError(f"{pattern} must stand in {QUICKSTART} once, and does {count} times")
+    return text
 
 
-def measure_sweep(study: Path) -> dict[str, Any]:
+def measure_sweep(file: Path) -> Sweep:
     """Runs the study to its end, and counts what it found and what it took."""
-    begun = time.monotonic()
-    sweep("run", study)
-    seconds = time.monotonic() - begun
-    status = json.loads(sweep("status", study, "--json"))
-    return {
-        "best": status["best"]["value"],
-        "share": 1.0 - status["saved"]["fraction"],
-        "stopped": sum(trial["stop_reason"] is not None for trial in status["trials"]),
-        "seconds": seconds,
-    }
+    began = time.monotonic()
+    command = [sys.executable, "-m", "sweep", "run", str(file), "--plain"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.monotonic() - began
+    with open_study(file) as study:
+        best = study.record.best
+        test = None if best is None else study.test_score(best.number)
+        if best is None or best.peak is None or test is None:
+            raise ValueError(f"{file}: its best model must have been evaluated on the test split")
+        examples = sum(trial.examples + trial.retrained_examples for trial in study.record.trials)
+        return Sweep(best.peak.value, test, examples, seconds)
 
 
 def measure_whole(folder: Path, seeds: Sequence[int]) -> None:
@@ -62,20 +73,24 @@ def measure_whole(folder: Path, seeds: Sequence[int]) -> None:
         seeds: Seeds of the study.
     """
     print("\n## Whole sweeps of the quickstart\n")
-    print("| seed | stopping | best dev NDCG@10 | below the unstopped | examples used | stopped | seconds |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| seed | variant | best dev | best test | against the unstopped, paired by query | examples | seconds |")
+    print("| --- |" + " --- |" * 6)
     folder.mkdir(parents=True, exist_ok=True)
     text = QUICKSTART.read_text(encoding="utf-8")
     for seed in seeds:
-        unstopped = None
-        for place, (label, stopping) in enumerate(STOPPING.items()):
+        unstopped: Sweep | None = None
+        for place, (label, changes) in enumerate(VARIANTS.items()):
             name = f"quickstart-{seed}-{place}"
-            study = folder / f"{name}.toml"
-            study.write_text(write_variant(text, name, seed, stopping), encoding="utf-8")
-            found = measure_sweep(study)
-            unstopped = found["best"] if unstopped is None else unstopped
+            file = folder / f"{name}.toml"
+            file.write_text(write_variant(text, name, seed, changes), encoding="utf-8")
+            found = measure_sweep(file)
+            unstopped = unstopped or found
+            gain = found.test.minus(unstopped.test)
+            low, high = gain.interval()
             print(
-                f"| {seed} | {label} | {found['best']:.4f} | {unstopped - found['best']:.4f} | {found['share']:.0%} "
-                f"| {found['stopped']} | {found['seconds']:.0f} |",
+                f"| {seed} | {label} | {found.dev:.4f} | {found.test.mean:.4f} |"
+                f" {gain.mean:+.4f} ({low:+.4f} to {high:+.4f}) |"
+                f" {found.examples:,} ({found.examples / unstopped.examples:.0%}) |"
+                f" {found.seconds:.0f} ({found.seconds / unstopped.seconds:.0%}) |",
                 flush=True,
             )

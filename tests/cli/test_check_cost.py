@@ -9,9 +9,11 @@ import pytest
 from rehearsals import MODEL, NONE
 
 from sweep.cli.check_cost import describe_cost, looks_share
+from sweep.cli.check_settings import describe_settings
 from sweep.messages import Evaluation, Rehearsal
 from sweep.plan import plan_study
 from sweep.progress import DEFAULT_GRID
+from sweep.report.collection.sentences import count_plan_leaks, describe_pairs
 from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
@@ -48,6 +50,22 @@ def test_the_time_is_that_of_training_and_looks_on_all_slots(tmp_path: Path) -> 
     assert cost.startswith("Cost:     at most 1,280 pairs trained and 800 texts encoded")
     assert "about 26 s here" in about  # 4 trials of 10 s and twice 1.5 s, two at once
     assert looks == "Looks:    2 evaluations a trial, 1.5 s each: 23% of its time"
+
+
+def test_rungs_and_longer_trials_are_part_of_the_cost_and_of_the_settings(tmp_path: Path) -> None:
+    budget = {"trials": 12, "examples": 320, "total_examples": 4000}
+    file = write_toy_study(tmp_path, script={}, budget=budget, rungs={"at": [0.5], "keep": [0.25]})
+    plan = plan_study(locate_study(file))
+    # 12 to the half and 3 to their end are 7.5 trials, 2,400 pairs: two of 640 fit into the rest, and none of 1,280
+    [cost, *_] = describe_cost(plan, REHEARSAL, 2)
+    assert cost.startswith("Cost:     about 3,680 pairs trained")
+    assert list(describe_settings(plan.spec))[:2] == [
+        "Study:    toy, 12 trials of 320 examples",
+        "          then the best for longer, as the rest of 4,000 examples in all allows: about 2 of 640 examples",
+    ]
+    [titles, *_] = describe_pairs(plan, count_plan_leaks(plan))
+    pairs = len(plan.columns["title-content"]["anchor"])
+    assert titles.endswith(f"each seen {320 / pairs:.2f} times a trial, {640 / pairs:.2f} times in one of 640")
 
 
 def test_a_large_share_is_said_with_what_half_of_the_queries_and_the_default_grid_make_of_it(tmp_path: Path) -> None:
