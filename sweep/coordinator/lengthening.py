@@ -15,16 +15,25 @@ from sweep.coordinator.proposals import Proposal
 from sweep.coordinator.running import RunningTrial, begin_trial
 from sweep.measures.score import Score
 from sweep.plan import StudyPlan
-from sweep.stopping.lengths import WIDTH, has_paid
+from sweep.settings.ranges import ends
+from sweep.stopping.lengths import WIDTH, carry_rate, has_paid
 from sweep.storage.confirmations import rank_configurations
 from sweep.storage.records import LONGER_THAN, StudyRecord, TrialRecord
 
 
 @dataclass(frozen=True)
 class Longer:
-    """A training that is to be made: a trial's configuration for twice as long, its pairs, and its seconds about."""
+    """A training that is to be made: a trial's configuration for twice as long.
+
+    Attributes:
+        of: The trial.
+        learning_rate: Its rate, as the search would propose it.
+        examples: Its training pairs.
+        seconds: Seconds that it will take, by the pace of the trial.
+    """
 
     of: TrialRecord
+    learning_rate: float
     examples: int
     seconds: float
 
@@ -55,7 +64,7 @@ def list_longer(
         ranked = _rank(record, 2**doubling)
         if not ranked or not _has_paid(ledger, record, ranked[0]):
             return []
-        due = (_plan_longer(plan, trial) for trial in ranked[:WIDTH] if trial.number not in begun)
+        due = (_plan_longer(plan, ledger, record, trial) for trial in ranked[:WIDTH] if trial.number not in begun)
         fitting = list(_choose_fitting(due, room))
         if fitting or any(trial.params.length == 2 ** (doubling + 1) for trial in under_way):
             return fitting
@@ -71,18 +80,28 @@ def _has_paid(ledger: Ledger, record: StudyRecord, best: TrialRecord) -> bool:
     shorter = _rank(record, best.length // 2)
     if not shorter:
         return True
-    return has_paid(_score_peak(ledger, record, best), _score_peak(ledger, record, shorter[0]))
+    (at_peak, _), (before, _) = (_score(ledger, record, trial) for trial in (best, shorter[0]))
+    return has_paid(at_peak, before)
 
 
-def _score_peak(ledger: Ledger, record: StudyRecord, trial: TrialRecord) -> Score:
+def _score(ledger: Ledger, record: StudyRecord, trial: TrialRecord) -> tuple[Score, Score]:
+    """A trial at its peak and at its end."""
+    if trial.peak is None:
+        raise ValueError(f"trial {trial.number} must have a peak")
     points, per_query = ledger.table.per_query(trial.number)
-    return Score(per_query[points.index(trial.peak.progress if trial.peak else 0)], record.query_weights("dev"))
+    weights = record.query_weights("dev")
+    return Score(per_query[points.index(trial.peak.progress)], weights), Score(per_query[-1], weights)
 
 
-def _plan_longer(plan: StudyPlan, of: TrialRecord) -> Longer:
-    batch = of.params.batch_size if of.params else 1
-    examples = batch * plan.steps(batch, length=2 * of.length)
-    return Longer(of, examples, seconds=examples * _pace(of))
+def _plan_longer(plan: StudyPlan, ledger: Ledger, record: StudyRecord, of: TrialRecord) -> Longer:
+    if of.params is None or of.peak is None:
+        raise ValueError(f"trial {of.number} must have recorded settings and a peak")
+    at_peak, at_end = _score(ledger, record, of)
+    spent = plan.spent(of.params, of.peak.progress)
+    rate = carry_rate(of.params.learning_rate, at_peak=at_peak, at_end=at_end, spent=spent)
+    lowest = min(of.params.learning_rate, ends(plan.spec.space.learning_rate)[0])
+    examples = of.params.batch_size * plan.steps(of.params.batch_size, length=2 * of.length)
+    return Longer(of, max(rate, lowest), examples, seconds=examples * _pace(of))
 
 
 def _pace(trial: TrialRecord) -> float:
@@ -105,11 +124,9 @@ def begin_longer(
 
     It pauses at no rung, does not count against the budget of trials, and the sampler never learns of it.
     """
-    of = longer.of
-    if of.params is None:
-        raise ValueError(f"trial {of.number} must have recorded settings")
-    params = replace(of.params, length=longer.length)
-    proposal = Proposal(ledger.values_of(of.number), params, {LONGER_THAN: of.number})
-    trial = begin_trial(plan, ledger, proposal, baseline=baseline)
-    tell("lengthen", f"trains trial {of.number} for {longer.examples:,} pairs: {describe_params(params)}", trial.number)
+    number = longer.of.number
+    values = {**ledger.values_of(number), "learning_rate": longer.learning_rate}
+    params = replace(plan.space.params(values), length=longer.length)
+    trial = begin_trial(plan, ledger, Proposal(values, params, {LONGER_THAN: number}), baseline=baseline)
+    tell("lengthen", f"trains trial {number} for {longer.examples:,} pairs: {describe_params(params)}", trial.number)
     return trial

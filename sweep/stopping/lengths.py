@@ -4,6 +4,9 @@ The rule: the search comes first, with trials of `budget.examples` each, of whic
 best `WIDTH` configurations of a length are trained for twice as long, by new trials with a schedule of that length, as
 long as a whole one fits into what is left, and for as long as the last doubling paid or cannot be told from one that
 did: the best of the longer trials is not worse than the best of the shorter ones by the paired interval over queries.
+
+A longer trial has the learning rate of the shorter one, unless that one fell from its peak: then what it had spent of
+its rate at the peak was enough, and the longer one spends twice that.
 """
 
 from __future__ import annotations
@@ -22,6 +25,19 @@ WIDTH = 2
 def has_paid(longer: Score, shorter: Score) -> bool:
     """Whether a doubling was worth it, or cannot be told from one that was: it is not proved to be worse."""
     return longer.minus(shorter).interval()[1] >= 0.0
+
+
+def carry_rate(rate: float, *, at_peak: Score, at_end: Score, spent: float) -> float:
+    """The learning rate of a trial that is twice as long.
+
+    Args:
+        rate: That of the shorter one.
+        at_peak: Its values at its peak.
+        at_end: Its values at its last measurement.
+        spent: Share of its rate that it had spent at its peak, in [0, 1], by `spent_rate`.
+    """
+    has_fallen = at_end.minus(at_peak).interval()[1] < 0.0
+    return rate * spent if has_fallen else rate
 
 
 def plan_lengths(left: float, examples: int, *, most: int) -> Iterator[tuple[int, int]]:

@@ -135,6 +135,23 @@ def test_longer_trials_that_fall_are_stopped_and_count(tmp_path: Path) -> None:
     assert {trial.stop.kind for trial in stopped if trial.stop} <= {"drop-off", "forecast"}
 
 
+def test_a_configuration_that_fell_is_trained_longer_at_a_lower_rate(tmp_path: Path) -> None:
+    space = {"data_format": "title-content", "learning_rate": {"low": 2e-4, "high": 6e-4, "log": True}}
+    file = write_study(tmp_path, doublings=(0.0, 0.0), space=space)
+    record, _ = run(file)
+    plan = plan_study(locate_study(file))
+    assert longer(record)
+    for trial in longer(record):
+        of = record.trials[trial.longer_than or 0]
+        assert of.params is not None
+        assert of.peak is not None
+        assert trial.params is not None
+        spent = plan.spent(of.params, of.peak.progress)
+        assert spent < 0.5
+        assert trial.params.learning_rate == pytest.approx(max(2e-4, of.params.learning_rate * spent))
+        assert trial.params.effective_learning_rate == trial.params.learning_rate
+
+
 def test_the_sampler_never_learns_of_a_longer_trial(tmp_path: Path) -> None:
     file = write_study(tmp_path)
     record, _ = run(file)
