@@ -32,12 +32,14 @@ class StudyTask:
         folder: Folder of the study file, against which relative paths in it are resolved.
         run_folder: The study's run folder.
         device: Device as torch names it, such as ``cpu`` or ``cuda``.
+        content: Hash of the collection's content, which must be the same on every machine; None where any will do.
     """
 
     spec: StudySpec
     folder: Path
     run_folder: Path
     device: str = "cpu"
+    content: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -294,6 +294,7 @@ def make_assignment(plan: StudyPlan, trial: RunningTrial, *, slot: Slot, micro_b
         folder=plan.folder,
         run_folder=plan.run_folder.path,
         device=slot.device,
+        content=plan.collection.content_hash,
         trial=trial.number,
         params=trial.params,
         steps=trial.steps,

@@ -49,18 +49,14 @@ class StudyJobs:
         if is_compiled(plan.run_folder.compiled, identity):
             return
         self.tell("prepare", "compiling the collection")
-        task = CompilationTask(
-            spec=plan.spec, folder=plan.folder, run_folder=plan.run_folder.path, device=slot.device, identity=identity
-        )
+        task = CompilationTask(**self._describe(slot), identity=identity)
         self._run_job("compile_again", task, slot)
 
     def prepare(self, slot: Slot) -> PreparedStudy:
         """Has the base model saved and evaluated, and the collection compiled."""
         self.tell("prepare", "loading the base model and evaluating it untrained")
-        plan = self.plan
-        task = StudyTask(spec=plan.spec, folder=plan.folder, run_folder=plan.run_folder.path, device=slot.device)
-        prepared: PreparedStudy = self._run_job("prepare_study", task, slot)
-        measure = plan.spec.evaluation.measure
+        prepared: PreparedStudy = self._run_job("prepare_study", StudyTask(**self._describe(slot)), slot)
+        measure = self.plan.spec.evaluation.measure
         self.tell(
             "prepare",
             f"base model of {prepared.parameters / 1e6:.1f} M parameters, untrained {measure.label}"
@@ -119,15 +115,23 @@ class StudyJobs:
             which = "the untrained, the best and the default's model" if split == "test" else "the best model as saved"
             self.tell("test", f"evaluating {which} on the {split} split, once")
             task = EvaluationTask(
-                spec=self.plan.spec,
-                folder=self.plan.folder,
-                run_folder=self.plan.run_folder.path,
-                device=slot.device,
+                **self._describe(slot),
                 models={str(number): path for number, path in models.items()},
                 split=split,
             )
             for number, evaluation in self._run_job("evaluate_models", task, slot).items():
                 ledger.table.add_model(int(number), AS_SAVED if split == "dev" else split, evaluation)
+
+    def _describe(self, slot: Slot) -> dict[str, Any]:
+        """What the tasks of all jobs say of the study."""
+        plan = self.plan
+        return {
+            "spec": plan.spec,
+            "folder": plan.folder,
+            "run_folder": plan.run_folder.path,
+            "device": slot.device,
+            "content": plan.collection.content_hash,
+        }
 
     def _run_job(self, function: str, task: StudyTask, slot: Slot) -> Any:
         job = Job(
