@@ -91,6 +91,12 @@ class StudyPlan:
         return self.location.run_folder
 
     @property
+    def shared_folder(self) -> Path:
+        """Folder that workers elsewhere must reach: the study's, or where it has none yet, that of its file."""
+        path = self.run_folder.path
+        return path if path.is_dir() else path.parent
+
+    @property
     def columns(self) -> dict[str, Columns]:
         """Training columns of every data format of the space."""
         return {name: rows.columns for name, rows in self.rows.items()}

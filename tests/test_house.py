@@ -6,18 +6,20 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import sweep
 from sweep import errors
-from sweep.settings.study_file import load_study
+from sweep.settings.study_file import WorkersSpec, load_study
 
 REPOSITORY = Path(sweep.__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 HEAVY = {"torch", "transformers", "sentence_transformers", "plotly", "ray", "optuna_dashboard", "datasets"}
 PAGES = ["README.md", "CONTRIBUTING.md"]
+DOCS = sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))
 MODULES = sorted(
     path.relative_to(REPOSITORY)
     for path in (REPOSITORY / "sweep").rglob("*.py")
@@ -106,11 +108,24 @@ def test_every_sweep_command_that_the_readme_names_exists() -> None:
     assert set(named) <= commands
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *DOCS])
 def test_every_relative_link_of_a_page_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", (REPOSITORY / page).read_text())
     paths = [link.partition("#")[0] for link in links if not re.match(r"[a-z]+:|#", link)]
-    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
+    assert [path for path in paths if not (REPOSITORY / page).parent.joinpath(path).exists()] == []
+
+
+def test_the_readme_leads_to_every_page_of_the_documentation() -> None:
+    text = README.read_text()
+    assert [page for page in DOCS if f"({page})" not in text] == []
+
+
+@pytest.mark.parametrize("page", DOCS)
+def test_every_table_of_a_study_file_that_a_page_shows_is_valid(page: str) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", (REPOSITORY / page).read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        WorkersSpec.model_validate(tomllib.loads(block.removeprefix("[workers]\n")))
 
 
 def test_the_readmes_tree_names_every_module() -> None:
@@ -175,7 +190,7 @@ def find_private_names(source: str) -> list[str]:
 PRIVATE = {
     # what Python documents under such a name; and the pipe that keeps a fork server alive, which a process of it can
     # give back in no public way
-    "sweep/worker.py": ["forkserver._forkserver", "os._exit"],
+    "sweep/job_process.py": ["forkserver._forkserver", "os._exit"],
 }
 
 

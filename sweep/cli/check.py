@@ -14,7 +14,7 @@ from sweep.cli.check_data import WIDTH, describe_data, describe_tokens, indent
 from sweep.cli.check_settings import describe_settings, describe_trials
 from sweep.coordinator.run import JOBS, find_fitting_slots
 from sweep.data.formats.format import TASKS
-from sweep.launch import LocalLauncher, Slot
+from sweep.launch import Launcher, Slot, make_launcher
 from sweep.launch.jobs import JobFailedError, run_job
 from sweep.measures.geometry import COLLAPSED
 from sweep.messages import Job, ModelDescription, Rehearsal, RehearsalTask
@@ -47,7 +47,7 @@ def check_plan(plan: StudyPlan, *, measure: bool) -> None:
 def _check(plan: StudyPlan, stop: StopSignal, *, measure: bool) -> None:
     head = describe_settings(plan.spec, revision=plan.revision)
     print(*head, *describe_data(plan), *describe_trials(plan.spec), sep="\n", flush=True)
-    launcher = LocalLauncher((JOBS,))
+    launcher = make_launcher(plan.spec.workers, (JOBS,), shared=plan.shared_folder)
     try:
         slots = find_fitting_slots(plan, launcher, stop=stop)
         print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots), flush=True)
@@ -99,17 +99,19 @@ def _describe_silence(plan: StudyPlan, rehearsal: Rehearsal) -> Iterator[str]:
         )
 
 
-def _rehearse(plan: StudyPlan, launcher: LocalLauncher, slot: Slot, stop: StopSignal, *, timed: bool) -> Rehearsal:
-    """The way of a run in small, in a folder that is gone afterwards."""
+def _rehearse(plan: StudyPlan, launcher: Launcher, slot: Slot, stop: StopSignal, *, timed: bool) -> Rehearsal:
+    """The way of a run in small, in a folder that is gone afterwards: beside the study where workers are elsewhere."""
     space = plan.spec.space
     values = [plan.space.lowest() | {"data_format": name} for name in space.data_format]
     largest = values[-1] | {LOG2_BATCH_SIZE: space.batch_sizes[-1].bit_length() - 1}
-    with tempfile.TemporaryDirectory() as folder:
+    place = plan.shared_folder if plan.spec.workers.are_elsewhere else None
+    with tempfile.TemporaryDirectory(prefix=".sweep-check-", dir=place) as folder:
         task = RehearsalTask(
             spec=_sample_randomly(plan.spec),
             folder=plan.folder,
             run_folder=Path(folder),
             device=slot.device,
+            content=plan.collection.content_hash,
             points=tuple(map(plan.space.params, values)),
             timed=plan.space.params(largest) if timed else None,
         )

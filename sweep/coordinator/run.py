@@ -30,7 +30,7 @@ from sweep.coordinator.placement import check_room, count_weight_bytes
 from sweep.coordinator.reruns import NoResultError, begin_reruns, check_finish, check_result
 from sweep.coordinator.study_jobs import StudyJobs, is_complete
 from sweep.errors import StorageError, StudyFileError, SweepError
-from sweep.launch import Launcher, LocalLauncher, Slot
+from sweep.launch import Launcher, Slot, make_launcher
 from sweep.launch.jobs import JobFailedError
 from sweep.messages import PreparedStudy
 from sweep.plan import StudyPlan
@@ -83,7 +83,7 @@ def run_study(
         plan: The study.
         watcher: Is told of everything.
         stop: The signals that end the run.
-        launcher: Runs the jobs; None runs each in a process of its own on this machine.
+        launcher: Runs the jobs; None runs them where the study file says.
         jobs: Module with the bodies of the jobs.
         pause_s: Seconds that a trial gets to finish its step when the run ends early.
         finish: Trials that are paused or were not promoted, and are to go to their end, whatever budget is left.
@@ -92,7 +92,7 @@ def run_study(
     Raises:
         SweepError: If it cannot run, was interrupted, or its trials keep failing. What was committed stays.
     """
-    own = launcher or LocalLauncher((jobs,))
+    own = launcher or make_launcher(plan.spec.workers, (jobs,), shared=plan.shared_folder)
     log = EventLog(plan.run_folder.coordinator_log, watcher)
     try:
         with rare_collections():

@@ -1,7 +1,18 @@
 """Starting jobs and talking to them: one protocol, and a way to run jobs for each kind of place."""
 
+from sweep.launch.choice import make_launcher
+from sweep.launch.command import CommandLauncher
 from sweep.launch.inline import InlineLauncher
 from sweep.launch.launcher import Died, Launcher, Message, Slot
 from sweep.launch.local import LocalLauncher
 
-__all__ = ["Died", "InlineLauncher", "Launcher", "LocalLauncher", "Message", "Slot"]
+__all__ = [
+    "CommandLauncher",
+    "Died",
+    "InlineLauncher",
+    "Launcher",
+    "LocalLauncher",
+    "Message",
+    "Slot",
+    "make_launcher",
+]

@@ -7,10 +7,10 @@ import threading
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
+from sweep.job_process import PipeChannel, run_job
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
 from sweep.messages import Done, Failure, Job
-from sweep.worker import PipeChannel, run_job
 
 
 class InlineLauncher(OnThisMachine):

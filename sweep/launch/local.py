@@ -21,11 +21,11 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from sweep.errors import SweepError
+from sweep.job_process import ORPHANED, run_worker
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
 from sweep.messages import Done, Failure, Job
 from sweep.signals import ORDERS, WARNINGS
-from sweep.worker import ORPHANED, run_worker
 
 EXIT_S = 10.0
 """Seconds that a process gets to exit after its final message."""
@@ -110,16 +110,22 @@ class LocalLauncher(OnThisMachine):
 
     def wait(self, timeout_s: float) -> list[Message]:
         """Messages of jobs since the last call."""
+        return self.wait_for(timeout_s)[0]
+
+    def wait_for(self, timeout_s: float, *, waker: int | None = None) -> tuple[list[Message], bool]:
+        """Messages of jobs, and whether a descriptor that ends the wait as well can be read."""
         until = time.monotonic() + timeout_s
+        wakers = [] if waker is None else [waker]
         while True:
             names = {running.awaited: name for name, running in self._jobs.items()}
             due = min((running.deadline for running in self._jobs.values()), default=math.inf)
-            ready = wait(list(names), max(0.0, min(until, due) - time.monotonic()))
-            heard = [self._receive(names[source]) for source in ready]  # type: ignore[index]
+            ready = wait([*names, *wakers], max(0.0, min(until, due) - time.monotonic()))
+            heard = [self._receive(names[source]) for source in ready if source in names]
             messages = [message for message in heard if message is not None]
             self._kill_late()
-            if messages or time.monotonic() >= until:
-                return messages
+            is_woken = waker in ready
+            if messages or is_woken or time.monotonic() >= until:
+                return messages, is_woken
 
     def kill(self, job: str) -> None:
         """Kills a job's process."""
@@ -131,6 +137,11 @@ class LocalLauncher(OnThisMachine):
             running.process.kill()
         for job in list(self._jobs):
             self._reap(job)
+
+    @property
+    def jobs(self) -> list[str]:
+        """Names of the jobs that run."""
+        return list(self._jobs)
 
     def process_id(self, job: str) -> int | None:
         """Process id of a running job."""

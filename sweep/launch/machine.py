@@ -16,6 +16,7 @@ from sweep.errors import DeviceError
 from sweep.launch.jobs import run_job
 from sweep.launch.launcher import Launcher, Slot
 from sweep.launch.memory import read_machine_gib, read_used_gib
+from sweep.launch.node import Node, list_nvidia
 from sweep.messages import Device, Job, Pause, Verdict
 from sweep.settings.study_file import WorkersSpec
 from sweep.signals import StopSignal
@@ -44,22 +45,15 @@ class OnThisMachine(Launcher):
                 taken silently in its place.
             SweepError: If the job that asks torch fails, or a signal ends it.
         """
-        present = sorted(file.name for file in self.device_files.glob("nvidia*") if file.name[6:].isdecimal())
+        present = list_nvidia(self.device_files)
         if workers.cpu_workers is not None:
-            return _cpu_slots(workers.cpu_workers)
+            return cpu_slots(workers.cpu_workers)
         if workers.devices == "auto" and not present:
-            return _cpu_slots(workers.trials_per_device)
+            return cpu_slots(workers.trials_per_device)
         build, devices = self._list_devices(stop)
         if workers.devices == "auto" and not devices:
             raise DeviceError(_unusable(build, present))
-        wanted = range(len(devices)) if workers.devices == "auto" else [int(index) for index in workers.devices]
-        for index in wanted:
-            if index >= len(devices):
-                known = ", ".join(f"{place} ({device.label})" for place, (_, device) in enumerate(devices)) or "none"
-                raise DeviceError(
-                    f"workers.devices: there is no CUDA device {index} for torch {build}; there are: {known}"
-                )
-        return _shared([_cuda_slot(index, *devices[index]) for index in wanted], workers.trials_per_device)
+        return cuda_slots(workers, build, devices)
 
     def used_gib(self, slot: Slot) -> float | None:
         """Memory in use on a slot's device by the driver; None on a CPU."""
@@ -106,11 +100,32 @@ class OnThisMachine(Launcher):
         return build, devices
 
 
-def _cpu_slots(count: int) -> list[Slot]:
-    cores = os.cpu_count() or 1
-    slot = Slot("cpu", f"CPU, {cores} cores", environment={"CUDA_VISIBLE_DEVICES": ""}, memory_gib=read_machine_gib())
+def cpu_slots(count: int, *, cores: int | None = None, memory_gib: float | None = None) -> list[Slot]:
+    """Slots that share a machine's CPU: this one's, or one of so many cores and so much memory."""
+    cores = cores or os.cpu_count() or 1
+    memory_gib = read_machine_gib() if memory_gib is None else memory_gib
+    slot = Slot("cpu", f"CPU, {cores} cores", environment={"CUDA_VISIBLE_DEVICES": ""}, memory_gib=memory_gib)
     threads = max(1, cores // count) if count > 1 else None
     return [dataclasses.replace(share, threads=threads) for share in _shared([slot], count)]
+
+
+def cuda_slots(workers: WorkersSpec, build: str, devices: Sequence[tuple[str, Device]]) -> list[Slot]:
+    """Slots on those CUDA devices of a machine that a study file names.
+
+    Args:
+        workers: What the study file says.
+        build: torch's build on that machine.
+        devices: The devices that it can use, each with its value of CUDA_VISIBLE_DEVICES.
+
+    Raises:
+        DeviceError: If a device is named that is not there.
+    """
+    wanted = range(len(devices)) if workers.devices == "auto" else [int(index) for index in workers.devices]
+    for index in wanted:
+        if index >= len(devices):
+            known = ", ".join(f"{place} ({device.label})" for place, (_, device) in enumerate(devices)) or "none"
+            raise DeviceError(f"workers.devices: there is no CUDA device {index} for torch {build}; there are: {known}")
+    return _shared([_cuda_slot(index, *devices[index]) for index in wanted], workers.trials_per_device)
 
 
 def _cuda_slot(index: int, handle: str, device: Device) -> Slot:
@@ -136,7 +151,7 @@ def _shared(places: Sequence[Slot], count: int) -> list[Slot]:
     ]
 
 
-def _unusable(build: str, present: list[str]) -> str:
+def _unusable(build: str, present: Sequence[str]) -> str:
     driver = "unknown"
     if DRIVER_VERSION.is_file():
         version = re.search(r"Kernel Module\D*([\d.]+)", DRIVER_VERSION.read_text(errors="replace"))
@@ -151,4 +166,12 @@ def _unusable(build: str, present: list[str]) -> str:
     return (
         f"this machine has an NVIDIA device ({', '.join(present)}; driver {driver}) that torch {build} cannot use:"
         f' {advice}, or set devices = "cpu" under [workers] to train on the CPU'
+    )
+
+
+def describe_unusable(node: Node, build: str) -> str:
+    """What is wrong with another machine that has an NVIDIA device which torch cannot use there."""
+    return (
+        f"{node.name} has an NVIDIA device ({', '.join(node.nvidia)}) that torch {build} cannot use there: install a"
+        ' CUDA build of torch that its driver runs, or set devices = "cpu" under [workers] to train on the CPU'
     )

@@ -223,6 +223,9 @@ class StorageSpec(Table):
     url: str | None = Field(default=None, min_length=1, description="postgresql:// without a password; else SQLite.")
 
 
+WORKER = "{worker}"
+"""The place of the worker's own command line in a command of the study file."""
+
 _CPU_WORKERS = re.compile(r"cpu:[1-9]\d{0,3}")
 
 
@@ -237,6 +240,12 @@ class WorkersSpec(Table):
         default="auto", description='"auto", "cpu", "cpu:N" for N trials at once on the CPU, or CUDA device numbers.'
     )
     trials_per_device: int = Field(default=1, ge=1, le=64, description="Trials at once on a device, memory permitting.")
+    command: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_tuple)] | None = Field(
+        default=None, description='Command that starts a worker elsewhere, such as ["srun", "--gpus=1", "{worker}"].'
+    )
+    slots: int | None = Field(
+        default=None, ge=1, le=10_000, description="Workers at once of the command; else those of its one machine."
+    )
     micro_batch: int | None = Field(
         default=None, ge=1, description="Pairs at once in the model; else as memory allows."
     )
@@ -255,6 +264,25 @@ class WorkersSpec(Table):
         elif not devices or len(set(devices)) < len(devices):
             raise ValueError(f"must name each device once, got {list(devices)}")
         return devices
+
+    @model_validator(mode="after")
+    def _command_has_its_slots(self) -> Self:
+        if self.command is not None and not self.command:
+            raise ValueError('command must name a program, such as ["srun", "--gpus=1", "--ntasks=1", "{worker}"]')
+        if self.slots is None:
+            return self
+        if self.command is None:
+            raise ValueError("slots counts the workers of a command: set command, or devices in its place")
+        if self.trials_per_device > 1 or self.devices not in ("auto", "cpu"):
+            raise ValueError(
+                'slots counts the trials at once: leave trials_per_device out, and devices "auto" or "cpu"'
+            )
+        return self
+
+    @property
+    def are_elsewhere(self) -> bool:
+        """Whether trials run where only shared folders are seen."""
+        return self.command is not None
 
     @property
     def cpu_workers(self) -> int | None:

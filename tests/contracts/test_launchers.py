@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from processes import end_group, hold_elsewhere, living, start_script, wait_unti
 
 from sweep.coordinator.running import make_assignment, make_trial
 from sweep.errors import AttemptHeldError, DeviceError, SweepError
-from sweep.launch import Died, InlineLauncher, Launcher, LocalLauncher, Message, Slot
+from sweep.launch import CommandLauncher, Died, InlineLauncher, Launcher, LocalLauncher, Message, Slot
 from sweep.messages import Alive, Done, Failure, Job, Report, Started, TrialResult, Verdict
 from sweep.plan import plan_study
 from sweep.settings.study_file import WorkersSpec
@@ -34,14 +35,31 @@ NO_DEVICE = "pretended:list_none"
 LAUNCHERS: dict[str, Callable[[], Launcher]] = {
     "inline": InlineLauncher,
     "local": lambda: LocalLauncher(PRELOAD),
+    "command": lambda: CommandLauncher(["env", f"PYTHONPATH={os.pathsep.join(sys.path)}", "{worker}"], PRELOAD),
 }
 
 
+SLOW = {"command"}
+"""Launchers whose workers take long to start, so that tests share one until a test closes it."""
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[dict[str, Launcher]]:
+    launchers: dict[str, Launcher] = {}
+    yield launchers
+    for launcher in launchers.values():
+        launcher.close()
+
+
 @pytest.fixture(params=list(LAUNCHERS))
-def launcher(request: pytest.FixtureRequest) -> Iterator[Launcher]:
-    made = LAUNCHERS[request.param]()
+def launcher(request: pytest.FixtureRequest, kept: dict[str, Launcher]) -> Iterator[Launcher]:
+    name = request.param
+    made = kept.pop(name, None) or LAUNCHERS[name]()
     yield made
-    made.close()
+    if name in SLOW and not made.is_closed:  # type: ignore[attr-defined]
+        kept[name] = made
+    else:
+        made.close()
 
 
 @pytest.fixture

@@ -288,8 +288,8 @@ PROCESSES = [
         ),
     ),
     *of(
-        "sweep/worker.py",
-        "tests/test_worker.py",
+        "sweep/job_process.py",
+        "tests/test_job_process.py",
         (
             "a disk that fails in Rust is the trial's fault",
             'return known or any(f"(os error {number})" in str(error) for number in _DISK_ERRORS)',

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 from processes import TESTS, wait_until
 
+from sweep.job_process import BEAT_S, PipeChannel, run_job
 from sweep.launch import Died, LocalLauncher
 from sweep.messages import LONG_CALL_S, Alive, Done, Failure, Job, Pause, Started, Verdict
-from sweep.worker import BEAT_S, PipeChannel, run_job
 
 
 class Line:
