@@ -29,8 +29,10 @@ from sweep.data import (
     plan_order,
 )
 from sweep.data.formats import TrainingRows, kind_of, make_rows
+from sweep.data.recipes import add_generated
 from sweep.data.sections import share_out
-from sweep.errors import StorageError, StudyFileError, SweepError
+from sweep.data.study_collection import list_recipes
+from sweep.errors import CollectionError, StorageError, StudyFileError, SweepError
 from sweep.measures.benchmarks import Benchmark, weigh_queries
 from sweep.progress import COMPLETE, PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations, warmup_end
 from sweep.run_folder import RunFolder
@@ -212,7 +214,7 @@ def plan_study(
         if trials < 1:
             raise SweepError(f"--trials must be at least 1, got {trials}")
         spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials": trials})})
-    spec = _keep_defaults(spec, location if after is None or location.database.exists() else after)
+    spec = keep_begun_defaults(spec, location if after is None or location.database.exists() else after)
     formats = check_settings(path, spec)
     folder = location.run_folder.path.parent
     base_model, revision = locate_base_model(spec.model.base, folder)
@@ -221,6 +223,7 @@ def plan_study(
         spec = spec.model_copy(update={"space": spec.space.model_copy(update={"scale": config.scale})})
     spec = spec.model_copy(update={"data": pin_collection(spec.data)})  # every trial of the study reads this revision
     collection = collection or load_collection(spec.data, folder=folder)
+    collection = _add_generated(path, collection, formats, spec)
     rows = {name: make_rows(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(
         location=location,
@@ -236,6 +239,13 @@ def plan_study(
     plan.evaluation_set("dev")
     _check_batches(plan)
     return plan
+
+
+def _add_generated(file: Path, collection: Collection, formats: Mapping[str, Format], spec: StudySpec) -> Collection:
+    try:
+        return add_generated(collection, list_recipes(formats.values()), spec, folder=file.resolve().parent)
+    except CollectionError as error:
+        raise CollectionError(f"{file}: {error}") from error
 
 
 def check_settings(file: Path, spec: StudySpec) -> dict[str, Format]:
@@ -269,8 +279,8 @@ def _ask_for_confirm(spec: StudySpec, asked: Mapping[str, int]) -> ConfirmSpec:
         ) from None
 
 
-def _keep_defaults(spec: StudySpec, location: StudyLocation) -> StudySpec:
-    """The study file with the defaults of the time when the study began, if it has."""
+def keep_begun_defaults(spec: StudySpec, location: StudyLocation) -> StudySpec:
+    """A study file with the defaults of the time when its study began, if it has."""
     if names_all_defaults(spec):
         return spec
     with contextlib.suppress(StorageError, ValidationError):  # a run says what is wrong with them

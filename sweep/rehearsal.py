@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sweep.data import choose_format, load_same_collection, plan_judged
+from sweep.data import choose_format, plan_judged
+from sweep.data.study_collection import load_study_collection
 from sweep.messages import Channel, Rehearsal, RehearsalTask, Sign
 from sweep.run_folder import RunFolder
 from sweep.settings.dimensions import Params
@@ -52,7 +53,7 @@ def rehearse_study(task: RehearsalTask, channel: Channel) -> Rehearsal:  # noqa:
     """
     folder = RunFolder(task.run_folder)
     base = prepare_base_model(task.spec.model, task.folder, into=folder.base_model)
-    collection = load_same_collection(task.spec.data, folder=task.folder, content=task.content)
+    collection = load_study_collection(task.spec, folder=task.folder, content=task.content)
     silence = _Silence()
     compiled = publish_compiled(task, collection, base.model, identity="rehearsed", sign=silence)
     saved = {UNTRAINED: folder.base_model}

@@ -138,14 +138,14 @@ def scripted_ndcg(params: Params, progress: int) -> float:
 
 def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
     """Stands in for ``sweep.trial.prepare_study``."""
-    from sweep.data import load_collection
     from sweep.data.compiled import IDENTITY, identify_compiled
+    from sweep.data.study_collection import load_study_collection
     from sweep.training.locate import locate_base_model
 
     _, revision = locate_base_model(task.spec.model.base, task.folder)
     folder = RunFolder(task.run_folder)
     _publish(folder.base_model, "ndcg.json", 0.5)
-    collection = load_collection(task.spec.data, folder=task.folder)
+    collection = load_study_collection(task.spec, folder=task.folder)
     _publish(folder.compiled, IDENTITY, identify_compiled(task.spec, base=revision, content=collection.content_hash))
     file = task.folder / task.spec.model.base / SCRIPT
     benchmarks = json.loads(file.read_text()).get("benchmarks", []) if file.exists() else []

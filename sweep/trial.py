@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sweep.data import choose_format, load_same_collection, plan_order
+from sweep.data import choose_format, plan_order
 from sweep.data.collection import Collection, Split
 from sweep.data.compiled import identify_compiled
 from sweep.data.hard_sample import HardDocuments, identify_hard
 from sweep.data.negatives import measure_false_negatives
 from sweep.data.sections import share_out
+from sweep.data.study_collection import load_study_collection
 from sweep.errors import CheckpointError
 from sweep.messages import (
     Assignment,
@@ -84,7 +85,7 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:
     """
     folder = RunFolder(task.run_folder)
     base = prepare_base_model(task.spec.model, task.folder, into=folder.base_model)
-    collection = load_same_collection(task.spec.data, folder=task.folder, content=task.content)
+    collection = load_study_collection(task.spec, folder=task.folder, content=task.content)
     identity = identify_compiled(task.spec, base=base.identity, content=collection.content_hash)
     compiled = publish_compiled(task, collection, base.model, identity=identity, sign=channel.sign)
     untrained = {UNTRAINED: folder.base_model}
@@ -100,7 +101,7 @@ def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:
 def compile_again(task: CompilationTask, channel: Channel) -> None:
     """Compiles the collection of a study whose base model is saved."""
     model = load_model(RunFolder(task.run_folder).base_model, device="cpu", precision=None)
-    collection = load_same_collection(task.spec.data, folder=task.folder, content=task.content)
+    collection = load_study_collection(task.spec, folder=task.folder, content=task.content)
     publish_compiled(task, collection, model, identity=task.identity, sign=channel.sign)
 
 
@@ -156,7 +157,7 @@ def open_or_compile(
     except (CheckpointError, KeyError) as error:
         _log.warning("the collection is read and tokenized again: %s", error)
     sign(long_call=True)
-    collection = load_same_collection(task.spec.data, folder=task.folder, content=task.content)
+    collection = load_study_collection(task.spec, folder=task.folder, content=task.content)
     hard = find_hard(task, collection, sign=sign)
     formats = [data_format] if data_format else []
     return compile_study(task.spec, collection, model, data_formats=formats, hard=hard, sign=sign)

@@ -461,7 +461,7 @@ class TestCompiled:
     def read_again(self, monkeypatch):
         """Notes the collections that a trial reads and the texts that it tokenizes."""
         noted = {"read": [], "tokenized": []}
-        read, tokenize = sweep.trial.load_same_collection, SentenceTransformer.preprocess
+        read, tokenize = sweep.trial.load_study_collection, SentenceTransformer.preprocess
 
         def note_read(*args, **settings):
             noted["read"].append(read(*args, **settings))
@@ -471,7 +471,7 @@ class TestCompiled:
             noted["tokenized"] += inputs
             return tokenize(model, inputs, *args, **settings)
 
-        monkeypatch.setattr(sweep.trial, "load_same_collection", note_read)
+        monkeypatch.setattr(sweep.trial, "load_study_collection", note_read)
         monkeypatch.setattr(SentenceTransformer, "preprocess", note_tokenized)
         return noted
 

@@ -96,6 +96,9 @@ def _make_parser() -> argparse.ArgumentParser:
         "--examples", type=int, default=3, metavar="N", help="examples of each kind (default: %(default)s)"
     )
     data.add_argument("--html", metavar="FILE", help="write it as one HTML file instead")
+    generate = add("generate", _generate, "generate the queries that data formats such as synthetic-query train on")
+    generate.add_argument("--show", action="store_true", help="write them, and what each gate did, as one HTML file")
+    generate.add_argument("--html", metavar="FILE", help="where --show writes it (default: STUDY.queries.html)")
     fork = add("fork", _fork, "make a new study out of the trials of STUDY that still fit")
     fork.add_argument("new", metavar="NEW", help="study file of the new study")
     diagnose = add("diagnose", _diagnose, "find the causes of falling runs, and what would settle the rest")
@@ -235,6 +238,18 @@ def _data(options: argparse.Namespace) -> None:
         print_data(_locate(options), examples=options.examples)
         return
     file = write_data_page(_locate(options), examples=options.examples, output=options.html)
+    if not is_standard_output(file):
+        print(f"The page lies at {file}")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from sweep.cli.generate_command import generate, show_queries
+    from sweep.output_files import is_standard_output
+
+    if not options.show and options.html is None:
+        generate(_locate(options))
+        return
+    file = show_queries(_locate(options), output=options.html)
     if not is_standard_output(file):
         print(f"The page lies at {file}")
 

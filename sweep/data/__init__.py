@@ -19,7 +19,7 @@ from sweep.data.formats import FORMATS, choose_format, make_columns
 from sweep.data.formats.format import Columns, Format
 from sweep.data.order import IntArray, count_distinct, plan_order
 from sweep.data.readers.beir import read_beir, write_beir
-from sweep.data.sources import READERS, load_collection, load_same_collection, pin_collection, plan_judged
+from sweep.data.sources import READERS, load_collection, pin_collection, plan_judged
 from sweep.data.split import split_by_document
 from sweep.data.validation import HeldOutRows, plan_held_out
 
@@ -42,7 +42,6 @@ __all__ = [
     "count_distinct",
     "is_relevant",
     "load_collection",
-    "load_same_collection",
     "make_columns",
     "open_for_pairs",
     "pin_collection",

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
+from sweep.data.generated import Generated, GeneratedQuery
 from sweep.data.leaks import Leaks
 from sweep.errors import CollectionError
 from sweep.settings.data_spec import SOURCE
@@ -100,6 +101,7 @@ class Collection:
         empty_queries: Queries without a text, which were left out.
         relevant: Grade from which a document is relevant; None for every grade above 0.
         parts: The collections that it is made of, where these are several.
+        generated: Generated queries by the name of the data format that trains on them.
         notes: Sentences on how it was read: its layout, the files, and all that was left out.
     """
 
@@ -115,6 +117,7 @@ class Collection:
     empty_queries: int = 0
     relevant: float | None = None
     parts: tuple[Part, ...] = ()
+    generated: Mapping[str, Generated] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -128,12 +131,18 @@ class Collection:
         def own(facts: Mapping[str, Item]) -> dict[str, Item]:
             return {name: fact for name, fact in facts.items() if part.holds(name)}
 
+        def own_queries(made: Generated) -> Generated:
+            return dataclasses.replace(
+                made, queries=tuple(query for query in made.queries if part.holds(query.document))
+            )
+
         return dataclasses.replace(
             self,
             name=part.name,
             documents=own(self.documents),
             queries=own(self.queries),
             qrels={split: own(judged) for split, judged in self.qrels.items()},
+            generated={name: own_queries(made) for name, made in self.generated.items()},
             parts=(),
         )
 
@@ -165,6 +174,8 @@ class Collection:
             yield ["relevant", self.relevant]
         for part in self.parts:
             yield ["part", part.name, part.trains, part.evaluates]
+        for name, made in sorted(self.generated.items()):
+            yield ["generated", name, [[query.document, query.text, query.generator] for query in made.queries]]
 
     def is_relevant(self, grade: float) -> bool:
         """Whether a grade makes a document a positive."""
@@ -181,14 +192,25 @@ class Collection:
         found = {name for grades in judged for name, grade in grades.items() if not relevant or self.is_relevant(grade)}
         return found & self.documents.keys()
 
+    def open_documents(self) -> Iterator[str]:
+        """Ids, ascending, of the documents with a text that may be trained on: not held out, of no benchmark alone."""
+        closed = [part for part in self.parts if part.trains is None]
+        for identifier in sorted(self.documents.keys() - self.held_out):
+            is_open = not any(part.holds(identifier) for part in closed)
+            if is_open and self.documents[identifier].text.strip():
+                yield identifier
+
     def training_documents(self) -> Iterator[str]:
         """Ids, ascending, of the documents whose title and content may be trained on: both are there, not held out."""
-        closed = [part for part in self.parts if part.trains is None]
-        for identifier in sorted(self.documents):
-            document = self.documents[identifier]
-            is_open = identifier not in self.held_out and not any(part.holds(identifier) for part in closed)
-            if is_open and document.title.strip() and document.text.strip():
-                yield identifier
+        return (name for name in self.open_documents() if self.documents[name].title.strip())
+
+    def training_generated(self, data_format: str) -> Iterator[GeneratedQuery]:
+        """The generated queries of a data format; none of a document that is held out or judged for dev or test."""
+        made = self.generated.get(data_format)
+        closed = self.held_out | self.evaluated_documents() if made else frozenset()
+        for query in made.queries if made else ():
+            if query.document in self.documents and query.document not in closed:
+                yield query
 
     def training_judgements(self) -> Iterator[tuple[str, str]]:
         """(query id, document id), ascending, of the relevant judgements of the train split that may be trained on."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from sweep.data.near_search import NearSearch
 from sweep.data.near_texts import NEAR, WordNumbers, chunked, split_words
-from sweep.data.overlaps import OverlapSearch
+from sweep.data.overlaps import MAX_TEXTS, OverlapSearch
 
 NEAR_QUERIES = 0.9
 """Share of words that near-equal queries have in common: one word of five makes another question of most queries."""
@@ -159,12 +159,18 @@ def find_query_leaks(queries: Mapping[str, str], *, train: Set[str], held: Set[s
     return {reason: names for reason, names in found.items() if names}
 
 
-def find_near(sources: Mapping[str, list[str]], others: Mapping[str, list[str]], *, share: float) -> set[str]:
+def find_near(
+    sources: Mapping[str, list[str]],
+    others: Mapping[str, list[str]],
+    *,
+    share: float,
+    most: int | None = MAX_TEXTS,
+) -> set[str]:
     """Ids among ``others`` of texts that are near-equal to one of the ``sources``, by their sets of words.
 
-    A text that is near-equal to more than ten of them is made of a pattern that they share, and a copy of none.
+    A text that is near-equal to more than ``most`` of them is made of a pattern that they share, and a copy of none.
     """
     numbers = WordNumbers()
-    search = NearSearch([*sources.values()], share=share, numbers=numbers)
+    search = NearSearch([*sources.values()], share=share, numbers=numbers, most=most)
     is_near = search.find(numbers.number(others.values()))
     return {name for name, near in zip(others, is_near.tolist(), strict=True) if near}

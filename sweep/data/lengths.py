@@ -62,3 +62,8 @@ def count_evenly(texts: Sequence[str], counter: Counter) -> list[int]:
 def share_above(lengths: Sequence[int], limit: int) -> float:
     """Share of lengths that are above a limit."""
     return sum(length > limit for length in lengths) / len(lengths) if lengths else 0.0
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most so many places among ``count``, evenly spread, the first one among them."""
+    return sorted({int(place) for place in np.linspace(0, count, min(wanted, count), endpoint=False)})

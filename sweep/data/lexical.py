@@ -46,6 +46,25 @@ def rank_by_words(
     return found
 
 
+def place_own(documents: Iterable[str], queries: Sequence[str], *, own: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(Q,) rank of one document for each query in BM25's ranking, from 1; 0 where they have no word in common.
+
+    Documents of equal score do not stand before it.
+
+    Args:
+        documents: Texts of documents.
+        queries: Texts of queries.
+        own: (Q,) column of the document of each query.
+    """
+    index = _WordIndex(documents, queries)
+    ranks = np.zeros(len(queries), dtype=np.int64)
+    for row, column in enumerate(own.tolist()):
+        scores = index.scores(row)
+        if scores[column] > 0:
+            ranks[row] = 1 + np.count_nonzero(scores > scores[column])
+    return ranks
+
+
 class _WordIndex:
     """BM25 of documents for some queries: k1 1.5, b 0.75. Words that no query has are counted alone."""
 

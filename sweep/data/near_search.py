@@ -23,16 +23,25 @@ _Bits = NDArray[np.uint64]
 class NearSearch:
     """The search for texts that are near-equal to a source, by their sets of words.
 
-    A text that is near-equal to more than ten of them is made of a pattern that they share, and a copy of none.
+    A text that is near-equal to many of them is made of a pattern that they share, and a copy of none.
 
     Args:
         sources: Words of each source.
         share: Share of all their words that near-equal texts have in common.
         numbers: The numbering of words, to which those of sources and texts are added.
+        most: Sources that a copy is near-equal to at most; None for any number.
     """
 
-    def __init__(self, sources: Sequence[Sequence[str]], *, share: float, numbers: WordNumbers | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Sequence[str]],
+        *,
+        share: float,
+        numbers: WordNumbers | None = None,
+        most: int | None = MAX_TEXTS,
+    ) -> None:
         self._share = share
+        self._most = len(sources) if most is None else most
         self._numbers = numbers or WordNumbers()
         self._hash = MinHash()
         self._words = find_distinct(self._numbers.number(sources))
@@ -59,7 +68,7 @@ class NearSearch:
             which, source = divmod(pair, len(self._words))
             own, other = set(words[which].tolist()), set(self._words[source].tolist())
             near[which] += bool(own) and is_near(own, other, share=self._share)
-        return (near > 0) & (near <= MAX_TEXTS)
+        return (near > 0) & (near <= self._most)
 
     def _propose(self, band: int, keys: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
         """Texts and sources that agree in a band of their signatures, a bounded number of pairs at a time."""

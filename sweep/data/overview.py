@@ -6,11 +6,9 @@ from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from sweep.data.collection import Collection, DocumentView, EvaluationSet, Split
 from sweep.data.formats.format import Columns, Role, Roles
-from sweep.data.lengths import CHARACTERS, Counter, Lengths, count_evenly, measure_lengths, share_above
+from sweep.data.lengths import CHARACTERS, Counter, Lengths, count_evenly, measure_lengths, share_above, spread
 from sweep.data.survey import count_queries
 
 
@@ -180,8 +178,3 @@ def view_texts(texts: Sequence[str], look: Look) -> TextOverview:
         lengths=measure_lengths(lengths),
         cut=None if look.limit is None else share_above(lengths, look.limit),
     )
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """At most so many places among ``count``, evenly spread, the first one among them."""
-    return sorted({int(place) for place in np.linspace(0, count, min(wanted, count), endpoint=False)})

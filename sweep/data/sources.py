@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,26 +42,6 @@ LAYOUTS = sorted(
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z")
 
 _SCHEME = re.compile(r"[a-z][a-z-]+")
-
-
-def load_same_collection(data: DataSpec, *, folder: Path, content: str | None) -> Collection:
-    """The collection that a study file names, if its content is the one that the study was planned with.
-
-    Args:
-        data: What the study file says of it.
-        folder: The study file's.
-        content: Hash of that content; None where any will do.
-
-    Raises:
-        CollectionError: If it cannot be loaded, or is another one on this machine.
-    """
-    collection = load_collection(data, folder=folder)
-    if content is not None and collection.content_hash != content:
-        raise CollectionError(
-            f"{collection.name}: is another version on {os.uname().nodename} ({collection.content_hash[:12]}) than the"
-            f" one that the study was planned with ({content[:12]}): put the same one there, and run it again"
-        )
-    return collection
 
 
 def load_collection(data: DataSpec, *, folder: Path) -> Collection:

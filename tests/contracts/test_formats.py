@@ -13,6 +13,7 @@ from sweep.data import FORMATS, SPLITS, Collection, Document, load_collection, m
 from sweep.data.formats import find_format
 from sweep.data.formats.format import ROLES, Format, columns_of
 from sweep.data.formats.query_negatives import QueryNegatives
+from sweep.data.generated import Generated, GeneratedQuery
 from sweep.errors import CollectionError
 from sweep.settings.data_spec import DataSpec
 
@@ -21,6 +22,8 @@ EVERY = [
     QueryNegatives(negatives=2),
     find_format("query-document:titled", {"query-document:titled": {"document": "title-and-text"}}),
     find_format("title-content+query-document", {}),
+    find_format("synthetic-query:spans", {"synthetic-query:spans": {"generators": ["sampled-span", "title"]}}),
+    find_format("query-document+synthetic-query:spans", {"synthetic-query:spans": {"generators": ["sampled-span"]}}),
     HardNegatives(count=2),
 ]
 EMPTY = Collection("empty", {"d": Document("", "text")}, {}, {split: {} for split in SPLITS}, frozenset())
@@ -30,14 +33,19 @@ every_format = pytest.mark.parametrize("data_format", EVERY, ids=lambda one: one
 
 @pytest.fixture(scope="module")
 def toy(toy_collection) -> Collection:
-    """The toy collection, with three documents that are judged not relevant for each train query."""
+    """The toy collection, with three documents that are judged not relevant for each train query.
+
+    There are generated queries of every document, as if they had been made before it was held out.
+    """
     loaded = load_collection(DataSpec(collection=f"beir:{toy_collection}"), folder=toy_collection)
     open_documents = [name for name in sorted(loaded.documents) if name not in loaded.held_out]
     train = {
         query: {**dict.fromkeys(open_documents[place : place + 3], 0), **grades}
         for place, (query, grades) in enumerate(sorted(loaded.qrels["train"].items()))
     }
-    return replace(loaded, qrels={**loaded.qrels, "train": train})
+    made = Generated(queries=tuple(GeneratedQuery(name, f"what is {name}") for name in sorted(loaded.documents)))
+    generated = {"synthetic-query": made, "synthetic-query:spans": made}
+    return replace(loaded, qrels={**loaded.qrels, "train": train}, generated=generated)
 
 
 @every_format

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sweep.data import Document, RawCollection, load_collection, load_same_collection, plan_evaluation_set, write_beir
+from sweep.data import Document, RawCollection, load_collection, plan_evaluation_set, write_beir
 from sweep.data.sources import LAYOUTS
 from sweep.errors import CollectionError
 from sweep.settings.data_spec import DataSpec, SplitSpec
@@ -19,16 +19,6 @@ def load(folder, **split):
 
 def sizes(collection):
     return {split: len(qrels) for split, qrels in collection.qrels.items()}
-
-
-def test_a_collection_of_another_content_than_the_planned_one_is_refused_by_the_machines_name(write_toy):
-    folder = write_toy()
-    data, here = DataSpec(collection=f"beir:{folder.name}", split=SplitSpec()), os.uname().nodename
-    content = load_collection(data, folder=folder.parent).content_hash
-    assert load_same_collection(data, folder=folder.parent, content=content).content_hash == content
-    assert load_same_collection(data, folder=folder.parent, content=None).content_hash == content
-    with pytest.raises(CollectionError, match=rf"is another version on {here} \({content[:12]}\) than .* \(planned\)"):
-        load_same_collection(data, folder=folder.parent, content="planned")
 
 
 @pytest.mark.parametrize("name", ["test", "train", "dev", "whatever"])

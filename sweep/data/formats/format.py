@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, get_args
 from pydantic import PrivateAttr
 
 from sweep.data.collection import Collection, DocumentView
+from sweep.data.recipes import Recipe
 from sweep.settings.entries import Entry
 
 Columns = dict[str, list[str]]
@@ -101,10 +102,16 @@ class Format(Entry):
         """The formats that it mixes; itself where it is no mixture."""
         return (self,)
 
+    @property
+    def recipe(self) -> Recipe | None:
+        """How the queries that it trains on are generated; None where it generates none."""
+        return None
+
     def make(self, collection: Collection, document: DocumentView) -> Columns:
         """A column, which may be empty, for each role, from the train split alone; equal for equal collections.
 
-        Only `Collection.training_documents`, ``training_judgements`` and ``training_negatives`` may be trained on.
+        Only `Collection.training_documents`, ``training_judgements``, ``training_negatives`` and ``training_generated``
+        may be trained on.
         """
         raise NotImplementedError
 

@@ -11,6 +11,7 @@ from sweep.data.overview import FormatOverview, Look, SplitOverview, TextOvervie
 from sweep.plan import StudyPlan
 from sweep.report.collection.sentences import (
     count_plan_leaks,
+    describe_generated,
     describe_held_out,
     describe_leaks,
     describe_sources,
@@ -99,6 +100,7 @@ def view_collection(plan: StudyPlan, *, examples: int = EXAMPLES) -> CollectionV
             *(line for split in plan.splits for line in describe_unanswered(plan, split)),
             *describe_held_out(plan),
             *describe_leaks(plan, leaks),
+            *describe_generated(plan),
         ],
     )
 

@@ -60,7 +60,17 @@ def describe_pairs(plan: StudyPlan, leaks: LeakCounts) -> Iterator[str]:
         longer = [examples * length for length, _ in expect_lengths(plan.spec)]
         seen += "".join(f", {number / pairs:.2f} times in one of {number:,}" for number in longer)
         yield f"{name}: {pairs:,} pairs{lost if leaks.pairs[name] else ''}, {seen}"
+    yield from describe_generated(plan)
     yield from describe_sources(plan)
+
+
+def describe_generated(plan: StudyPlan) -> Iterator[str]:
+    """What the generated queries of each data format are made by, and what its gates rejected."""
+    for name, made in plan.collection.generated.items():
+        took = ", ".join(f"{gate} {count:,}" for gate, count in made.rejected.items() if count)
+        gates = f"; its gates rejected: {took}" if took else "; its gates rejected none"
+        counts = f"{len(made.queries):,} queries of {made.answers:,} for {made.documents:,} documents"
+        yield f"{name}: {counts}, by {', '.join(made.made_by)}{gates}"
 
 
 def describe_sources(plan: StudyPlan) -> Iterator[str]:

@@ -1,0 +1,212 @@
+"""generate_queries: the queries that a study's data formats train on, generated and taken through their gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sweep.data import load_collection, pin_collection
+from sweep.data.answers import AnswerFile
+from sweep.data.collection import Collection
+from sweep.data.gates import GateContext, Passage, Reasons, pass_gates
+from sweep.data.generated import GeneratedQuery
+from sweep.data.generators.generator import Generator, hash_document, identify_generator
+from sweep.data.lexical import place_own
+from sweep.data.recipes import (
+    Recipe,
+    answer_path,
+    collect_queries,
+    describe_missing,
+    find_askable,
+    find_missing,
+    queries_path,
+    read_queries,
+    write_queries,
+)
+from sweep.data.study_collection import list_recipes
+from sweep.errors import CollectionError, StudyFileError
+from sweep.plan import check_settings, keep_begun_defaults
+from sweep.settings.study_file import StudySpec
+from sweep.storage.location import StudyLocation
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationPlan:
+    """What the generated queries of a study follow from.
+
+    Attributes:
+        location: The study's file and database.
+        spec: The file's content.
+        collection: Its collection, without generated queries.
+        recipes: How the queries of each data format are made.
+    """
+
+    location: StudyLocation
+    spec: StudySpec
+    collection: Collection
+    recipes: Sequence[Recipe]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the study file, against which paths in it are resolved."""
+        return self.location.run_folder.path.parent
+
+    def queries_path(self, recipe: Recipe) -> Path:
+        """The file of the queries of a data format."""
+        return queries_path(self.collection, recipe, self.spec, folder=self.folder)
+
+    def read_queries(self, recipe: Recipe) -> dict[str, Any]:
+        """The queries of a data format and what its gates did, as `write_queries` wrote them.
+
+        Raises:
+            CollectionError: If they have still to be generated.
+        """
+        path = self.queries_path(recipe)
+        if not path.exists():
+            raise CollectionError(describe_missing(self.collection, recipe, self.spec, folder=self.folder))
+        return read_queries(path)
+
+
+def plan_generation(location: StudyLocation) -> GenerationPlan:
+    """Reads a study file and its collection, and writes nothing.
+
+    Raises:
+        SweepError: If one of them cannot be used, or no data format of the space has generated queries.
+    """
+    path, spec = location.file, keep_begun_defaults(location.spec, location)
+    recipes = list_recipes(check_settings(path, spec).values())
+    if not recipes:
+        raise StudyFileError(
+            path, "names no data format of generated queries, such as synthetic-query", key="space.data_format"
+        )
+    spec = spec.model_copy(update={"data": pin_collection(spec.data)})
+    collection = load_collection(spec.data, folder=location.run_folder.path.parent)
+    return GenerationPlan(location=location, spec=spec, collection=collection, recipes=recipes)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a generator has got: the documents that it has answered for, of all, and those before this run."""
+
+    recipe: Recipe
+    generator: Generator
+    done: int
+    of: int
+    before: int
+
+
+Show = Callable[[Step], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a data format's queries.
+
+    Attributes:
+        recipe: How they were made.
+        documents: Documents that were asked for.
+        answers: Queries before the gates.
+        passages: What each gate did.
+        path: The file that they lie in.
+    """
+
+    recipe: Recipe
+    documents: int
+    answers: int
+    passages: Sequence[Passage]
+    path: Path
+
+
+def generate_queries(plan: GenerationPlan, *, show: Show) -> list[Outcome]:
+    """Generates what is missing of a study's queries, takes them through their gates, and writes them.
+
+    A document that has been answered for, in whatever run or study, is not asked for again.
+
+    Args:
+        plan: The study.
+        show: Is told how far each generator has got.
+
+    Raises:
+        SweepError: If a generator cannot go on, no document may be asked for, or no query passes. Answers stay.
+    """
+    return [_follow_recipe(plan, recipe, show) for recipe in plan.recipes]
+
+
+def _follow_recipe(plan: GenerationPlan, recipe: Recipe, show: Show) -> Outcome:
+    collection, folder = plan.collection, plan.folder
+    names = find_askable(collection, plan.spec, most=recipe.documents)
+    if not names:
+        raise CollectionError(
+            f"{recipe.label}: no document may be generated for: of {len(collection.documents):,} none has a text and is"
+            " neither held out nor judged for dev or test"
+        )
+    for generator in recipe.generators:
+        missing = find_missing(collection, generator, names, folder=folder).documents
+        before = len(names) - len(missing)
+        step = Step(recipe, generator, before, len(names), before)
+        show(step)
+        if missing:
+            _ask(plan, step, missing, show)
+    answers = collect_queries(collection, recipe, names, folder=folder)
+    passages = list(pass_gates(answers, _look_around(plan, recipe)))
+    path = plan.queries_path(recipe)
+    write_queries(path, recipe, answers, passages, documents=len(names))
+    return Outcome(recipe=recipe, documents=len(names), answers=len(answers), passages=passages, path=path)
+
+
+def _ask(plan: GenerationPlan, step: Step, names: Sequence[str], show: Show) -> None:
+    """Asks a generator for the queries of some documents, and keeps its answers as they come."""
+    generator = step.generator
+    documents = [plan.collection.documents[name] for name in names]
+    hashes = list(map(hash_document, documents))
+    facts = identify_generator(generator, plan.folder)
+    path, done = answer_path(facts), step.before
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CollectionError(
+            f"{path.parent}: cannot be made: {error.strerror}; set SWEEP_CACHE to a folder"
+        ) from error
+    with AnswerFile(path, facts) as file:
+
+        def keep(place: int, answers: Sequence[str]) -> None:
+            nonlocal done
+            file.add(hashes[place], names[place], answers)
+            done += 1
+            show(replace(step, done=done))
+
+        generator.generate(documents, keep=keep)
+
+
+def _look_around(plan: GenerationPlan, recipe: Recipe) -> GateContext:
+    collection = plan.collection
+    held = [collection.queries[name] for name in sorted(collection.evaluated_queries & collection.queries.keys())]
+
+    def find_lost(queries: Sequence[GeneratedQuery], within: int) -> Reasons:
+        return _find_lost(plan, queries, within)
+
+    return GateContext(
+        spec=recipe.gates,
+        documents=collection.documents,
+        held=held,
+        examples=[generator.examples for generator in recipe.generators],
+        round_trip=find_lost,
+    )
+
+
+def _find_lost(plan: GenerationPlan, queries: Sequence[GeneratedQuery], within: int) -> Reasons:
+    """The queries whose documents BM25 does not rank within the first so many."""
+    documents, view = plan.collection.documents, plan.spec.data.document
+    columns = {name: column for column, name in enumerate(documents)}
+    own = np.array([columns[query.document] for query in queries], dtype=np.int64)
+    texts = (document.embedded(view) for document in documents.values())
+    ranks = place_own(texts, [query.text for query in queries], own=own).tolist()
+    return {
+        place: f"its document stands at rank {rank:,}" if rank else "has no word in common with its document"
+        for place, rank in enumerate(ranks)
+        if not 1 <= rank <= within
+    }
