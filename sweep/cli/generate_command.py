@@ -24,6 +24,7 @@ from sweep.generation import Outcome, Show, Step, generate_queries, plan_generat
 from sweep.output_files import write_output
 from sweep.report.queries.queries_page import QueriesView, render_queries
 from sweep.run_folder import seen_from_here
+from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
 
 LINE_S = 30.0
@@ -36,9 +37,10 @@ def generate(location: StudyLocation) -> None:
     Raises:
         SweepError: If it cannot go on, or no query passes the gates.
     """
-    plan = plan_generation(location)
-    with _open_progress() as show:
-        outcomes = generate_queries(plan, show=show)
+    with StopSignal() as stop, stop.at_once():
+        plan = plan_generation(location)
+        with _open_progress() as show:
+            outcomes = generate_queries(plan, show=show, stop=stop)
     for outcome in outcomes:
         print(f"\n{outcome.recipe.label}: {_say_kept(outcome)}")
         rows = [

@@ -30,10 +30,11 @@ def as_generator(value: Any) -> Any:
         return GENERATORS[name].model_validate(options)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        key = ".".join(map(str, problem["loc"]))
-        known = ", ".join(GENERATORS[name].model_fields) or "none"
+        where = ".".join(map(str, problem["loc"]))
+        fields = GENERATORS[name].model_fields.items()
+        known = ", ".join(field.alias or key for key, field in fields) or "none"
         what = f"has options: {known}" if problem["type"] == "extra_forbidden" else problem["msg"]
-        raise ValueError(f"{name}{f': {key}' if key else ''}: {what.removeprefix('Value error, ')}") from None
+        raise ValueError(f"{name}{f': {where}' if where else ''}: {what.removeprefix('Value error, ')}") from None
 
 
 AnyGenerator = Annotated[SerializeAsAny[Generator], BeforeValidator(as_generator)]

@@ -1,0 +1,80 @@
+"""The generation of a study's queries by a language model, in jobs of a launcher."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from language_model_kinds import write_language_model
+
+from sweep.errors import ModelError, SweepError
+from sweep.generation import Outcome, Step, generate_queries, plan_generation
+from sweep.launch import InlineLauncher
+from sweep.signals import StopSignal
+from sweep.storage.location import locate_study
+from sweep.testing import write_toy_study
+
+NAME = "synthetic-query:model"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def write_study(folder: Path, *, documents: int = 6, **options: object) -> Path:
+    generator = {"name": "language-model", "model": "writer", "max_tokens": 8, "batch": 4, **options}
+    gates = {"text": False, "words": [1, 9], "script": False}
+    return write_toy_study(
+        folder,
+        script={},
+        space={"data_format": NAME, "batch_size": 4},
+        formats={NAME: {"generators": [generator], "gates": gates, "documents": documents}},
+    )
+
+
+def generate(file: Path) -> tuple[list[Outcome], list[Step]]:
+    steps: list[Step] = []
+    with StopSignal() as stop:
+        plan = plan_generation(locate_study(file))
+        outcomes = generate_queries(plan, show=steps.append, stop=stop, launcher=InlineLauncher())
+    return outcomes, steps
+
+
+def read_answers_of(cache: Path) -> list[str]:
+    (file,) = (cache / "queries").glob("language-model-*.jsonl")
+    return [json.loads(line)["id"] for line in file.read_text().splitlines()[1:]]
+
+
+def test_a_model_answers_for_each_document_once_in_whatever_run(tmp_path: Path, cache: Path):
+    write_language_model(tmp_path / "writer")
+    (outcome,), steps = generate(write_study(tmp_path, temperature=1.5, queries=2))
+    assert outcome.documents == 6
+    assert outcome.answers == 12
+    assert [(step.done, step.of) for step in (steps[0], steps[-1])] == [(0, 6), (6, 6)]
+    asked = read_answers_of(cache)
+    assert len(asked) == len(set(asked)) == 6
+
+    _, steps = generate(write_study(tmp_path, temperature=1.5, queries=2, documents=10))  # a larger sample holds it
+    assert (steps[0].done, steps[-1].done) == (6, 10)
+    again = read_answers_of(cache)
+    assert again[:6] == asked
+    assert len(again) == len(set(again)) == 10
+    generate(write_study(tmp_path, temperature=1.5, queries=2, documents=10, batch=1))  # batches change no answer
+    assert read_answers_of(cache) == again
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "problem"),
+    [
+        ("config.json", ModelError, "writer: BertModel has no head that writes text"),
+        ("model.safetensors", SweepError, "writer: cannot be loaded as a language model"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_named(tmp_path: Path, damage: str, error: type[SweepError], problem: str):
+    (write_language_model(tmp_path / "writer") / damage).write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(error, match=problem) as raised:
+        generate(write_study(tmp_path))
+    assert raised.value.exit_code == 2
