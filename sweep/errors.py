@@ -4,6 +4,7 @@ SweepError                    one line says what, where and what to do; the comm
 ├── StudyFileError            the study file: its syntax, a key, a value
 ├── StudyChangedError         the study file disagrees with the study that it began
 ├── CollectionError           documents, queries, judgements, training pairs
+├── GeneratorError            a generator of queries that cannot go on
 ├── ModelError                the base model cannot be loaded, or is not what it says it is
 ├── DeviceError               a device that is not there, or that torch cannot use
 ├── DeviceMemoryError         a device's memory was exhausted by a trial
@@ -74,6 +75,10 @@ class StudyChangedError(SweepError):
 
 class CollectionError(SweepError):
     """A collection that cannot be read, or that cannot train or evaluate what the study asks for."""
+
+
+class GeneratorError(SweepError):
+    """A generator of queries whose server cannot be used, or whose limits are reached."""
 
 
 class ModelError(SweepError):

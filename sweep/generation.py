@@ -97,13 +97,17 @@ def plan_generation(location: StudyLocation) -> GenerationPlan:
 
 @dataclass(frozen=True)
 class Step:
-    """How far a generator has got: the documents that it has answered for, of all, and those before this run."""
+    """How far a generator has got: the documents that it has answered for, of all, and those before this run.
+
+    At its beginning it has an estimate of what the others will cost, if they do.
+    """
 
     recipe: Recipe
     generator: Generator
     done: int
     of: int
     before: int
+    estimate: str = ""
 
 
 Show = Callable[[Step], None]
@@ -181,8 +185,10 @@ class _Generation:
         """Asks a generator for the documents that it has not answered for."""
         plan, generator = self.plan, self.recipe.generators[place]
         missing = find_missing(plan.collection, generator, names, folder=plan.folder).documents
-        step = Step(self.recipe, generator, len(names) - len(missing), len(names), len(names) - len(missing))
-        self.show(step)
+        before = len(names) - len(missing)
+        step = Step(self.recipe, generator, done=before, of=len(names), before=before)
+        estimate = generator.estimate([plan.collection.documents[name] for name in missing]) if missing else ""
+        self.show(replace(step, estimate=estimate))
         if not missing:
             return
         facts = identify_generator(generator, plan.folder)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from chat_server import ChatServer, say
 from language_model_kinds import write_language_model
 
 from sweep.errors import ModelError, SweepError
@@ -64,6 +69,22 @@ def test_a_model_answers_for_each_document_once_in_whatever_run(tmp_path: Path, 
     assert len(again) == len(set(again)) == 10
     generate(write_study(tmp_path, temperature=1.5, queries=2, documents=10, batch=1))  # batches change no answer
     assert read_answers_of(cache) == again
+
+
+def test_no_kill_loses_an_answer_or_has_one_asked_for_again(tmp_path: Path, cache: Path):
+    kills, concurrency = int(os.environ.get("SWEEP_KILLS", "3")), 4
+    with ChatServer(lambda _, asked: (time.sleep(0.02), say(f"what is {asked.split()[-1]}"))[1]) as server:
+        generator = {"name": "endpoint", "url": server.url, "model": "m", "concurrency": concurrency}
+        space = {"data_format": NAME, "batch_size": 4}
+        formats = {NAME: {"generators": [generator]}}
+        file = write_toy_study(tmp_path, script={}, space=space, formats=formats)
+        script = [sys.executable, str(Path(__file__).with_name("killed_generations.py")), str(file), str(kills), "0.6"]
+        subprocess.run(script, check=True, timeout=500)
+    (answers,) = (cache / "queries").glob("endpoint-*.jsonl")
+    found = [json.loads(line) for line in answers.read_text().splitlines()[1:]]
+    assert len(found) == len({one["id"] for one in found}) == 144
+    assert len(server.asked) <= 144 + kills * concurrency  # those in flight at a kill were not finished
+    assert list((cache / "queries").glob("passed-*.json"))
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,8 @@ class _Bars:
 
     def __call__(self, step: Step) -> None:
         name = f"{step.recipe.label}: {step.generator.describe()}"
+        if step.estimate:
+            self._progress.console.print(f"{name}: {step.estimate}", markup=False, highlight=False)
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=step.of, completed=step.before)
         self._progress.update(self._bars[name], completed=step.done)
@@ -104,15 +106,17 @@ class _Lines:
 
     def __init__(self) -> None:
         self._began, self._said = time.monotonic(), 0.0
-        self._name = ""
+        self._name, self._done = "", -1
 
     def __call__(self, step: Step) -> None:
         now, name = time.monotonic(), f"{step.recipe.label}: {step.generator.describe()}"
         if name != self._name:
-            self._name, self._began, self._said = name, now, 0.0
-        if step.done < step.of and now - self._said < LINE_S:
+            self._name, self._began, self._said, self._done = name, now, 0.0, -1
+        if step.estimate:
+            print(f"{name}: {step.estimate}", flush=True)
+        if step.done < step.of and (now - self._said < LINE_S or step.done == self._done):
             return
-        self._said = now
+        self._said, self._done = now, step.done
         made = step.done - step.before
         left = (now - self._began) / made * (step.of - step.done) if made else 0.0
         until = f", {_say_time(left)} left" if made and step.done < step.of else ""

@@ -46,6 +46,10 @@ class Generator(Entry):
         """The generator, for a person."""
         return self.name
 
+    def estimate(self, documents: Sequence[Document]) -> str:  # noqa: ARG002 - of those that cost something
+        """What documents will cost, about; empty where they cost nothing but time."""
+        return ""
+
     def generate(self, documents: Sequence[Document], *, keep: Keep) -> None:
         """Makes the queries of documents, and keeps those of each as they come; of a document there may be none.
 
