@@ -21,7 +21,7 @@ def describe_cost(plan: StudyPlan, rehearsal: Rehearsal, slots: int) -> Iterator
     judged, budget = plan.evaluation_set("dev"), plan.spec.budget
     looks = len(plan.evaluations(plan.spec.space.batch_sizes[0]))
     pairs = expect_examples(plan.spec)
-    longer = sum(trials for _, trials in expect_lengths(plan.spec))
+    longer = len(expect_lengths(plan.spec))
     share = expect_search(plan.spec) / budget.examples / budget.trials
     evaluations = (budget.trials * share + longer) * looks
     searched = len(plan.collection.documents) if plan.spec.evaluation.sample == "hard" else 0

@@ -36,12 +36,12 @@ def _describe_lengths(spec: StudySpec) -> Iterator[str]:
     budget = spec.budget
     if not budget.doublings_at_most:
         return
-    longer = [f"{trials} of {length * budget.examples:,} examples" for length, trials in expect_lengths(spec)]
+    longer = [f"{length * budget.examples:,}" for length in expect_lengths(spec)]
     total = "" if budget.total_examples is None else f" of {budget.total_examples:,} examples in all"
     if budget.total_examples is None:
-        yield f"          then the best for longer, as the hours allow: {', '.join(longer)}"
+        yield f"          then the best for longer, as the hours allow: {', '.join(longer)} examples"
     elif longer:
-        yield f"          then the best for longer, as the rest{total} allows: about {', '.join(longer)}"
+        yield f"          then the best for longer, as the rest{total} allows: {', '.join(longer)} examples"
     else:
         yield f"          no trial is longer: the search is expected to leave too little{total}"
 

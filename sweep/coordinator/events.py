@@ -255,8 +255,7 @@ def estimate_seconds_left(
     done |= {trial.number: trial.params.length * trial.progress[-1] / COMPLETE for trial in running}
     longer = {trial.number for trial in record.trials if trial.longer_than is not None}
     longer |= {trial.number for trial in running if trial.longer_than is not None}
-    left: float = sum(length * trials for length, trials in expect_lengths(plan.spec))
-    left = max(0.0, left - sum(done.get(number, 0.0) for number in longer))
+    left = max(0.0, sum(expect_lengths(plan.spec)) - sum(done.get(number, 0.0) for number in longer))
     if plan.spec.rungs:
         searched = sum(share for number, share in done.items() if number not in longer)
         left += max(0.0, expect_search(plan.spec) / plan.spec.budget.examples - searched)

@@ -61,27 +61,19 @@ def list_longer(
             left = trial.planned_examples - trial.examples
             room = room.without(examples=left, seconds=left * _pace(record.trials[trial.longer_than]))
     for doubling in range(plan.spec.budget.doublings_at_most):
-        ranked = _rank(record, 2**doubling)
-        if not ranked or not _has_paid(ledger, record, ranked[0]):
+        ranked, longer = _rank(record, 2**doubling), _rank(record, 2 ** (doubling + 1))
+        if not ranked:
             return []
-        due = (_plan_longer(plan, ledger, record, trial) for trial in ranked[:WIDTH] if trial.number not in begun)
-        fitting = list(_choose_fitting(due, room))
-        if fitting or any(trial.params.length == 2 ** (doubling + 1) for trial in under_way):
-            return fitting
+        paid = has_paid(*(_score(ledger, record, one)[0] for one in (longer[0], ranked[0]))) if longer else None
+        chosen = [] if paid else [trial for trial in ranked[:WIDTH] if trial.number not in begun]
+        due = list(_choose_fitting((_plan_longer(plan, ledger, record, trial) for trial in chosen), room))
+        if due or paid is False or any(trial.params.length == 2 ** (doubling + 1) for trial in under_way):
+            return due
     return []
 
 
 def _rank(record: StudyRecord, length: int) -> list[TrialRecord]:
     return [trial for trial in rank_configurations(record) if trial.length == length]
-
-
-def _has_paid(ledger: Ledger, record: StudyRecord, best: TrialRecord) -> bool:
-    """Whether the best trial of a length is not worse than the best one of half of it, if there is such a length."""
-    shorter = _rank(record, best.length // 2)
-    if not shorter:
-        return True
-    (at_peak, _), (before, _) = (_score(ledger, record, trial) for trial in (best, shorter[0]))
-    return has_paid(at_peak, before)
 
 
 def _score(ledger: Ledger, record: StudyRecord, trial: TrialRecord) -> tuple[Score, Score]:

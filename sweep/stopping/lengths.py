@@ -1,9 +1,11 @@
 """Lengths: what a search leaves of a study's total goes into trials that train for longer.
 
 The rule: the search comes first, with trials of `budget.examples` each, of which rungs train most in part. Then the
-best `WIDTH` configurations of a length are trained for twice as long, by new trials with a schedule of that length, as
-long as a whole one fits into what is left, and for as long as the last doubling paid or cannot be told from one that
-did: the best of the longer trials is not worse than the best of the shorter ones by the paired interval over queries.
+best configuration of a length is trained for twice as long, by a new trial with a schedule of that length, as long as a
+whole one fits into what is left, and for as long as the last doubling paid or cannot be told from one that did: the
+best of the longer trials is not worse than the best of the shorter ones by the paired interval over queries. Where it
+is not proved to be better either, the next best configuration is trained at that length as well, `WIDTH` in all, and so
+it is on a device that would idle.
 
 A longer trial has the learning rate of the shorter one, unless that one fell from its peak: then what it had spent of
 its rate at the peak was enough, and the longer one spends twice that.
@@ -19,12 +21,13 @@ from sweep.settings.study_file import StudySpec
 from sweep.stopping.rungs import estimate_trained
 
 WIDTH = 2
-"""Configurations that are trained for twice as long, at each doubling."""
+"""Configurations that are trained for twice as long, at most, at each doubling."""
 
 
-def has_paid(longer: Score, shorter: Score) -> bool:
-    """Whether a doubling was worth it, or cannot be told from one that was: it is not proved to be worse."""
-    return longer.minus(shorter).interval()[1] >= 0.0
+def has_paid(longer: Score, shorter: Score) -> bool | None:
+    """Whether a doubling was worth it; None where that cannot be told."""
+    low, high = longer.minus(shorter).interval()
+    return None if low <= 0.0 <= high else low > 0.0
 
 
 def carry_rate(rate: float, *, at_peak: Score, at_end: Score, spent: float) -> float:
@@ -40,8 +43,8 @@ def carry_rate(rate: float, *, at_peak: Score, at_end: Score, spent: float) -> f
     return rate * spent if has_fallen else rate
 
 
-def plan_lengths(left: float, examples: int, *, most: int) -> Iterator[tuple[int, int]]:
-    """The lengths, in multiples of the examples of a trial that searches, and the trials of each that fit.
+def plan_lengths(left: float, examples: int, *, most: int) -> Iterator[int]:
+    """The lengths of which a trial fits, each after the one before, in multiples of the examples of the search's.
 
     Args:
         left: Training pairs that the search leaves; infinite where the total is one of hours.
@@ -49,12 +52,10 @@ def plan_lengths(left: float, examples: int, *, most: int) -> Iterator[tuple[int
         most: Doublings at most.
     """
     for doubling in range(1, most + 1):
-        cost = examples * 2**doubling
-        trials = int(min(WIDTH, left // cost))
-        if not trials:
+        left -= examples * 2**doubling
+        if left < 0.0:
             return
-        left -= trials * cost
-        yield 2**doubling, trials
+        yield 2**doubling
 
 
 def expect_search(spec: StudySpec) -> float:
@@ -65,16 +66,15 @@ def expect_search(spec: StudySpec) -> float:
     return trials * spec.budget.examples
 
 
-def expect_lengths(spec: StudySpec) -> list[tuple[int, int]]:
-    """The lengths above 1 that a study comes to after such a search, and the trials of each."""
+def expect_lengths(spec: StudySpec) -> list[int]:
+    """The lengths above 1 that a study comes to after such a search, where every doubling pays."""
     return list(plan_lengths(_find_left(spec), spec.budget.examples, most=spec.budget.doublings_at_most))
 
 
 def expect_examples(spec: StudySpec) -> float:
     """Training pairs of a whole study, without those of its confirmation."""
     total = spec.budget.total_examples or math.inf
-    longer = sum(length * trials for length, trials in expect_lengths(spec))
-    return min(total, expect_search(spec) + longer * spec.budget.examples)
+    return min(total, expect_search(spec) + sum(expect_lengths(spec)) * spec.budget.examples)
 
 
 def _find_left(spec: StudySpec) -> float:

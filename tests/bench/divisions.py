@@ -19,7 +19,7 @@ import numpy as np
 from sweep.measures.score import Score
 from sweep.settings.study_file import RungsSpec
 from sweep.stopping.halving import promote_in_waves
-from sweep.stopping.lengths import has_paid
+from sweep.stopping.lengths import WIDTH, has_paid
 from sweep.stopping.outcome import find_stops
 from sweep.stopping.policy import StopPolicy
 from sweep.stopping.recorded import RecordedRun, load_bank
@@ -102,25 +102,35 @@ def search_with_rungs(bank: Bank, order: Sequence[Configuration], spending: Spen
     return sorted(whole, reverse=True)
 
 
-def lengthen(bank: Bank, order: Sequence[Configuration], total: float, *, width: int, slower: float = 1.0) -> Spending:
-    """Rungs, then the best of each length for twice as long, at a rate that is divided by a factor at each doubling."""
+def lengthen(
+    bank: Bank, order: Sequence[Configuration], total: float, *, width: int, always: bool = False, slower: float = 1.0
+) -> Spending:
+    """Rungs, then the best of each length for twice as long.
+
+    Args:
+        bank: The recorded runs.
+        order: The configurations in the order in which they are begun.
+        total: Pairs that may be spent, in trials of the shortest length.
+        width: Configurations of each length that are trained longer, at most.
+        always: Whether all of these are, and not the next one only where the one before is not proved to have paid.
+        slower: Factor by which the rate is divided at each doubling.
+    """
     spending = Spending(total)
-    ranked = [(value, order[place], 1) for value, place in search_with_rungs(bank, order, spending)]
-    best: Score | None = None
+    ranked = [(value, order[place]) for value, place in search_with_rungs(bank, order, spending)]
     length = 1
-    while ranked and bank.has(ranked[0][1], length):
-        top = _score_peak(bank, ranked[0][1], length)
-        if best is not None and not has_paid(top, best):
-            break
-        best, length = top, 2 * length
-        longer = []
-        for _, name, _ in ranked[:width]:
+    while ranked:
+        best, length = _score_peak(bank, ranked[0][1], length), 2 * length
+        longer: list[tuple[float, Configuration]] = []
+        paid: bool | None = None
+        for _, name in ranked[:width]:
             slowed = _slow(bank, name, length, slower)
-            if slowed is not None and spending.spent + length <= total:
-                stop = bank.stop(slowed, length, best=spending.best[0])
-                peak = spending.train(bank.seen[slowed, length], bank.truth[slowed, length], stop)
-                longer.append((float(bank.seen[slowed, length].means[peak]), slowed, length))
-        ranked = sorted(longer, reverse=True)
+            if (paid and not always) or slowed is None or spending.spent + length > total:
+                break
+            stop = bank.stop(slowed, length, best=spending.best[0])
+            peak = spending.train(bank.seen[slowed, length], bank.truth[slowed, length], stop)
+            longer = sorted([*longer, (float(bank.seen[slowed, length].means[peak]), slowed)], reverse=True)
+            paid = has_paid(_score_peak(bank, longer[0][1], length), best)
+        ranked = longer if paid is not False else []
     return spending
 
 
@@ -178,11 +188,13 @@ def train_plainly(bank: Bank, total: float) -> Spending:
 
 def _replay(bank: Bank, order: Sequence[Configuration], total: float, longest: int) -> Iterator[tuple[str, Spending]]:
     trials = order[:12]
+    yield "rungs, then length", lengthen(bank, trials, total, width=WIDTH)
     for width in (1, 2, 3):
-        yield f"rungs, then length, the best {width}", lengthen(bank, trials, total, width=width)
+        label = f"the best {width} of each length in any case"
+        yield f"rungs, then length, {label}", lengthen(bank, trials, total, width=width, always=True)
     for slower in (math.sqrt(2.0), 2.0):
-        label = f"the best 2, the rate divided by {slower:.2g} at each doubling"
-        yield f"rungs, then length, {label}", lengthen(bank, trials, total, width=2, slower=slower)
+        label = f"the rate divided by {slower:.2g} at each doubling"
+        yield f"rungs, then length, {label}", lengthen(bank, trials, total, width=WIDTH, slower=slower)
     yield "all in breadth", go_broad(bank, order, total)
     yield "Hyperband's brackets", run_brackets(bank, order, total, longest=longest)
     yield "plain", train_plainly(bank, total)

@@ -30,13 +30,16 @@ from sweep.testing import write_toy_study
 
 TRIALS, EXAMPLES = 6, 320
 SEARCH = TRIALS * EXAMPLES
-WHOLE_TOTAL = SEARCH + 2 * 2 * EXAMPLES + 2 * 4 * EXAMPLES
-"""Room for two trials of twice the length, and two of four times the length."""
+TOTAL = SEARCH + (2 + 4) * EXAMPLES
+"""Room for a trial of twice the length, and one of four times the length."""
+
+WIDER = SEARCH + 2 * (2 + 4) * EXAMPLES
+"""Room for two of each."""
 
 
 def write_study(folder: Path, *, doublings: tuple[float, ...] = (0.05, 0.05), **tables: Any) -> Path:
     script = {"noise": 0.05, "doublings": doublings, **tables.pop("script", {})}
-    budget = {"trials": TRIALS, "total_examples": WHOLE_TOTAL, **tables.pop("budget", {})}
+    budget = {"trials": TRIALS, "total_examples": TOTAL, **tables.pop("budget", {})}
     return write_toy_study(folder, script=script, budget=budget, **{"stopping": {"drop_off": False}, **tables})
 
 
@@ -77,53 +80,54 @@ def test_the_best_configurations_are_trained_twice_as_long_as_far_as_the_total_g
     file = write_study(tmp_path)
     record, told = run(file)
     check_longer(file, record)
-    assert lengths(record) == [2, 2, 4, 4]
-    assert len(told.trials("lengthen")) == 4
+    assert lengths(record) == [2, 4]
+    assert len(told.trials("lengthen")) == 2
     assert record.best is not None
     assert record.best.length == 4
     assert record.attributes["ended_by"] == "trials"
-    assert sum(trial.examples for trial in record.trials) == WHOLE_TOTAL
+    assert sum(trial.examples for trial in record.trials) == TOTAL
     again, told = run(file)
     assert again.trials == record.trials
     assert told.events == []
-    rewrite(file, f"total_examples = {WHOLE_TOTAL}", f"total_examples = {WHOLE_TOTAL + 8 * EXAMPLES}")
+    rewrite(file, f"total_examples = {TOTAL}", f"total_examples = {TOTAL + 8 * EXAMPLES}")
     more, _ = run(file)
     check_longer(file, more)
-    assert lengths(more) == [2, 2, 4, 4, 8]
+    assert lengths(more) == [2, 4, 8]
+
+
+def test_where_a_doubling_is_not_proved_to_pay_the_next_best_is_trained_longer_as_well(tmp_path: Path) -> None:
+    file = write_study(tmp_path, doublings=(0.0, 0.0), budget={"total_examples": WIDER})
+    record, _ = run(file)
+    check_longer(file, record)
+    assert lengths(record) == [2, 2, 4, 4]
+    searched = [trial.number for trial in rank_configurations(record) if trial.length == 1]
+    assert [trial.longer_than for trial in longer(record)[:2]] == searched[:2]
 
 
 def test_what_fits_is_begun_and_what_does_not_is_left_out(tmp_path: Path) -> None:
-    file = write_study(tmp_path, budget={"total_examples": SEARCH + 2 * EXAMPLES + 1})
+    file = write_study(tmp_path, doublings=(0.0, 0.0), budget={"total_examples": SEARCH + 2 * EXAMPLES + 1})
     record, _ = run(file)
     check_longer(file, record)
     assert lengths(record) == [2]
-    assert longer(record)[0].longer_than == rank_configurations(record)[1].number  # itself is the best now
 
 
 def test_no_trial_is_longer_where_the_file_names_no_total(tmp_path: Path) -> None:
     file = write_study(tmp_path)
-    rewrite(file, f"total_examples = {WHOLE_TOTAL}\n", "")
+    rewrite(file, f"total_examples = {TOTAL}\n", "")
     record, _ = run(file)
     assert lengths(record) == []
-    rewrite(file, "[budget]\n", f"[budget]\ntotal_examples = {WHOLE_TOTAL}\ndoublings = 1\n")
+    rewrite(file, "[budget]\n", f"[budget]\ntotal_examples = {TOTAL}\ndoublings = 1\n")
     record, _ = run(file)
     check_longer(file, record)
-    assert lengths(record) == [2, 2]
+    assert lengths(record) == [2]
 
 
 def test_a_doubling_that_was_worse_is_the_last_one(tmp_path: Path) -> None:
-    file = write_study(tmp_path, doublings=(-0.3, 0.5))
+    file = write_study(tmp_path, doublings=(-0.3, 0.5), budget={"total_examples": WIDER})
     record, _ = run(file)
     assert lengths(record) == [2, 2]
     assert record.best is not None
     assert record.best.length == 1
-
-
-def test_a_doubling_that_is_not_proved_to_be_worse_is_followed_by_another(tmp_path: Path) -> None:
-    file = write_study(tmp_path, doublings=(0.0, 0.0))
-    record, _ = run(file)
-    check_longer(file, record)
-    assert lengths(record) == [2, 2, 4, 4]
 
 
 def test_longer_trials_that_fall_are_stopped_and_count(tmp_path: Path) -> None:
@@ -179,13 +183,12 @@ def test_longer_trials_pause_at_no_rung_and_come_between_promotions_and_confirma
     assert again.trials == before
 
 
-def test_slots_side_by_side_train_what_one_trains(tmp_path: Path) -> None:
-    record, _ = run(write_study(tmp_path / "one"))
-    beside, _ = run(
-        write_study(tmp_path / "two", workers={"devices": "cpu:3"}), launcher=LocalLauncher(("sweep.testing",))
-    )
-    assert lengths(beside) == lengths(record)
-    assert len(beside.trials) == len(record.trials)
+def test_a_device_that_would_idle_trains_the_next_best(tmp_path: Path) -> None:
+    tables: dict[str, Any] = {"budget": {"total_examples": WIDER}, "workers": {"devices": "cpu:3"}}
+    file = write_study(tmp_path, script={"step_s": 0.004}, **tables)
+    record, _ = run(file, launcher=LocalLauncher(("sweep.testing",)))
+    check_longer(file, record)
+    assert lengths(record) == [2, 2, 4, 4]
 
 
 def test_a_study_that_is_killed_while_it_lengthens_goes_on(tmp_path: Path, start: Start) -> None:
@@ -208,10 +211,10 @@ def test_a_study_that_is_killed_while_it_lengthens_goes_on(tmp_path: Path, start
 
 def test_hours_are_a_total_as_well_where_doublings_are_asked_for(tmp_path: Path) -> None:
     file = write_study(tmp_path, budget={"doublings": 2, "wall_clock_h": 1.0})
-    rewrite(file, f"total_examples = {WHOLE_TOTAL}\n", "")
+    rewrite(file, f"total_examples = {TOTAL}\n", "")
     record, _ = run(file)
     check_longer(file, record)
-    assert lengths(record) == [2, 2, 4, 4]
+    assert lengths(record) == [2, 4]
     storage = open_storage(RunFolder.beside(file).database)
     ledger, plan = Ledger(storage, "toy"), plan_study(locate_study(file))
     search = replace(record, trials=record.trials[:TRIALS])
@@ -251,6 +254,6 @@ def test_a_total_that_holds_no_trial_is_refused(tmp_path: Path, budget: dict[str
 
 def test_doublings_without_a_total_are_refused(tmp_path: Path) -> None:
     file = write_study(tmp_path, budget={"doublings": 2})
-    rewrite(file, f"total_examples = {WHOLE_TOTAL}\n", "")
+    rewrite(file, f"total_examples = {TOTAL}\n", "")
     with pytest.raises(StudyFileError, match="doublings = 2 needs a total that longer trials fit into"):
         run(file)

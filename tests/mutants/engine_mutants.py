@@ -176,13 +176,13 @@ COORDINATOR = [
             "longer trials are begun that do not fit beside each other",
             "room = room.without(examples=longer.examples, seconds=longer.seconds)",
             "pass",
-            "what_fits_is_begun_and_what_does_not_is_left_out",
+            "hours_are_a_total_as_well_where_doublings_are_asked_for",
         ),
         (
             "a configuration is trained for longer twice",
             "for trial in ranked[:WIDTH] if trial.number not in begun",
             "for trial in ranked[:WIDTH]",
-            "no_trial_is_longer_where_the_file_names_no_total",
+            "where_a_doubling_is_not_proved_to_pay_the_next_best_is_trained_longer_as_well",
         ),
     ),
     *of(

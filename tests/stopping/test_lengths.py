@@ -14,24 +14,25 @@ from sweep.stopping.lengths import carry_rate, has_paid, plan_lengths
 @pytest.mark.parametrize(
     ("left", "most", "planned"),
     [
-        (1199.0, 9, [(2, 2), (4, 1)]),  # 400 + 400 leave 399: too little for a third of 400
+        (1399.0, 9, [2, 4]),  # 200 + 400 leave 799
+        (1400.0, 9, [2, 4, 8]),
         (199.0, 9, []),
-        (200.0, 9, [(2, 1)]),
-        (5000.0, 2, [(2, 2), (4, 2)]),
-        (math.inf, 3, [(2, 2), (4, 2), (8, 2)]),
+        (200.0, 9, [2]),
+        (5000.0, 2, [2, 4]),
+        (math.inf, 3, [2, 4, 8]),
         (5000.0, 0, []),
     ],
 )
-def test_lengths_double_for_as_long_as_a_trial_fits(left: float, most: int, planned: list[tuple[int, int]]) -> None:
+def test_lengths_double_for_as_long_as_a_trial_fits(left: float, most: int, planned: list[int]) -> None:
     assert list(plan_lengths(left, 100, most=most)) == planned
 
 
-def test_a_doubling_has_paid_unless_it_is_proved_to_be_worse() -> None:
+def test_a_doubling_has_paid_or_has_not_where_the_interval_tells() -> None:
     random = np.random.default_rng(0)
     shorter = Score(random.uniform(0.4, 0.8, 200))
     other = random.normal(0.0, 0.1, 200)
     other -= other.mean()
-    for gain, paid in ((0.05, True), (0.0, True), (-0.01, True), (-0.02, False), (-0.1, False)):
+    for gain, paid in ((0.05, True), (0.02, True), (0.01, None), (0.0, None), (-0.01, None), (-0.02, False)):
         assert has_paid(Score(shorter.per_query + other + gain), shorter) is paid  # the interval is 0.014 to each side
 
 

@@ -57,7 +57,7 @@ def describe_pairs(plan: StudyPlan, leaks: LeakCounts) -> Iterator[str]:
         lost = f" ({leaks.pairs[name]:,} of which leak)" if is_kept else f" ({leaks.pairs[name]:,} left out)"
         examples = plan.spec.budget.examples
         seen = f"each seen {examples / pairs:.2f} times a trial"
-        longer = [examples * length for length, _ in expect_lengths(plan.spec)]
+        longer = [examples * length for length in expect_lengths(plan.spec)]
         seen += "".join(f", {number / pairs:.2f} times in one of {number:,}" for number in longer)
         yield f"{name}: {pairs:,} pairs{lost if leaks.pairs[name] else ''}, {seen}"
     yield from describe_generated(plan)
