@@ -385,6 +385,7 @@ class Job:
         environment: Variables set before the body starts, such as the devices it may see.
         attempt: Number of this process of its trial; every message of it carries this.
         lock: File that its process locks while it lives, so that no two of one trial are alive.
+        slot: Name of the slot that it is to run on; None where any will do.
     """
 
     name: str
@@ -394,6 +395,7 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
     lock: Path | None = None
+    slot: str | None = None
 
 
 @dataclass(frozen=True)

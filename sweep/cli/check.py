@@ -117,7 +117,12 @@ def _rehearse(plan: StudyPlan, launcher: Launcher, slot: Slot, stop: StopSignal,
         )
         log = Path(folder) / "rehearsal.log"
         job = Job(
-            name="rehearse", body="sweep.rehearsal:rehearse_study", task=task, log=log, environment=slot.environment
+            name="rehearse",
+            body="sweep.rehearsal:rehearse_study",
+            task=task,
+            log=log,
+            environment=slot.environment,
+            slot=slot.name,
         )
         try:
             rehearsal: Rehearsal = run_job(launcher, job, stop=stop)

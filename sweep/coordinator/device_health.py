@@ -26,6 +26,11 @@ class DeviceHealth:
         self._news: dict[str, int] = dict.fromkeys(self._failures, -1)  # time of the last
         self._time = itertools.count()
 
+    def add_place(self, place: str) -> None:
+        """Adds a device that has come; one that was retired stays so."""
+        if place not in self._news:
+            self._failures[place], self._news[place] = [], -1
+
     def note_failure(self, slot: Slot | None, trial: int) -> None:
         """Notes that a trial failed on a slot's device, and not out of memory."""
         if slot is not None:

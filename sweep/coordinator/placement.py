@@ -111,10 +111,21 @@ class Placement:
 
     def find_free(self, running: Iterable[RunningTrial]) -> list[Slot]:
         """The slots that no trial holds, of devices that are well and whose memory has returned."""
+        self._follow()
         held = {trial.slot.name: trial.slot.place for trial in running if trial.slot}
         places = set(held.values())
         free = [slot for slot in self.slots if slot.name not in held and not self.health.is_barred(slot, busy=places)]
         return [slot for slot in free if slot.place in places or self._has_returned(slot)]
+
+    def _follow(self) -> None:
+        """Takes over slots that have come or gone, where the launcher's do."""
+        followed = self._launcher.follow()
+        if followed is not None:
+            self.slots, changes = followed
+            for slot in self.slots:
+                self.health.add_place(slot.place)
+            for change in changes:
+                self._tell("warning", change)
 
     def suspect(self, slot: Slot | None, trial: int, running: Iterable[RunningTrial]) -> bool:
         """Notes that a trial failed on a slot; whether that may be the fault of its device."""

@@ -282,6 +282,7 @@ def make_job(plan: StudyPlan, trial: RunningTrial, *, body: str, slot: Slot, mic
         environment=slot.environment,
         attempt=trial.attempt,
         lock=plan.run_folder.attempt_lock(trial.number),
+        slot=slot.name,
     )
 
 

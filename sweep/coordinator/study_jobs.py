@@ -140,6 +140,7 @@ class StudyJobs:
             task=task,
             log=self.plan.run_folder.log(None),
             environment=slot.environment,
+            slot=slot.name,
         )
         return run_job(self.launcher, job, stop=self.stop)
 

@@ -5,6 +5,7 @@ from sweep.launch.command import CommandLauncher
 from sweep.launch.inline import InlineLauncher
 from sweep.launch.launcher import Died, Launcher, Message, Slot
 from sweep.launch.local import LocalLauncher
+from sweep.launch.ray_cluster import RayLauncher
 
 __all__ = [
     "CommandLauncher",
@@ -13,6 +14,7 @@ __all__ = [
     "Launcher",
     "LocalLauncher",
     "Message",
+    "RayLauncher",
     "Slot",
     "make_launcher",
 ]

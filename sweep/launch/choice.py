@@ -8,6 +8,7 @@ from pathlib import Path
 from sweep.launch.command import CommandLauncher
 from sweep.launch.launcher import Launcher
 from sweep.launch.local import LocalLauncher
+from sweep.launch.ray_cluster import RayLauncher
 from sweep.settings.study_file import WorkersSpec
 
 
@@ -21,4 +22,7 @@ def make_launcher(workers: WorkersSpec, preload: Sequence[str], *, shared: Path)
     """
     if workers.command is not None:
         return CommandLauncher(workers.command, preload, shared=shared)
+    if workers.cluster is not None:
+        is_open = workers.authentication == "none"
+        return RayLauncher(workers.cluster, preload, shared=shared, is_open=is_open)
     return LocalLauncher(preload)

@@ -161,6 +161,12 @@ class CommandLauncher(Launcher):
         for descriptor in (self._waking, self._waker):
             os.close(descriptor)
 
+    @property
+    def jobs(self) -> list[str]:
+        """Names of the jobs that run."""
+        with self._lock:
+            return [worker.job.name for worker in self._workers if worker.job]
+
     def node_of(self, job: str) -> str | None:
         """Name of the machine on which a job runs, once that is known."""
         with self._lock:

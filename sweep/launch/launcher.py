@@ -80,6 +80,10 @@ class Launcher(Protocol):
             InterruptedRunError: If a signal came.
         """
 
+    def follow(self) -> tuple[list[Slot], list[str]] | None:
+        """The slots as they are now and what has changed since the last call, a line each; None where they stay."""
+        return None
+
     def used_gib(self, slot: Slot) -> float | None:
         """Memory in GiB that any process uses on a slot's device; None where it is unknown."""
 

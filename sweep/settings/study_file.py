@@ -246,6 +246,12 @@ class WorkersSpec(Table):
     slots: int | None = Field(
         default=None, ge=1, le=10_000, description="Workers at once of the command; else those of its one machine."
     )
+    cluster: str | None = Field(
+        default=None, min_length=1, description='"ray", the address of a Ray cluster, or left out for this machine.'
+    )
+    authentication: Literal["token", "none"] = Field(
+        default="token", description='Whether the cluster asks for a token; "none" if anybody may run code on it.'
+    )
     micro_batch: int | None = Field(
         default=None, ge=1, description="Pairs at once in the model; else as memory allows."
     )
@@ -269,6 +275,10 @@ class WorkersSpec(Table):
     def _command_has_its_slots(self) -> Self:
         if self.command is not None and not self.command:
             raise ValueError('command must name a program, such as ["srun", "--gpus=1", "--ntasks=1", "{worker}"]')
+        if self.cluster is not None and (self.command is not None or isinstance(self.devices, tuple)):
+            raise ValueError(
+                'cluster brings its own nodes and devices: leave command out, and devices "auto" or "cpu:N"'
+            )
         if self.slots is None:
             return self
         if self.command is None:
@@ -282,7 +292,7 @@ class WorkersSpec(Table):
     @property
     def are_elsewhere(self) -> bool:
         """Whether trials run where only shared folders are seen."""
-        return self.command is not None
+        return self.command is not None or self.cluster is not None
 
     @property
     def cpu_workers(self) -> int | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import launcher_jobs
 import pytest
+from clusters import make_ray_launcher
 from processes import end_group, hold_elsewhere, living, start_script, wait_until
 
 from sweep.coordinator.running import make_assignment, make_trial
@@ -35,11 +36,12 @@ NO_DEVICE = "pretended:list_none"
 LAUNCHERS: dict[str, Callable[[], Launcher]] = {
     "inline": InlineLauncher,
     "local": lambda: LocalLauncher(PRELOAD),
+    "ray": lambda: make_ray_launcher(PRELOAD),
     "command": lambda: CommandLauncher(["env", f"PYTHONPATH={os.pathsep.join(sys.path)}", "{worker}"], PRELOAD),
 }
 
 
-SLOW = {"command"}
+SLOW = {"command", "ray"}
 """Launchers whose workers take long to start, so that tests share one until a test closes it."""
 
 
@@ -56,7 +58,8 @@ def launcher(request: pytest.FixtureRequest, kept: dict[str, Launcher]) -> Itera
     name = request.param
     made = kept.pop(name, None) or LAUNCHERS[name]()
     yield made
-    if name in SLOW and not made.is_closed:  # type: ignore[attr-defined]
+    if name in SLOW and not made.is_closed and not made.jobs:  # type: ignore[attr-defined]
+        made.wait(0.0)  # what a test did not wait for
         kept[name] = made
     else:
         made.close()

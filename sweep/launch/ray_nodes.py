@@ -1,0 +1,200 @@
+"""RayNodes: the nodes of a Ray cluster that may run trials, followed while a study runs, and the slots on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweep.launch.launcher import Slot
+from sweep.launch.node import describe_node, find_mismatch
+from sweep.launch.shared import make_mark
+from sweep.settings.study_file import WorkersSpec
+
+FOLLOW_S = 2.0
+"""Seconds between two looks at the cluster."""
+
+ADMIT_S = 60.0
+"""Seconds within which a node has to answer what it is."""
+
+
+@dataclass(frozen=True)
+class NodeSlot:
+    """A slot, and what an actor on it asks of its node.
+
+    Attributes:
+        slot: The slot.
+        node: Ray's id of the node.
+        gpus: GPUs, or the share of one.
+        cpus: CPUs.
+    """
+
+    slot: Slot
+    node: str
+    gpus: float
+    cpus: float
+
+
+class RayNodes:
+    """Follows the nodes of a cluster in a thread of its own.
+
+    Args:
+        list_nodes: Ray's own list of nodes.
+        ask: Asks a node, by its id, what it is and whether it shares a folder, within some seconds.
+        shared: Folder that every node must share, or None.
+
+    Attributes:
+        seen: Time at which the cluster last answered.
+    """
+
+    def __init__(
+        self, list_nodes: Callable[[], Sequence[Mapping[str, Any]]], ask: Callable[..., Any], *, shared: Path | None
+    ) -> None:
+        self._list_nodes = list_nodes
+        self._ask = ask
+        self._shared = shared
+        self._here = describe_node()
+        self._lock = threading.Lock()
+        self._names: dict[str, str] = {}  # by id, of every node that was ever seen
+        self._admitted: dict[str, Mapping[str, Any]] = {}  # by id, with what Ray says of them
+        self._refused: dict[str, str] = {}  # the reason, by id
+        self._gone: set[str] = set()  # the ids of those that were admitted and are gone
+        self._changes: list[str] = []
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.seen = time.monotonic()
+
+    @property
+    def refused(self) -> list[str]:
+        """Why nodes were left out."""
+        with self._lock:
+            return list(self._refused.values())
+
+    def follow(self) -> None:
+        """Looks at the cluster now, then again and again until it is closed."""
+        self.look()
+        with self._lock:
+            self._changes.clear()  # what is there at the beginning has not come
+        self._thread = threading.Thread(target=self._follow, daemon=True, name="nodes")
+        self._thread.start()
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(FOLLOW_S)
+
+    def look(self) -> None:
+        """Admits nodes that have come, and forgets those that are gone."""
+        nodes = {node["NodeID"]: node for node in self._list_nodes() if node["Alive"]}
+        self.seen = time.monotonic()
+        with self._lock:
+            gone = [node for node in self._admitted if node not in nodes]
+            for node in gone:
+                del self._admitted[node]
+                self._gone.add(node)
+                self._changes.append(f"{self._names[node]} is gone, and with it its slots")
+            known = {*self._admitted, *self._refused}
+        new = [node for node in nodes if node not in known]
+        with ThreadPoolExecutor(max_workers=8) as threads:  # each answer takes the start of a process
+            problems = list(threads.map(self._find_problem, new))
+        for node, problem in zip(new, problems, strict=True):
+            self._admit(node, nodes[node], problem)
+
+    def is_gone(self, node: str | None) -> bool:
+        """Whether a node was in the cluster and is gone."""
+        with self._lock:
+            return node in self._gone
+
+    def take_changes(self) -> list[str]:
+        """What has changed since the last call, as lines for a person."""
+        with self._lock:
+            changes, self._changes = self._changes, []
+        return changes
+
+    def slots(self, workers: WorkersSpec) -> list[NodeSlot]:
+        """The slots of all nodes: their GPUs where the cluster has any, else their CPUs, a node after the other."""
+        with self._lock:
+            admitted = {self._names[node]: (node, said["Resources"]) for node, said in self._admitted.items()}
+        is_cpu = workers.cpu_workers is not None or not any(said.get("GPU") for _, said in admitted.values())
+        shares = _share_cpus(len(admitted), workers) if is_cpu else [0] * len(admitted)
+        slots: list[NodeSlot] = []
+        for (name, (node, said)), share in zip(sorted(admitted.items()), shares, strict=True):
+            slots += _cpu_slots(name, node, said, share) if is_cpu else _gpu_slots(name, node, said, workers)
+        return slots
+
+    def _follow(self) -> None:
+        while not self._ended.wait(FOLLOW_S):
+            try:
+                self.look()
+            except Exception:  # noqa: BLE001 - whatever Ray raises while its head is gone; `seen` tells how long
+                continue
+
+    def _admit(self, node: str, said: Mapping[str, Any], problem: str | None) -> None:
+        """Admits a node that was asked what it is, or leaves it out, with the reason."""
+        host = str(said["NodeManagerHostname"])
+        same = sum(name.partition("#")[0] == host for name in self._names.values())
+        name = self._names.setdefault(node, f"{host}#{same + 1}" if same else host)
+        with self._lock:
+            if problem is None:
+                self._admitted[node] = said
+                self._changes.append(f"{name} has come, and its slots are used")
+            else:
+                self._refused[node] = f"{name} is left out: {problem}"
+                self._changes.append(self._refused[node])
+
+    def _find_problem(self, node: str) -> str | None:
+        """Why a node cannot run trials, by its own answer; None where it can."""
+        mark = make_mark(self._shared) if self._shared else None
+        try:
+            there, problem = self._ask(node, mark, timeout_s=ADMIT_S)
+            if problem is None and mark is not None:
+                problem = mark.check()
+            return find_mismatch(there, self._here) or problem
+        except Exception as error:  # noqa: BLE001 - a node that cannot be asked is left out, for whatever reason
+            return f"it does not answer ({type(error).__name__})"
+        finally:
+            if mark is not None:
+                mark.remove()
+
+
+def _share_cpus(nodes: int, workers: WorkersSpec) -> list[int]:
+    """Trials at once on each node's CPU: so many on each, or a number in all that is spread over the nodes."""
+    if workers.cpu_workers is None:
+        return [workers.trials_per_device] * nodes
+    return [len(range(place, workers.cpu_workers, nodes)) for place in range(nodes)]
+
+
+def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int) -> list[NodeSlot]:
+    cores = int(said.get("CPU", 0))
+    label, memory_gib = f"CPU, {cores} cores", said.get("memory", 0.0) / 2**30
+    slot = Slot(
+        f"{name}/cpu",
+        label,
+        environment={"CUDA_VISIBLE_DEVICES": ""},
+        place=f"{name}/cpu",
+        memory_gib=memory_gib or None,
+        threads=max(1, cores // max(1, count)),
+    )
+    return [NodeSlot(share, node, 0.0, cores / count) for share in _numbered(slot, count)]
+
+
+def _gpu_slots(name: str, node: str, said: Mapping[str, float], workers: WorkersSpec) -> list[NodeSlot]:
+    gpus, each = int(said.get("GPU", 0)), workers.trials_per_device
+    kind = next((key.partition(":")[2] for key in said if key.startswith("accelerator_type:")), "GPU")
+    threads = max(1, int(said.get("CPU", 1)) // max(1, gpus * each))
+    slots = [
+        Slot(f"{name}/gpu:{index}", kind, "cuda", place=f"{name}/gpu:{index}", threads=threads) for index in range(gpus)
+    ]
+    return [NodeSlot(share, node, 1 / each, 0.0) for slot in slots for share in _numbered(slot, each)]
+
+
+def _numbered(slot: Slot, count: int) -> list[Slot]:
+    if count == 1:
+        return [slot]
+    return [dataclasses.replace(slot, name=f"{slot.name}/{share + 1}", share=1 / count) for share in range(count)]

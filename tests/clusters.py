@@ -1,0 +1,51 @@
+"""A Ray cluster of two nodes on this machine, with a token, for tests that share it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import TESTS
+
+from sweep.launch import RayLauncher
+
+PLACES = (TESTS.parent, TESTS / "contracts", TESTS / "launch")
+"""Where nodes find the jobs of tests."""
+
+SETTINGS = {
+    "RAY_health_check_period_ms": "500",  # a node that is gone is known to be after 2 s, and not after 15
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@cache
+def start_cluster() -> Any:
+    """The cluster, which is gone with this process."""
+    for name, value in {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), **SETTINGS}.items():
+        os.environ.setdefault(name, value)  # Ray reads them when it is imported
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, PLACES), *([before] if before else [])])
+    try:
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        cluster.add_node(num_cpus=2)
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    return cluster
+
+
+def make_ray_launcher(preload: Sequence[str] = (), *, shared: Path | None = None) -> RayLauncher:
+    """A launcher of jobs on the cluster."""
+    return RayLauncher(start_cluster().address, preload, shared=shared)

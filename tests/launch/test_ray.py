@@ -1,0 +1,186 @@
+"""Jobs on a Ray cluster of two nodes: nodes that die, come and go, and clusters that are refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from clusters import make_ray_launcher, start_cluster
+from processes import wait_until
+
+from sweep.errors import DeviceError, StudyFileError
+from sweep.launch import Died, RayLauncher, Slot
+from sweep.launch.node import Node, describe_node
+from sweep.launch.ray_nodes import RayNodes
+from sweep.launch.shared import Mark
+from sweep.messages import Job, Started
+from sweep.settings.study_file import WorkersSpec, load_study
+from sweep.signals import StopSignal
+from sweep.testing import write_toy_study
+
+# ---- which nodes there are, without a cluster
+
+
+class Cluster:
+    """What Ray says of a cluster, and what its nodes say of themselves."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, dict[str, float]] = {}
+        self.broken: set[str] = set()
+
+    def list_nodes(self) -> list[dict[str, object]]:
+        return [
+            {"NodeID": name, "NodeManagerHostname": name[0], "Alive": True, "Resources": resources}
+            for name, resources in self.nodes.items()
+        ]
+
+    def ask(self, node: str, mark: Mark | None, *, timeout_s: float) -> tuple[Node, str | None]:  # noqa: ARG002
+        if node in self.broken:
+            raise TimeoutError
+        return describe_node(), mark.answer() if mark else None
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def look(cluster: Cluster, *, shared: Path | None = None) -> RayNodes:
+    nodes = RayNodes(cluster.list_nodes, cluster.ask, shared=shared)
+    nodes.look()
+    return nodes
+
+
+def names(nodes: RayNodes, **workers: object) -> list[str]:
+    return [known.slot.name for known in nodes.slots(WorkersSpec.model_validate({"cluster": "ray"} | workers))]
+
+
+def test_every_gpu_of_a_cluster_is_a_slot_and_a_node_without_one_has_none(cluster: Cluster) -> None:
+    cluster.nodes = {"a": {"CPU": 8, "GPU": 2, "accelerator_type:H100": 1}, "b": {"CPU": 4}, "c": {"CPU": 4, "GPU": 1}}
+    nodes = look(cluster)
+    assert names(nodes) == ["a/gpu:0", "a/gpu:1", "c/gpu:0"]
+    assert names(nodes, trials_per_device=2)[:4] == ["a/gpu:0/1", "a/gpu:0/2", "a/gpu:1/1", "a/gpu:1/2"]
+    shared = nodes.slots(WorkersSpec(cluster="ray", trials_per_device=2))[0]
+    assert (shared.gpus, shared.slot.share, shared.slot.label, shared.slot.threads) == (0.5, 0.5, "H100", 2)
+
+
+def test_a_cluster_without_a_gpu_has_the_cpus_of_its_nodes(cluster: Cluster) -> None:
+    cluster.nodes = {"a": {"CPU": 8}, "b": {"CPU": 4}}
+    nodes = look(cluster)
+    assert names(nodes) == ["a/cpu", "b/cpu"]
+    assert names(nodes, devices="cpu:3") == ["a/cpu/1", "a/cpu/2", "b/cpu"]
+    assert [known.cpus for known in nodes.slots(WorkersSpec(cluster="ray", devices="cpu:3"))] == [4, 4, 4]
+    cluster.nodes["c"] = {"CPU": 2, "GPU": 1}
+    nodes.look()
+    assert names(nodes, devices="cpu") == ["a/cpu"]
+
+
+def test_what_comes_and_goes_is_said_once_and_a_host_with_two_nodes_has_two_names(cluster: Cluster) -> None:
+    cluster.nodes = {"a1": {"CPU": 8}}
+    nodes = look(cluster)
+    nodes.take_changes()
+    cluster.nodes = {"a2": {"CPU": 8}}
+    nodes.look()
+    assert nodes.take_changes() == ["a is gone, and with it its slots", "a#2 has come, and its slots are used"]
+    assert nodes.take_changes() == []
+    assert names(nodes) == ["a#2/cpu"]
+
+
+def test_a_node_that_will_not_do_is_left_out_by_name_and_reason(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.nodes, cluster.broken = {"a": {"CPU": 8}, "b": {"CPU": 8}}, {"b"}
+    nodes = look(cluster, shared=tmp_path)
+    assert names(nodes) == ["a/cpu"]
+    assert nodes.refused == ["b is left out: it does not answer (TimeoutError)"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", ['command = ["env"]', "devices = [0]"])
+def test_a_table_of_workers_that_contradicts_its_cluster_is_refused(tmp_path: Path, workers: str) -> None:
+    file = write_toy_study(tmp_path, script={})
+    file.write_text(file.read_text().replace('devices = "cpu"', f'cluster = "ray"\n{workers}'))
+    with pytest.raises(StudyFileError, match="workers: cluster brings its own nodes and devices"):
+        load_study(file)
+
+
+# ---- clusters that are refused
+
+
+def test_a_cluster_without_a_token_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    launcher = RayLauncher("192.0.2.1:6379")
+    with pytest.raises(
+        DeviceError, match=r"\Aworkers\.cluster: 192\.0\.2\.1:6379: without authentication anybody .*RAY_AUTH_TOKEN"
+    ):
+        launcher.find_slots(WorkersSpec(), stop=StopSignal())
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers there"),
+        ("ray://head:10001/x", "is no address"),
+        ("head", "is no address"),
+    ],
+)
+def test_an_address_without_a_cluster_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, address: str, problem: str
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(DeviceError, match=rf"\Aworkers\.cluster: .*{problem}"):
+        RayLauncher(address).find_slots(WorkersSpec(), stop=StopSignal())
+
+
+def test_where_ray_is_not_installed_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DeviceError, match=r"Ray is not installed: install it here and on every node"):
+        RayLauncher("192.0.2.1:6379").find_slots(WorkersSpec(), stop=StopSignal())
+
+
+# ---- a real cluster
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[RayLauncher]:
+    made = make_ray_launcher(shared=tmp_path)
+    yield made
+    made.close()
+
+
+def listen(launcher: RayLauncher, kind: type, *, within_s: float = 60.0) -> object:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        for message in launcher.wait(0.2):
+            if isinstance(message.payload, kind):
+                return message.payload
+    raise AssertionError(f"no {kind}")
+
+
+def start_on(launcher: RayLauncher, slot: Slot) -> None:
+    launcher.start(
+        Job(name="job", body="launcher_jobs:wait_for_pause", task=None, log=Path(os.devnull), slot=slot.name)
+    )
+    listen(launcher, Started)
+
+
+def test_a_node_that_comes_is_used_and_one_that_dies_gives_its_trial_back(launcher: RayLauncher) -> None:
+    before = launcher.find_slots(WorkersSpec(cluster="ray"), stop=StopSignal())
+    node = start_cluster().add_node(num_cpus=1)
+    found: Callable[[], list[Slot]] = lambda: [slot for slot in launcher.follow()[0] if slot not in before]  # type: ignore[index]  # noqa: E731
+    assert wait_until(lambda: bool(found()), within_s=60)
+    [slot] = found()
+    start_on(launcher, slot)
+    assert launcher.node_of("job") == slot.name.partition("/")[0]
+    start_cluster().remove_node(node, allow_graceful=False)
+    died = listen(launcher, Died)
+    assert isinstance(died, Died)
+    assert wait_until(lambda: not found(), within_s=60)
+    followed = launcher.follow()
+    assert followed is not None
+    assert followed[0] == before
