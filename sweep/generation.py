@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sweep.data import load_collection, pin_collection
 from sweep.data.answers import AnswerFile
+from sweep.data.cache import cache_folder
 from sweep.data.collection import Collection
 from sweep.data.gates import GateContext, Passage, Reasons, pass_gates
 from sweep.data.generated import GeneratedQuery
@@ -31,7 +33,8 @@ from sweep.data.study_collection import list_recipes
 from sweep.errors import CollectionError, StudyFileError
 from sweep.generation_jobs import run_answer_jobs
 from sweep.launch import Launcher, LocalLauncher
-from sweep.messages import AnswerTask
+from sweep.launch.jobs import run_job
+from sweep.messages import AnswerTask, Job, RoundTripTask
 from sweep.plan import check_settings, keep_begun_defaults
 from sweep.settings.study_file import StudySpec
 from sweep.signals import StopSignal
@@ -265,14 +268,41 @@ class _Generation:
         )
 
     def _find_lost(self, queries: Sequence[GeneratedQuery], within: int) -> Reasons:
-        """The queries whose documents BM25 does not rank within the first so many."""
+        """The queries whose documents no ranking of all documents has within the first so many."""
         documents, view = self.plan.collection.documents, self.plan.spec.data.document
         columns = {name: column for column, name in enumerate(documents)}
         own = np.array([columns[query.document] for query in queries], dtype=np.int64)
         texts = (document.embedded(view) for document in documents.values())
+        if queries and self.recipe.needs_model:
+            return self._find_lost_by_model(tuple(texts), tuple(query.text for query in queries), own, within)
         ranks = place_own(texts, [query.text for query in queries], own=own).tolist()
         return {
             place: f"its document stands at rank {rank:,}" if rank else "has no word in common with its document"
             for place, rank in enumerate(ranks)
             if not 1 <= rank <= within
         }
+
+    def _find_lost_by_model(
+        self, documents: tuple[str, ...], queries: tuple[str, ...], own: NDArray[np.int64], within: int
+    ) -> Reasons:
+        plan = self.plan
+        slot = self.launcher.find_slots(plan.spec.workers, stop=self.stop)[0]
+        task = RoundTripTask(
+            spec=plan.spec,
+            folder=plan.folder,
+            run_folder=cache_folder(),
+            device=slot.device,
+            documents=documents,
+            queries=queries,
+            own=own,
+            within=within,
+        )
+        job = Job(
+            name="round-trip",
+            body="sweep.training.round_trip:find_lost_queries",
+            task=task,
+            log=plan.queries_path(self.recipe).with_suffix(".log"),
+            environment=slot.environment,
+        )
+        lost: list[int] = run_job(self.launcher, job, stop=self.stop)
+        return dict.fromkeys(lost, f"its document is not among the first {within:,} of the untrained model")

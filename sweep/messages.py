@@ -126,6 +126,23 @@ class AnswerTask(StudyTask):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RoundTripTask(StudyTask):
+    """Generated queries whose documents the untrained model is to find.
+
+    Attributes:
+        documents: Texts of all documents.
+        queries: Texts of the queries.
+        own: (Q,) column of the document of each query.
+        within: Rank at which it must stand at the latest.
+    """
+
+    documents: tuple[str, ...]
+    queries: tuple[str, ...]
+    own: NDArray[np.int64]
+    within: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RehearsalTask(StudyTask):
     """A study's way in small.
 

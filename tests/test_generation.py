@@ -73,7 +73,7 @@ def test_a_model_answers_for_each_document_once_in_whatever_run(tmp_path: Path, 
 
 def test_no_kill_loses_an_answer_or_has_one_asked_for_again(tmp_path: Path, cache: Path):
     kills, concurrency = int(os.environ.get("SWEEP_KILLS", "3")), 4
-    with ChatServer(lambda _, asked: (time.sleep(0.02), say(f"what is {asked.split()[-1]}"))[1]) as server:
+    with ChatServer(lambda _, asked: (time.sleep(0.01 * kills), say(f"what is {asked.split()[-1]}"))[1]) as server:
         generator = {"name": "endpoint", "url": server.url, "model": "m", "concurrency": concurrency}
         space = {"data_format": NAME, "batch_size": 4}
         formats = {NAME: {"generators": [generator]}}
@@ -85,6 +85,21 @@ def test_no_kill_loses_an_answer_or_has_one_asked_for_again(tmp_path: Path, cach
     assert len(found) == len({one["id"] for one in found}) == 144
     assert len(server.asked) <= 144 + kills * concurrency  # those in flight at a kill were not finished
     assert list((cache / "queries").glob("passed-*.json"))
+
+
+def test_the_untrained_model_looks_for_the_documents_where_a_study_says_so(tmp_path: Path, tiny_model: Path):
+    def count_kept(**gates: object) -> list[int]:
+        formats = {NAME: {"generators": ["sampled-span"], "gates": gates, "documents": 40}}
+        settings = {"base": str(tiny_model), "max_seq_length": 32}
+        space = {"data_format": NAME, "batch_size": 4}
+        (outcome,), _ = generate(write_toy_study(tmp_path, model_settings=settings, space=space, formats=formats))
+        return [len(passage.kept) for passage in outcome.passages][-2:]
+
+    for within in (1, 20, 240):
+        before, kept = count_kept(round_trip={"by": "model", "within": within})
+        assert before == 40
+        assert kept == 40 if within == 240 else 0 < kept < 40
+    assert count_kept(round_trip={"by": "bm25", "within": 1}) == [40, 40]
 
 
 @pytest.mark.parametrize(

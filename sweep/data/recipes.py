@@ -126,7 +126,7 @@ def collect_queries(
 
 def queries_path(collection: Collection, recipe: Recipe, spec: StudySpec, *, folder: Path) -> Path:
     """The file of the queries that a recipe makes of a collection, which is named after all that they follow from."""
-    plain = dataclasses.replace(collection, generated={})
+    plain = dataclasses.replace(collection, generated={}) if collection.generated else collection
     facts = {
         "version": _VERSION,
         "collection": plain.content_hash,

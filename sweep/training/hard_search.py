@@ -73,7 +73,7 @@ def _rank(
 
     sign(long_call=True)
     by_words = rank_by_words(embedded(), asked, own=own, depth=HARDEST)
-    by_model = _rank_by_model(model, embedded(), asked, own=own, sign=sign)
+    by_model = rank_by_model(model, embedded(), asked, own=own, depth=HARDEST, sign=sign)
     start = 0
     for judged in sets:
         some = slice(start, start + len(judged.query_ids))
@@ -81,10 +81,28 @@ def _rank(
         start = some.stop
 
 
-def _rank_by_model(
-    model: SentenceTransformer, texts: Iterable[str], queries: Sequence[str], *, own: IntArray, sign: Sign
+def rank_by_model(
+    model: SentenceTransformer,
+    texts: Iterable[str],
+    queries: Sequence[str],
+    *,
+    own: IntArray,
+    depth: int,
+    sign: Sign = give_no_sign,
 ) -> list[IntArray]:
-    """For each query the columns of the texts that a model ranks highest, best first; a part is encoded at a time."""
+    """For each query the columns of the texts that a model ranks highest, best first; a part is encoded at a time.
+
+    Args:
+        model: The model.
+        texts: Texts of documents; of equal scores the earlier comes first.
+        queries: Texts of queries.
+        own: (Q,) column of each query that is itself a document, and not ranked; -1 of the others.
+        depth: Depth of the rankings.
+        sign: Is given as the work gets further.
+
+    Raises:
+        ModelError: If the model's embeddings are not finite.
+    """
     similarity = Similarity(model.similarity_fn_name)
     asked = _encode(model, queries, "query", sign)
     columns = np.empty((len(queries), 0), dtype=np.int64)
@@ -92,10 +110,10 @@ def _rank_by_model(
     for start, some in _cut(texts, ENCODED_AT_ONCE):
         corpus = Corpus(similarity, _encode(model, some, "document", sign))
         here = np.where((own >= start) & (own < start + len(some)), own - start, -1)
-        found = search(asked, corpus, own=here, depth=HARDEST, sign=sign)
+        found = search(asked, corpus, own=here, depth=depth, sign=sign)
         columns = np.concatenate([columns, found.top + start], axis=1)
         scores = np.concatenate([scores, found.scores], axis=1)
-        best = np.lexsort((columns, -scores), axis=1)[:, :HARDEST]
+        best = np.lexsort((columns, -scores), axis=1)[:, :depth]
         columns, scores = np.take_along_axis(columns, best, axis=1), np.take_along_axis(scores, best, axis=1)
     return [row[kept] for row, kept in zip(columns, scores > -np.inf, strict=True)]
 
@@ -120,5 +138,5 @@ def _encode(model: SentenceTransformer, texts: Sequence[str], task: Prompt, sign
     distinct = np.arange(len(compiled.texts))
     embeddings = encode(model, Tokens(task, distinct, compiled, None, None), distinct, as_trained=False, sign=sign)
     if not np.isfinite(embeddings).all():
-        raise ModelError('model.base: its embeddings are not finite, so evaluation.sample = "hard" finds no documents')
+        raise ModelError("model.base: its embeddings are not finite, so it ranks no documents")
     return embeddings[places]

@@ -14,7 +14,7 @@ from sweep.data.generators.sampled_span import SampledSpan
 from sweep.data.recipes import Recipe
 
 GENERATED = Need(
-    "generated queries",
+    "generated queries, as `sweep generate` makes them",
     lambda collection: (
         len({query.document for made in collection.generated.values() for query in made.queries}),
         len(collection.documents),
