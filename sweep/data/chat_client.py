@@ -89,23 +89,29 @@ class ChatClient:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        limits = httpx2.Limits(max_connections=self._concurrency, max_keepalive_connections=self._concurrency)
         is_here = httpx2.URL(self._url).host in ("127.0.0.1", "localhost", "::1")
-        async with httpx2.AsyncClient(
-            headers=headers, limits=limits, timeout=self._timeout_s, trust_env=not is_here
-        ) as client:
+        verify = httpx2.create_ssl_context() if self._url.startswith("https:") else False
+        settings: dict[str, Any] = {
+            "headers": headers,
+            "timeout": self._timeout_s,
+            "trust_env": not is_here,
+            "verify": verify,
+        }
 
-            async def work() -> None:
+        async def work() -> None:
+            async with httpx2.AsyncClient(
+                **settings
+            ) as client:  # each its own: a shared pool looks through all of them
                 for place, bodies in waiting:  # shared: each worker takes the next one
                     keep(place, [await self._ask(client, body) for body in bodies])
 
-            workers = [asyncio.create_task(work()) for _ in range(self._concurrency)]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+        workers = [asyncio.create_task(work()) for _ in range(self._concurrency)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def _ask(self, client: Any, body: Body) -> str:
         content = json.dumps(body).encode()
