@@ -29,6 +29,7 @@ BANK = Path(__file__).resolve().parent / "lengths.npz"
 SHORTEST = 1280
 ADVICE = {"learning_rate": 2e-5, "batch_size": 64, "data_format": "query-document"}
 QUERIES = 200
+TRIALS = 12
 TOTALS = (10, 14, 20)
 """Totals, in trials of the shortest length."""
 
@@ -187,7 +188,7 @@ def train_plainly(bank: Bank, total: float) -> Spending:
 
 
 def _replay(bank: Bank, order: Sequence[Configuration], total: float, longest: int) -> Iterator[tuple[str, Spending]]:
-    trials = order[:12]
+    trials = order[:TRIALS]
     yield "rungs, then length", lengthen(bank, trials, total, width=WIDTH)
     for width in (1, 2, 3):
         label = f"the best {width} of each length in any case"
@@ -209,6 +210,9 @@ def measure_divisions(orders: int, *, bank: Path = BANK) -> None:
         lengths = {**lengths, name_configuration(run): lengths.get(name_configuration(run), set()) | {length_of(run)}}
     longest = max(length for known in lengths.values() for length in known)
     complete = [name for name, known in lengths.items() if {1, 2, 4} <= known]
+    if len(complete) < TRIALS:
+        print(f"\nRecorded at the lengths 1, 2 and 4: {len(complete)} configurations of the {TRIALS} of a study.")
+        return
     for total in TOTALS:
         print(
             f"\n## A total of {total} trials of {SHORTEST:,} pairs, {len(complete)} configurations, {orders} orders\n"
@@ -231,7 +235,9 @@ def print_lengths(runs: Sequence[RecordedRun]) -> None:
     lengths = sorted({length for _, length in known})
     print("\n## Peaks by length\n\n| rate | batch | format | " + " | ".join(f"{one} times" for one in lengths) + " |")
     print("| --- |" + " --- |" * (2 + len(lengths)))
-    for rate, batch, name in sorted({configuration for configuration, _ in known}, key=str):
+    for rate, batch, name in sorted(
+        {configuration for configuration, _ in known}, key=lambda one: (str(one[2]), one[1], one[0])
+    ):
         cells = [known.get(((rate, batch, name), length)) for length in lengths]
         shown = " | ".join("-" if cell is None else f"{cell:.4f}" for cell in cells)
         print(f"| {float(str(rate)):.1e} | {batch} | {name} | {shown} |")
