@@ -61,7 +61,9 @@ def _list_settings(answer: Answer) -> list[tuple[str, object]]:
     if trial is None or trial.params is None or trial.peak is None:
         return []
     settings = [(dimension.label, dimension.say(trial.params)) for dimension in trial.params.given]
-    return [*settings, ("model kept at", f"{trial.peak.progress / 10:g} % of the examples")]
+    if trial.length > 1:
+        settings.append(("length", f"{trial.length} times as long as a trial of the search"))
+    return [*settings, ("model kept at", f"{trial.peak.progress / 10:g} % of {trial.planned_examples:,} examples")]
 
 
 def _describe_numbers(one: Finding) -> str:

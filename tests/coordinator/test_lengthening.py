@@ -13,6 +13,7 @@ import pytest
 from runs import Start, check_gone, read_until
 from scripted import open_study, points, rewrite, run
 
+from sweep.columns import say_end, write_leaderboard
 from sweep.coordinator.budget import Room
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.lengthening import list_longer
@@ -21,11 +22,14 @@ from sweep.errors import StudyFileError
 from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
 from sweep.progress import COMPLETE
+from sweep.report.page import render_page
 from sweep.run_folder import RunFolder
+from sweep.status import describe_study
 from sweep.storage.confirmations import find_confirmed, rank_configurations
 from sweep.storage.database import open_storage
 from sweep.storage.location import locate_study
 from sweep.storage.records import StudyRecord, TrialRecord
+from sweep.study import open_study as open_view
 from sweep.testing import write_toy_study
 
 TRIALS, EXAMPLES = 6, 320
@@ -93,6 +97,24 @@ def test_the_best_configurations_are_trained_twice_as_long_as_far_as_the_total_g
     more, _ = run(file)
     check_longer(file, more)
     assert lengths(more) == [2, 4, 8]
+
+
+def test_a_longer_trial_is_shown_with_its_pairs_and_what_it_lengthens(tmp_path: Path) -> None:
+    file = write_study(tmp_path, budget={"total_examples": SEARCH + 2 * EXAMPLES})
+    record, told = run(file)
+    [trial] = longer(record)
+    [text] = told.texts("lengthen")
+    assert text.startswith(f"trains trial {trial.longer_than} for {trial.planned_examples:,} pairs: ")
+    assert text.endswith(", 2 times as long")
+    assert say_end(trial, record) == f"ran to its end; trial {trial.longer_than} for twice as long"
+    with open_view(file) as study:
+        board = write_leaderboard(record, study.spec.space)
+        page = render_page(study, [])
+        described = describe_study(study)["trials"][trial.number]
+    assert "| pairs |" in board.splitlines()[0]
+    assert f"| {trial.planned_examples:,} |" in board
+    assert "2 times as long as a trial of the search" in page
+    assert (described["longer_than"], described["params"]["length"]) == (trial.longer_than, 2)
 
 
 def test_where_a_doubling_is_not_proved_to_pay_the_next_best_is_trained_longer_as_well(tmp_path: Path) -> None:
