@@ -132,7 +132,7 @@ MISTAKES = {
     ),
     "options of an unknown format": (
         {"formats": {"triples": {}}},
-        r"formats: unknown data format 'triples'; known: hard-negatives, query-document, query-negatives, title-conte",
+        "unknown data format 'triples'; known: hard-negatives, query-document, query-negatives, synthetic-query,",
     ),
     "unknown format of a variant": (
         {"space": {"data_format": "triples:own"}},

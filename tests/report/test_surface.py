@@ -7,6 +7,7 @@ import pytest
 
 from sweep.report.diagnosis.axes import RATE as RATE_AXIS
 from sweep.report.diagnosis.causes.false_negatives import SHARE
+from sweep.report.diagnosis.causes.training_length import LENGTH
 from sweep.report.diagnosis.findings import PRIOR
 from sweep.report.diagnosis.surface import (
     DATA_FORMAT,
@@ -23,10 +24,11 @@ RATE = RATE_AXIS.name
 
 
 def settings_of(rate: list[float], data_format: list[int]) -> Settings:
-    middle = np.full(len(rate), 0.5)
+    middle, none = np.full(len(rate), 0.5), np.zeros(len(rate))
     return Settings(
         values=dict.fromkeys(PRIOR.rest, middle)
-        | {DATA_FORMAT: np.array(data_format, dtype=float), RATE: np.array(rate, dtype=float), SHARE.name: 0.0 * middle}
+        | {SHARE.name: none, LENGTH.name: none}
+        | {DATA_FORMAT: np.array(data_format, dtype=float), RATE: np.array(rate, dtype=float)}
     )
 
 
