@@ -18,18 +18,20 @@ PLACES = (TESTS.parent, TESTS / "contracts", TESTS / "launch")
 """Where nodes find the jobs of tests."""
 
 SETTINGS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(16),
     "RAY_health_check_period_ms": "500",  # a node that is gone is known to be after 2 s, and not after 15
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+for setting in SETTINGS.items():
+    os.environ.setdefault(*setting)  # Ray reads them once, when it is imported, which some test does first
 
 
 @cache
 def start_cluster() -> Any:
     """The cluster, which is gone with this process."""
-    for name, value in {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16), **SETTINGS}.items():
-        os.environ.setdefault(name, value)  # Ray reads them when it is imported
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
