@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ SETTINGS = {
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # at Ray's own 15 a job starves beside other tests
 }
 for setting in SETTINGS.items():
     os.environ.setdefault(*setting)  # Ray reads them once, when it is imported, which some test does first
@@ -35,17 +37,30 @@ def start_cluster() -> Any:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
+    with _paths_of_nodes():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        cluster.add_node(num_cpus=2)
+    return cluster
+
+
+def add_node() -> Any:
+    """One more node of the cluster."""
+    with _paths_of_nodes():
+        return start_cluster().add_node(num_cpus=1)
+
+
+@contextlib.contextmanager
+def _paths_of_nodes() -> Iterator[None]:
+    """Has nodes that begin in a block find the jobs of tests: they take over this process's environment."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, PLACES), *([before] if before else [])])
     try:
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-        cluster.add_node(num_cpus=2)
+        yield
     finally:
         if before is None:
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = before
-    return cluster
 
 
 def make_ray_launcher(preload: Sequence[str] = (), *, shared: Path | None = None) -> RayLauncher:

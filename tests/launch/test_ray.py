@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from clusters import make_ray_launcher, start_cluster
+from clusters import add_node, make_ray_launcher, start_cluster
 from processes import wait_until
 
 from sweep.errors import DeviceError, StudyFileError
@@ -171,7 +171,7 @@ def start_on(launcher: RayLauncher, slot: Slot) -> None:
 
 def test_a_node_that_comes_is_used_and_one_that_dies_gives_its_trial_back(launcher: RayLauncher) -> None:
     before = launcher.find_slots(WorkersSpec(cluster="ray"), stop=StopSignal())
-    node = start_cluster().add_node(num_cpus=1)
+    node = add_node()
     found: Callable[[], list[Slot]] = lambda: [slot for slot in launcher.follow()[0] if slot not in before]  # type: ignore[index]  # noqa: E731
     assert wait_until(lambda: bool(found()), within_s=60)
     [slot] = found()
