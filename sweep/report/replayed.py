@@ -14,7 +14,7 @@ from sweep.report.figures import make_figure
 from sweep.stopping.replay import SHARES, Replayed
 
 COLOURS = (
-    *("#D55E00", "#E69F00", "#F0E442", "#888888", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#A6761D"),
+    *("#D55E00", "#F0E442", "#888888", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#A6761D"),
     *("#000000", "#7570B3"),
 )
 

@@ -58,7 +58,7 @@ def test_a_study_and_a_bank_of_its_runs_are_replayed_alike(
     assert status == 0
     found = json.loads(printed)
     assert (found["version"], found["runs"]) == (1, 2)
-    ours, _, proved, nop = found["rules"][:4]
+    ours, proved, nop = found["rules"][:3]
     assert (ours["fallen"], ours["fallen_stopped"], ours["healthy_stopped"], ours["wrong"]) == (1, 1.0, 0.0, 0.0)
     assert max(ours["budget"], proved["budget"]) < nop["budget"] == 1.0
     waves, asha = found["rules"][-2:]
