@@ -9,7 +9,7 @@ from sweep.cli.watchers import format_time
 from sweep.messages import Rehearsal
 from sweep.plan import StudyPlan
 from sweep.progress import DEFAULT_GRID, plan_evaluations
-from sweep.stopping.lengths import expect_examples, expect_lengths, expect_search
+from sweep.stopping.doubling import expect_examples, expect_lengths, expect_search
 from sweep.stopping.power import smallest_fall
 
 LARGE_SHARE = 0.2

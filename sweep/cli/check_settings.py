@@ -12,7 +12,7 @@ from sweep.settings.dimensions import SHOWN
 from sweep.settings.ranges import FloatRange, Setting, ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import DropOffSpec, StoppingSpec, StudySpec
-from sweep.stopping.lengths import expect_lengths
+from sweep.stopping.doubling import expect_lengths
 
 
 def describe_settings(spec: StudySpec, *, revision: str = "") -> Iterator[str]:

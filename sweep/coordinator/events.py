@@ -18,7 +18,7 @@ from sweep.logs import MAX_BYTES, open_log, rotate
 from sweep.plan import StudyPlan
 from sweep.progress import COMPLETE
 from sweep.settings.dimensions import Params, SpaceSettings
-from sweep.stopping.lengths import expect_lengths, expect_search
+from sweep.stopping.doubling import expect_lengths, expect_search
 from sweep.storage.records import StudyRecord, TrialRecord, count_saved
 
 _BetweenTrials = Literal["study", "change", "prepare", "pause", "budget", "test", "warning", "error"]

@@ -16,7 +16,7 @@ from sweep.coordinator.running import RunningTrial, begin_trial
 from sweep.measures.score import Score
 from sweep.plan import StudyPlan
 from sweep.settings.ranges import ends
-from sweep.stopping.lengths import WIDTH, carry_rate, has_paid
+from sweep.stopping.doubling import WIDTH, carry_rate, has_paid
 from sweep.storage.confirmations import rank_configurations
 from sweep.storage.records import LONGER_THAN, StudyRecord, TrialRecord
 

@@ -194,7 +194,7 @@ class Params:
 
     ``learning_rate`` is the peak rate as the search proposed it, with a learning-rate rule that at batch 64;
     ``effective_learning_rate`` is the one that training uses, after the rule. A ``seed`` of None is the study's. The
-    ``length``, in multiples of the study's examples, is not searched: see `sweep.stopping.lengths`.
+    ``length``, in multiples of the study's examples, is not searched: see `sweep.stopping.doubling`.
     """
 
     learning_rate: float

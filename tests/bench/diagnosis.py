@@ -42,8 +42,8 @@ from sweep.settings.dimensions import Params, StartSpec
 from sweep.settings.ranges import FloatRange, PowerRange
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import DropOffSpec, RungsSpec, SpaceSpec
+from sweep.stopping.doubling import WIDTH
 from sweep.stopping.halving import promote_in_waves
-from sweep.stopping.lengths import WIDTH
 from sweep.stopping.outcome import find_stops
 from sweep.stopping.policy import Look, StopPolicy
 from sweep.stopping.recorded import RecordedRun

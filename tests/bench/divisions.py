@@ -1,6 +1,6 @@
 """How a total of training pairs is divided between breadth and length, replayed on recorded runs of several lengths.
 
-``rungs, then length``: the rule of `sweep.stopping.lengths`, with other widths beside its own. ``all in breadth``:
+``rungs, then length``: the rule of `sweep.stopping.doubling`, with other widths beside its own. ``all in breadth``:
 rungs over as many configurations as the total pays for. ``Hyperband's brackets``: with a factor of 2, every length a
 new training, the brackets one after the other. ``plain``: the library's documented advice, once, for the whole total,
 or as near below it as was recorded. Every rule sees 200 of the queries; what it found is the value on all of them of
@@ -18,8 +18,8 @@ import numpy as np
 
 from sweep.measures.score import Score
 from sweep.settings.study_file import RungsSpec
+from sweep.stopping.doubling import WIDTH, has_paid
 from sweep.stopping.halving import promote_in_waves
-from sweep.stopping.lengths import WIDTH, has_paid
 from sweep.stopping.outcome import find_stops
 from sweep.stopping.policy import StopPolicy
 from sweep.stopping.recorded import RecordedRun, load_bank

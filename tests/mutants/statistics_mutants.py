@@ -365,8 +365,8 @@ STOPPING = [
         ),
     ),
     *of(
-        "sweep/stopping/lengths.py",
-        "tests/stopping/test_lengths.py",
+        "sweep/stopping/doubling.py",
+        "tests/stopping/test_doubling.py",
         (
             "a doubling that cannot be told has paid",
             "None if low <= 0.0 <= high else low > 0.0",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sweep.data import Split, choose_format
 from sweep.data.survey import LeakCounts, count_leaks, count_queries, count_texts, count_titled_alike
 from sweep.plan import StudyPlan
-from sweep.stopping.lengths import expect_lengths
+from sweep.stopping.doubling import expect_lengths
 
 LEAKS = {
     "judged": "documents judged there",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sweep.measures.score import Score
-from sweep.stopping.lengths import carry_rate, has_paid, plan_lengths
+from sweep.stopping.doubling import carry_rate, has_paid, plan_lengths
 
 
 @pytest.mark.parametrize(
