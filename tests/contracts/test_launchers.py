@@ -421,7 +421,7 @@ def test_jobs_outlive_neither_the_fork_server_nor_is_the_next_one_kept_from_star
 def test_sigterm_makes_a_trial_save_and_pause(local: LocalLauncher, tmp_path: Path) -> None:
     plan = plan_study(locate_study(write_toy_study(tmp_path, script={"step_s": 0.02})))
     baseline = launcher_jobs.make_report(0).evaluation.per_query
-    trial = make_trial(plan, 0, params=launcher_jobs.PARAMS, baseline=baseline)
+    trial = make_trial(plan, 0, params=launcher_jobs.PARAMS, baseline=baseline, origin={})
     task = make_assignment(plan, trial, slot=Slot("cpu", "CPU"), micro_batch=None)
     local.start(Job(name="trial", body="sweep.testing:run_trial", task=task, log=plan.run_folder.log(0)))
     heard: list[Message] = []
