@@ -51,11 +51,12 @@ SAYS = {
     ("diagnose", "STUDY", "--next"): "why runs fell",
     ("diagnose", "STUDY", "--json"): '"verdicts": ',
     ("report", "STUDY"): "The report lies at .*report.html",
-    ("replay", "STUDY", "--orders", "2", "--queries", "20"): "3 complete runs",
-    ("replay", "STUDY", "--orders", "2", "--json"): '"runs": 3',
+    ("replay", "STUDY", "--orders", "2", "--queries", "20"): "2 complete runs",
+    ("replay", "STUDY", "--orders", "2", "--json"): '"runs": 2',
     ("fork", "STUDY", "NEW"): "takes over 3 trials",
 }
-"""What each command says; the dashboard, which does not end by itself, has a test of its own."""
+"""What each command says; two have tests of their own: the dashboard, which does not end by itself, and generate, which
+needs a data format of generated queries."""
 
 
 class Silent:
@@ -112,10 +113,22 @@ def test_every_command_is_tried_on_both_databases(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     listed = re.findall(r"^    (\w+)\s", capsys.readouterr().out, re.MULTILINE)
-    assert set(listed) == {command[0] for command in SAYS} | {"dashboard"}
+    assert set(listed) == {command[0] for command in SAYS} | {"dashboard", "generate"}
 
 
-RENAMED = [*(command for command in SAYS if command[0] != "init"), ("dashboard", "STUDY")]
+def test_queries_are_generated_for_a_study_wherever_it_is(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "cache"))
+    space, formats = {"data_format": "synthetic-query", "batch_size": 4}, {"synthetic-query": {"generators": ["title"]}}
+    file = write_study(tmp_path, f"toy-{next(NUMBERS)}", script={}, space=space, formats=formats)
+    assert main(["generate", str(file), *words]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"synthetic-query: \d+ of \d+ queries kept", said.out), said.out
+    assert said.err == ""
+
+
+RENAMED = [*(command for command in SAYS if command[0] != "init"), ("dashboard", "STUDY"), ("generate", "STUDY")]
 """Commands on a study that is there, which ``init`` is not."""
 
 
