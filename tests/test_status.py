@@ -65,11 +65,12 @@ TRIAL = {
     "equal_to",
     "promoted",
     "confirms",
+    "longer_than",
     "retrained_examples",
     "paused",
     "benchmarks",
 }
-PARAMS = {dimension.name for dimension in DIMENSIONS}
+PARAMS = {"length", *(dimension.name for dimension in DIMENSIONS)}
 BEST = {"number", "value", "test", "params", "checkpoint"}
 """The contract of JSON: a key that is here stays here."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -74,8 +75,17 @@ def end_of(launcher: CommandLauncher) -> object:
 
 def find_worker() -> psutil.Process:
     """The one process of this test that runs the worker's program."""
-    [worker] = [one for one in psutil.Process().children() if "sweep.worker" in one.cmdline()]
+    [worker] = list_workers()
     return worker
+
+
+def list_workers() -> list[psutil.Process]:
+    """The processes of this test that run the worker's program; other tests have started others of other programs."""
+    found = []
+    for one in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            found += [one] if "sweep.worker" in one.cmdline() else []
+    return found
 
 
 # ---- commands that do not work
@@ -221,7 +231,7 @@ def test_a_worker_without_a_job_is_let_go(launch: Launch, monkeypatch: pytest.Mo
     monkeypatch.setattr("sweep.launch.command_worker.IDLE_S", 0.1)
     launcher.start(make_job("echo", 1))
     assert end_of(launcher) == Done(1)
-    assert wait_until(lambda: not psutil.Process().children(), within_s=10)
+    assert wait_until(lambda: not list_workers(), within_s=10)
     launcher.start(make_job("echo", 2))
     assert end_of(launcher) == Done(2)
 
@@ -246,7 +256,7 @@ def test_a_worker_that_is_killed_is_the_death_of_its_job_and_of_nothing_else(lau
     for name in ("one", "two"):
         launcher.start(make_job("wait_for_pause", name=name))
     assert {listen(launcher, Started).job for _ in range(2)} == {"one", "two"}
-    workers = [one for one in psutil.Process().children() if "sweep.worker" in one.cmdline()]
+    workers = list_workers()
     jobs = workers[0].children(recursive=True)
     workers[0].kill()
     died = listen(launcher, Died)
