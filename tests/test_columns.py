@@ -50,10 +50,25 @@ def write_lines(keys: list[str]) -> list[str]:
 def test_a_quickstart_has_the_leaderboard_that_the_readme_shows() -> None:
     readme = (Path(sweep.__file__).parents[1] / "README.md").read_text()
     (shown,) = [line for line in readme.splitlines() if line.split()[:3] == ["trial", "peak", "at"]]
-    (best,) = [line for line in readme.splitlines() if line.startswith("*  9 ")]
-    heads, first, second, third = write_lines([*OUTCOME, *choose_settings(RECORD, SpaceSpec()), "seconds", "ending"])
-    assert heads.split() == shown.split()
-    assert first.split() == best.split()
+    (best,) = [line for line in readme.splitlines() if line.startswith("*  13 ")]
+    longest = make_trial(
+        13,
+        (700, 0.9212),
+        (1000, 0.9201),
+        value=0.9212,
+        params=dataclasses.replace(PARAMS, length=4),
+        attributes={"steps": 80, "longer_than": 12},
+    )
+    record = dataclasses.replace(RECORD, trials=(longest,))
+    keys = [*OUTCOME, *choose_settings(record, SpaceSpec()), "seconds", "ending"]
+    heads, first = write_rows(record, [longest], keys)
+    assert "  ".join(heads).split() == shown.split()
+    assert "  ".join(first).split() == best.replace(" 185 ", " 46 ").split()
+
+
+def test_a_leaderboard_says_why_each_trial_ended() -> None:
+    _, first, second, third = write_lines([*OUTCOME, *choose_settings(RECORD, SpaceSpec()), "seconds", "ending"])
+    assert first == "*  9  0.8990  100%  1.000  complete  query-document  3.74e-04  0.26  64  46  ran to its end"
     assert second.startswith(
         "2  0.7598  5%  0.913  pruned  query-document  3.74e-04  0.26  64  46  stopped at 50%: drop"
     )
