@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,24 +86,30 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
 
 
 def plan_fork(record: StudyRecord, trials: Sequence[TrialRow], space: SearchSpace) -> Fork:
-    """The trials of a study, in order of number, that a new one takes: they ended well, count, and lie in its space."""
+    """The trials of a study, in order of number, that a new one takes: they ended well, count, and lie in its space.
+
+    One that trains another's configuration again or for longer is taken with that one alone.
+    """
     taken: dict[int, int] = {}
     left, unfinished = [], []
     for trial in record.trials:
         if trial.state not in ("complete", "pruned") or trial.is_excused:
             unfinished.append(trial.number)
-        elif all(_fits(trials[number].values, space) for number in _list_bound(trial)):
+        elif _is_origin_taken(trial, taken) and all(_fits(trials[one].values, space) for one in _list_equal(trial)):
             taken[trial.number] = len(taken)
         else:
             left.append(trial.number)
     return Fork(taken, left, unfinished)
 
 
-def _list_bound(trial: TrialRecord) -> list[int]:
-    """A trial's number, and those of the trials that it refers to."""
-    return [
-        number for number in (trial.number, trial.equal_to, trial.confirms, trial.longer_than) if number is not None
-    ]
+def _is_origin_taken(trial: TrialRecord, taken: Collection[int]) -> bool:
+    """Whether the trial whose configuration it is, which began before it, is taken, if there is one."""
+    return all(number is None or number in taken for number in (trial.confirms, trial.longer_than))
+
+
+def _list_equal(trial: TrialRecord) -> list[int]:
+    """A trial's number, and that of the one whose curve it has."""
+    return [trial.number] if trial.equal_to is None else [trial.number, trial.equal_to]
 
 
 def _fits(values: Mapping[str, Any], space: SearchSpace) -> bool:

@@ -55,7 +55,8 @@ class Proposal:
         values: Its values by their names in the Optuna study.
         params: Its settings for training.
         origin: User attributes: ``start``, the index of a start point, with ``start_values``, the values that it fixes;
-            or ``rerun_of``, the number of an excused trial.
+            or ``rerun_of``, the number of an excused trial; or for what the search did not propose, ``confirms`` or
+            ``longer_than``, the number of the trial whose configuration it is.
     """
 
     values: Mapping[str, Any]

@@ -56,6 +56,7 @@ class TrialQueue:
         self._baseline = baseline
         self._tell = tell
         self._promotions = Promotions(plan, ledger, baseline=baseline, tell=tell)
+        self._looked: tuple[StudyRecord, set[int], Longer | Replicate | None] | None = None
         self.waiting: list[RunningTrial] = []
 
     @property
@@ -124,10 +125,20 @@ class TrialQueue:
         return True
 
     def _find_more(self, running: Collection[RunningTrial]) -> Longer | Replicate | None:
-        """The training that follows the search, or None where there is none or it waits for trials under way."""
+        """The training that follows the search, or None where there is none or it waits for trials under way.
+
+        It is asked at every move, and looked for where trials have begun or ended since: what fitted into the totals
+        was begun at once, and what did not fits no better later.
+        """
         going, record = [*running, *self.waiting], self._completion.record
         if any(trial.is_searched for trial in going):
             return None
+        numbers = {trial.number for trial in going}
+        if self._looked is None or self._looked[0] is not record or self._looked[1] != numbers:
+            self._looked = record, numbers, self._look_for_more(going, record)
+        return self._looked[2]
+
+    def _look_for_more(self, going: Sequence[RunningTrial], record: StudyRecord) -> Longer | Replicate | None:
         room = self._budget.find_room(record, going)
         longer = list_longer(self._plan, self._ledger, record, room, going)
         if longer or any(trial.longer_than is not None for trial in going):

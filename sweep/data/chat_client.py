@@ -99,9 +99,8 @@ class ChatClient:
         }
 
         async def work() -> None:
-            async with httpx2.AsyncClient(
-                **settings
-            ) as client:  # each its own: a shared pool looks through all of them
+            # each worker has its own client: a shared pool looks through all of its connections for each call
+            async with httpx2.AsyncClient(**settings) as client:
                 for place, bodies in waiting:  # shared: each worker takes the next one
                     keep(place, [await self._ask(client, body) for body in bodies])
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from sweep.errors import ModelError, reason_of
+from sweep.data.model_sources import fetch_from_hub, find_package, hash_file
+from sweep.errors import ModelError
+
+Kind = Literal["causal", "seq2seq"]
+"""What a language model does with a text: goes on with it, or answers it."""
 
 _WEIGHTS = "*.safetensors"
 _SETTINGS = ("config.json", "generation_config.json", "*.safetensors.index.json", "tokenizer*", "*.model")
 _SETTINGS_OF_WORDS = ("*vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template*")
 
-_HEADS = {
+_HEADS: Mapping[str, Kind] = {
     "ForCausalLM": "causal",
     "LMHeadModel": "causal",
     "ForConditionalGeneration": "seq2seq",
@@ -63,7 +66,7 @@ class LanguageModelFolder:
 
     path: Path
     identity: str
-    kind: Literal["causal", "seq2seq"]
+    kind: Kind
 
 
 def locate_language_model(name: str, folder: Path) -> LanguageModelFolder:
@@ -80,7 +83,7 @@ def locate_language_model(name: str, folder: Path) -> LanguageModelFolder:
         kind = _find_kind(path)
         return LanguageModelFolder(path, _hash_files(path), kind)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        path = _fetch(name)
+        path = fetch_from_hub(name, ["*.json", "*.txt", "*.model", "*.jinja", _WEIGHTS], where="generator")
         return LanguageModelFolder(path, path.name, _find_kind(path))
     raise ModelError(f"generator {name!r}: there is no folder {path}, and it is no hub id OWNER/NAME either")
 
@@ -89,30 +92,17 @@ def _locate_packaged(name: str) -> LanguageModelFolder:
     packaged = PACKAGED_GENERATORS.get(name)
     if packaged is None:
         raise ModelError(f"generator package:{name}: is not known; known: {', '.join(PACKAGED_GENERATORS)}")
-    module = importlib.util.find_spec(packaged.module)
-    if module is None or not module.submodule_search_locations:
+    package = find_package(packaged.module)
+    if package is None:
         raise ModelError(f"generator package:{name}: is not installed; `make queries` installs it")
-    path = Path(module.submodule_search_locations[0]) / packaged.file
+    path = package / packaged.file
     actual = _hash_file(path) if path.is_file() else "nothing"
     if actual != packaged.sha256:
         raise ModelError(f"{path}: has SHA-256 {actual[:12]}..., not {packaged.sha256[:12]}...; install {name} anew")
     return LanguageModelFolder(path, packaged.sha256, "causal")
 
 
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "*.jinja", _WEIGHTS]))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ModelError(
-            f"generator {name}: is neither in the local hub cache nor can it be fetched ({reason_of(error)}); check the"
-            " name and the network, or name a folder"
-        ) from error
-
-
-def _find_kind(folder: Path) -> Literal["causal", "seq2seq"]:
+def _find_kind(folder: Path) -> Kind:
     try:
         config = json.loads((folder / "config.json").read_bytes())
         names = list(config.get("architectures") or ())
@@ -125,7 +115,7 @@ def _find_kind(folder: Path) -> Literal["causal", "seq2seq"]:
                     raise ModelError(
                         f"{folder}: holds no safetensors weights; others are not loaded: they can run code"
                     )
-                return kind  # type: ignore[return-value]
+                return kind
     raise ModelError(
         f"{folder}: {', '.join(map(str, names)) or 'a model of no architecture'} has no head that writes text: name a"
         " causal or a sequence-to-sequence model"
@@ -147,8 +137,7 @@ def _hash_file(file: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _hash_unchanged(file: Path, size: int, modified_ns: int) -> str:  # noqa: ARG001 - they are the cache's keys
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hash_file(file)
 
 
 def list_weight_files(folder: Path) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from sweep.attempts import end_older_attempt
 from sweep.errors import AttemptHeldError, DeviceError
 from sweep.launch.command_worker import KILL_S, CommandWorker
-from sweep.launch.jobs import run_job
+from sweep.launch.jobs import explain_unpicklable, run_job
 from sweep.launch.launcher import Launcher, Message, Slot
 from sweep.launch.machine import cpu_slots, cuda_slots, describe_unusable
 from sweep.launch.node import Node, describe_node
@@ -108,10 +108,8 @@ class CommandLauncher(Launcher):
             ValueError: If a job of that name is running, or its task cannot be sent to a process.
             SweepError: If the command cannot be started.
         """
-        try:
+        with explain_unpicklable(job):
             pickle.dumps(job)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise ValueError(f"the task of job {job.name!r} must be picklable, got {job.task!r}: {error}") from error
         with self._lock:
             if self._find(job.name) is not None:
                 raise ValueError(f"a job named {job.name!r} is running")

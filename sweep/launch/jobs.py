@@ -1,7 +1,10 @@
-"""run_job: one job, run to its end while nothing else runs."""
+"""run_job: one job, run to its end while nothing else runs; and errors of jobs."""
 
 from __future__ import annotations
 
+import contextlib
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,19 @@ class JobFailedError(SweepError):
         self.log = None if actionable else log
         if not actionable:
             self.exit_code = 1
+
+
+@contextlib.contextmanager
+def explain_unpicklable(job: Job) -> Iterator[None]:
+    """Names the job whose task cannot be sent to another process, where pickling it in the block fails.
+
+    Raises:
+        ValueError: If it cannot be pickled.
+    """
+    try:
+        yield
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(f"the task of job {job.name!r} must be picklable, got {job.task!r}: {error}") from error
 
 
 def run_job(launcher: Launcher, job: Job, *, stop: StopSignal) -> Any:

@@ -10,7 +10,6 @@ import contextlib
 import math
 import multiprocessing
 import os
-import pickle
 import signal
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from sweep.errors import SweepError
 from sweep.job_process import ORPHANED, run_worker
+from sweep.launch.jobs import explain_unpicklable
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
 from sweep.messages import Done, Failure, Job
@@ -150,9 +150,8 @@ class LocalLauncher(OnThisMachine):
     def _fork(self, process: ForkServerProcess, job: Job) -> None:
         try:
             _start_fork_server()
-            process.start()
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise ValueError(f"the task of job {job.name!r} must be picklable, got {job.task!r}: {error}") from error
+            with explain_unpicklable(job):
+                process.start()
         except (EOFError, OSError) as error:
             raise SweepError(
                 f"no process can be started: the fork server, which imports {', '.join(self._preload) or 'nothing'},"

@@ -19,7 +19,7 @@ from typing import Any
 
 from sweep.attempts import end_older_attempt
 from sweep.errors import DeviceError, SweepError
-from sweep.launch.jobs import run_job
+from sweep.launch.jobs import explain_unpicklable, run_job
 from sweep.launch.launcher import Died, Launcher, Message, Slot
 from sweep.launch.machine import cuda_slots
 from sweep.launch.node import Node
@@ -148,10 +148,8 @@ class RayLauncher(Launcher):
         """
         if job.name in self._jobs:
             raise ValueError(f"a job named {job.name!r} is running")
-        try:
+        with explain_unpicklable(job):
             pickle.dumps(job)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise ValueError(f"the task of job {job.name!r} must be picklable, got {job.task!r}: {error}") from error
         self._connect()
         place = self._slots.get(job.slot or "")
         seat = place.slot.name if place else self._find_spare()

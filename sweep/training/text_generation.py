@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -106,9 +107,9 @@ class QueryWriter:
 
     def _settings(self) -> dict[str, Any]:
         generator = self._generator
-        sampled = {"do_sample": False}
+        sampled: dict[str, Any] = {"do_sample": False}
         if generator.temperature > 0:
-            sampled = {"do_sample": True, "temperature": generator.temperature, "top_p": generator.top_p, "top_k": 0}  # type: ignore[dict-item]
+            sampled = {"do_sample": True, "temperature": generator.temperature, "top_p": generator.top_p, "top_k": 0}
         return {**sampled, "max_new_tokens": generator.max_tokens, "pad_token_id": self._tokenizer.pad_token_id}
 
     def _ask(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -167,6 +168,4 @@ def _list_line_ends(tokenizer: Any) -> Iterator[int]:
 
 def hash_seed(*facts: object) -> int:
     """A seed that depends on some facts, the same in every process."""
-    from hashlib import sha256
-
-    return int.from_bytes(sha256(repr(facts).encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(repr(facts).encode()).digest()[:4], "big")

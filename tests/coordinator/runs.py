@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from processes import living, wait_until
 
@@ -45,6 +48,22 @@ def read_until(process: subprocess.Popen[str], *kinds: str) -> list[str]:
         if line.split()[0] in kinds:
             break
     return lines
+
+
+def run_through_kills(start: Start, file: Path, *moments: str, kills: int) -> str:
+    """Runs a study to its end, but kills it a number of times before, each time once it has told of these events.
+
+    Returns what the run said that came to the end.
+    """
+    for _ in range(kills):
+        process = start(file)
+        for moment in moments:
+            read_until(process, moment)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        check_gone(process)
+    said, _ = start(file).communicate(timeout=240)
+    return str(said)
 
 
 def check_gone(process: subprocess.Popen[str]) -> None:

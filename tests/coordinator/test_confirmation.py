@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from runs import Start, check_gone, read_until
+from runs import Start, run_through_kills
 from scripted import open_study, points, run
 
 from sweep.coordinator.ledger import Ledger
@@ -116,14 +114,7 @@ def test_replicates_pause_at_no_rung_and_come_after_the_last_promotion(tmp_path)
 def test_a_confirmation_that_is_killed_goes_on(tmp_path: Path, start: Start) -> None:
     expected, _ = run(write_study(tmp_path / "calm", script={"step_s": 0.002}))
     file = write_study(tmp_path / "shaken", script={"step_s": 0.002})
-    for _ in range(3):
-        process = start(file)
-        read_until(process, "confirm")
-        read_until(process, "evaluate")
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        check_gone(process)
-    start(file).communicate(timeout=240)
+    run_through_kills(start, file, "confirm", "evaluate", kills=3)
     _, _, record = open_study(file)
     check_confirmed(file, record)
     assert [(trial.params, trial.value) for trial in record.trials] == [

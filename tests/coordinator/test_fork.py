@@ -159,3 +159,22 @@ def test_the_command_says_what_it_took_and_how_to_go_on(
     assert f"Go on:  sweep run {new}" in out
     assert main(["fork", str(old), str(new)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_longer_trial_is_taken_with_the_one_that_it_lengthens_alone(tmp_path: Path) -> None:
+    """The longer ones have lower rates here, which lie in the new space though that of the first does not."""
+    rates = {"low": 1e-4, "high": 6e-4, "log": True}
+    budget = {"trials": 3, "total_examples": (3 + 2 + 2 + 4 + 4) * 320}
+    space = {"data_format": "title-content", "learning_rate": rates}
+    file = write_toy_study(tmp_path, script={}, budget=budget, space=space, stopping={"drop_off": False})
+    record, _ = run(file)
+    again = next(trial for trial in record.trials if trial.length == 4)
+    between = record.trials[again.longer_than or 0]
+    first = record.trials[between.longer_than or 0]
+    rate = {trial.number: trial.params.learning_rate for trial in record.trials if trial.params}
+    assert rate[again.number] <= rate[between.number] < rate[first.number]
+    new = file.with_name("new.toml")
+    shutil.copy(file, new)
+    rewrite(new, "high = 0.0006", f"high = {(rate[between.number] + rate[first.number]) / 2}")
+    fork = fork_study(plan_study(locate_study(file)), plan_study(locate_study(new)))
+    assert {first.number, between.number, again.number} <= {*fork.left}

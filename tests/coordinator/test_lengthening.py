@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Start, check_gone, read_until
+from runs import Start, run_through_kills
 from scripted import open_study, points, rewrite, run
 
 from sweep.columns import say_end, write_leaderboard
@@ -216,14 +214,7 @@ def test_a_device_that_would_idle_trains_the_next_best(tmp_path: Path) -> None:
 def test_a_study_that_is_killed_while_it_lengthens_goes_on(tmp_path: Path, start: Start) -> None:
     expected, _ = run(write_study(tmp_path / "calm"))
     file = write_study(tmp_path / "shaken", script={"step_s": 0.002})
-    for _ in range(3):
-        process = start(file)
-        read_until(process, "lengthen")
-        read_until(process, "evaluate")
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        check_gone(process)
-    start(file).communicate(timeout=240)
+    run_through_kills(start, file, "lengthen", "evaluate", kills=3)
     _, _, record = open_study(file)
     check_longer(file, record)
     assert [(trial.params, trial.value, points(trial)) for trial in record.trials] == [

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runs import Start, check_gone, read_until
+from runs import Start, check_gone, read_until, run_through_kills
 from scripted import check_finished, open_study, points, rewrite, run
 
 from sweep.coordinator.checkpoint_pruning import folder_bytes
@@ -144,14 +144,7 @@ def test_a_study_that_is_killed_while_trials_are_paused_decides_as_if_it_had_not
     calm = write_study(tmp_path / "calm", script={"step_s": 0.001})
     expected, _ = run(calm)
     file = write_study(tmp_path / "shaken", script={"step_s": 0.001})
-    for _ in range(4):
-        process = start(file)
-        for _ in range(3):
-            read_until(process, moment)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        check_gone(process)
-    out, _ = start(file).communicate(timeout=240)
+    out = run_through_kills(start, file, moment, moment, moment, kills=4)
     assert describe(check_finished(file)) == describe(expected), out
 
 
