@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from sweep.cli.leaderboard import print_table
+from sweep.cli.watchers import format_time
 from sweep.errors import SweepError
 from sweep.generation import Outcome, Show, Step, generate_queries, plan_generation
 from sweep.output_files import write_output
@@ -119,9 +120,5 @@ class _Lines:
         self._said, self._done = now, step.done
         made = step.done - step.before
         left = (now - self._began) / made * (step.of - step.done) if made else 0.0
-        until = f", {_say_time(left)} left" if made and step.done < step.of else ""
+        until = f", about {format_time(left)} left" if made and step.done < step.of else ""
         print(f"{name}: {step.done:,} of {step.of:,} documents{until}", flush=True)
-
-
-def _say_time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sweep.cli.foot import Foot, measure
-from sweep.coordinator.events import Event, RunningView, SweepView, format_event
+from sweep.coordinator.events import Event, RunningView, SweepView, format_event, say_length
 from sweep.printable import make_printable
 from sweep.progress import COMPLETE
 from sweep.settings.dimension import Dimension
@@ -153,14 +153,13 @@ def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
         "value": f"{now:.4f}" if math.isfinite(now) else "not finite",
         "curve": sparkline(trial.curve, bars),
         "verdict": trial.verdict,
-        "what": " ".join(
-            [
-                *(each.short(trial.params) for each in SHOWN if _is_shown(each, sweep, trial.params)),
-                *([f"{trial.params.length} times as long"] if trial.params.length > 1 else []),
-            ]
-        ),
+        "what": " ".join([*_list_settings(trial.params, sweep), *say_length(trial.params)]),
         "device": name if len(sweep.slots) == 1 else f"{trial.slot} {name}",
     }
+
+
+def _list_settings(params: Params, sweep: SweepView) -> list[str]:
+    return [each.short(params) for each in SHOWN if _is_shown(each, sweep, params)]
 
 
 def _is_shown(dimension: Dimension, sweep: SweepView, params: Params) -> bool:

@@ -138,8 +138,12 @@ def tell_to(watcher: Watcher) -> Tell:
 
 def describe_params(params: Params) -> str:
     """A trial's settings in a line."""
-    length = [f"{params.length} times as long"] if params.length > 1 else []
-    return ", ".join([*(dimension.clause(params) for dimension in params.given), *length])
+    return ", ".join([*(dimension.clause(params) for dimension in params.given), *say_length(params)])
+
+
+def say_length(params: Params) -> list[str]:
+    """How long a trial is beside those of the search; nothing of one that is as long."""
+    return [f"{params.length} times as long"] if params.length > 1 else []
 
 
 def format_event(event: Event) -> str:
