@@ -58,6 +58,11 @@ class Recorder:
     def trials(self, kind: str) -> list[int | None]:
         return [event.trial for event in self.events if event.kind == kind]
 
+    @property
+    def warnings(self) -> list[str]:
+        """All warnings but that of cold starts: tests of one process share a fork server, with the first one's imports."""
+        return [text for text in self.texts("warning") if not text.startswith("the fork server's imports failed")]
+
 
 def run(
     file: Path,

@@ -110,7 +110,7 @@ def test_a_device_is_given_to_the_next_trial_when_its_memory_has_returned(tmp_pa
     check_finished(file)
     assert set(launcher.asked) == {"GPU-0"}
     assert len(launcher.asked) >= 5
-    assert recorder.texts("warning") == []
+    assert recorder.warnings == []
 
 
 class FixedUse(EightDevices):
