@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -115,31 +115,36 @@ class PipeChannel:
             self._connection.close()
 
 
-def run_worker(connection: Connection, job: Job, preload: Sequence[str]) -> None:
+def run_worker(
+    connection: Connection, job: Job, preload: Sequence[str], rank: int, environment: Mapping[str, str]
+) -> None:
     """Runs one job in this process, which a launcher has just started, and sends its result to the coordinator.
 
     Args:
         connection: The pipe to the coordinator.
         job: The job.
         preload: Modules that the fork server was to import before this process began.
+        rank: Number of this process among those of the job, from 0; each has a log of its own, and the first the lock.
+        environment: Variables of this process besides the job's.
     """
+    log = job.log if rank == 0 else name_log(job.log, rank)
     gc.freeze()  # a collection would look through all that the fork server imported, and copy it into this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_fork_server()
-    _redirect_output(job.log)
-    os.environ.update(job.environment)
+    _redirect_output(log)
+    os.environ.update({**job.environment, **environment})
     warm = all(module in sys.modules for module in preload)
     channel = PipeChannel(
         connection,
         on_orphaned=lambda: os._exit(ORPHANED),
         attempt=job.attempt,
-        on_idle=lambda: _rotate_output(job.log),
+        on_idle=lambda: _rotate_output(log),
     )
     for number in find_heeded():
         if number != signal.SIGINT:
             signal.signal(number, lambda *_: channel.pause())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*ORDERS, *WARNINGS})  # the fork server blocks them
-    run_job(job, channel, warm=warm, lock=job.lock)
+    run_job(job, channel, warm=warm, lock=job.lock if rank == 0 else None)
 
 
 def run_job(job: Job, channel: PipeChannel, *, warm: bool, lock: Path | None = None) -> None:
@@ -201,6 +206,11 @@ def _end_with_fork_server() -> None:
         os.close(handed_over)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def name_log(log: Path, rank: int) -> Path:
+    """The log of another process than the first of a job."""
+    return log.with_name(f"{log.stem}.rank-{rank}{log.suffix}") if log.suffix else log
 
 
 def _redirect_output(log: Path) -> None:

@@ -403,6 +403,7 @@ class Job:
         attempt: Number of this process of its trial; every message of it carries this.
         lock: File that its process locks while it lives, so that no two of one trial are alive.
         slot: Name of the slot that it is to run on; None where any will do.
+        processes: Processes that run the body together, each a rank; the first alone talks to the coordinator.
     """
 
     name: str
@@ -413,6 +414,7 @@ class Job:
     attempt: int = 1
     lock: Path | None = None
     slot: str | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)

@@ -257,7 +257,17 @@ def check_settings(file: Path, spec: StudySpec) -> dict[str, Format]:
     SearchSpace(spec.space).check(file)
     formats = _check_formats(file, spec)
     _check_loss(file, spec, formats)
+    _check_ranks(file, spec)
     return formats
+
+
+def _check_ranks(file: Path, spec: StudySpec) -> None:
+    """Refuses batches that the GPUs of a trial cannot share evenly."""
+    count = spec.workers.gpus_per_trial
+    for size in spec.space.batch_sizes:
+        if size % count:
+            problem = f"{size} pairs cannot be shared evenly by {count} GPUs: set it to a divisor of every batch size"
+            raise StudyFileError(file, problem, key="workers.gpus_per_trial")
 
 
 def _choose_confirm(file: Path, spec: StudySpec, asked: Mapping[str, int] | None) -> ConfirmSpec | None:

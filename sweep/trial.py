@@ -62,6 +62,7 @@ from sweep.training.models import (
     save_model,
     stored_precision,
 )
+from sweep.training.ranks import ALONE, Ranks, join_ranks
 
 _log = logging.getLogger(__name__)
 
@@ -188,40 +189,44 @@ def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     checkpoint may be written. So an answered report is never lost, and a checkpoint is never ahead of the reports. It
     may lie behind them: what is measured again on the way is compared with the first measurement, which stands.
     """
-    return _TrialRun(task, channel).run()
+    with join_ranks(task.device) as ranks:
+        return _TrialRun(task, channel, ranks).run()
 
 
 @dataclass
 class _TrialRun:
-    """One process's share of a trial."""
+    """One process's share of a trial: of its steps, and where several ranks train it, of its batches."""
 
     task: Assignment
     channel: Channel
+    ranks: Ranks
     status: str = "finished"
     evaluation_seconds: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
     def run(self) -> TrialResult:
-        task, params = self.task, self.task.params
+        task, params, ranks = self.task, self.task.params, self.ranks
         limit_threads(task.threads)
         folder = RunFolder(task.run_folder)
         folder.trial(task.trial).mkdir(parents=True, exist_ok=True)
         checkpoint, sign = self._find_checkpoint(), self.channel.sign
         self.resumed_from = int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
-        with translate_oom(task.device, task.micro_batch or params.batch_size):
+        rows, device = ranks.share(params.batch_size), ranks.device(task.device)
+        with translate_oom(device, task.micro_batch or rows):
             sign(long_call=True)
-            self.model = load_model(folder.base_model, device=task.device)
-            self.micro_batch = choose_micro_batch(
+            self.model = load_model(folder.base_model, device=device)
+            micro_batch = choose_micro_batch(
                 self.model,
-                params.batch_size,
+                rows,
                 wanted=task.micro_batch,
                 columns=len(choose_format(task.spec, params.data_format).roles),
                 memory_share=task.memory_share,
             )
+            self.micro_batch = ranks.least(micro_batch)
         is_cast = task.spec.checkpoints.precision == "base"
         self.precision = stored_precision(folder.base_model) if is_cast else None
         compiled = open_or_compile(task, self.model, data_format=params.data_format, sign=sign)
-        self.evaluator = make_evaluator(task, compiled, "dev", params=params, sign=sign)
+        self.evaluator = make_evaluator(task, compiled, "dev", params=params, sign=sign, ranks=ranks)
         self.peak = task.peak
         self.due = {planned.step: planned.progress for planned in task.evaluations if planned.step > self.resumed_from}
         plan = self._plan(compiled)
@@ -254,6 +259,7 @@ class _TrialRun:
             work_folder=folder.trial(self.task.trial) / "work",
             checkpoint=lambda step: folder.checkpoint(self.task.trial, step),
             sign=self.channel.sign,
+            ranks=self.ranks,
         )
         words = compiled.collection.words
         self.false_negatives = measure_false_negatives(plan.columns, plan.order, roles=plan.roles, words=words)
@@ -264,6 +270,15 @@ class _TrialRun:
         return CheckpointSchedule(every_s=self.task.spec.checkpoints.every_s, cost_s=expect_cost(model_bytes))
 
     def _on_step(self, step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:
+        """What the first rank decides, in each."""
+        decision = StepAction.GO_ON
+        if self.ranks.is_first:
+            decision = self._decide(step, take_stats)
+        elif step in self.due:
+            self.evaluator.assist(self.model)
+        return StepAction(self.ranks.decide(decision.value))
+
+    def _decide(self, step: int, take_stats: Callable[[], TrainingStats]) -> StepAction:
         decision = StepAction.GO_ON
         if step in self.due:
             decision = self._evaluate(step, self.due[step], take_stats())
@@ -327,6 +342,7 @@ def plan_fit(
     work_folder: Path,
     checkpoint: Callable[[int], Path],
     sign: Sign,
+    ranks: Ranks = ALONE,
 ) -> FitPlan:
     """The inputs of a training run with some settings; see `FitPlan`."""
     seed = task.spec.seed_of(params)
@@ -350,6 +366,7 @@ def plan_fit(
         work_folder=work_folder,
         checkpoint=checkpoint,
         sign=sign,
+        ranks=ranks,
     )
 
 
@@ -361,6 +378,7 @@ def make_evaluator(
     params: Params | None = None,
     shuffled: bool = False,
     sign: Sign = give_no_sign,
+    ranks: Ranks = ALONE,
 ) -> Evaluator:
     """The evaluator of a split; a trial's also takes its loss on held-out pairs, its own and the retrieval task's."""
     loss = choose_loss(task.spec.loss, params) if params else None
@@ -378,4 +396,5 @@ def make_evaluator(
         measure=task.spec.evaluation.measure,
         shuffled=shuffled,
         sign=sign,
+        ranks=ranks,
     )

@@ -180,7 +180,7 @@ class Placement:
     def _has_returned(self, slot: Slot) -> bool:
         """Whether a device without a trial of ours has its memory back; after RETURN_S it is used as it is."""
         since = self._left_since.get(slot.place)
-        if since is None or slot.uuid is None:
+        if since is None or not slot.uuids:
             return True
         used, before = self._launcher.used_gib(slot), self._used_before[slot.place]
         if used is not None and used > before + SLACK_GIB:

@@ -283,6 +283,7 @@ def make_job(plan: StudyPlan, trial: RunningTrial, *, body: str, slot: Slot, mic
         attempt=trial.attempt,
         lock=plan.run_folder.attempt_lock(trial.number),
         slot=slot.name,
+        processes=slot.processes,
     )
 
 

@@ -79,10 +79,10 @@ class CommandLauncher(Launcher):
         if workers.slots is not None:
             return self._equal_slots(workers, node, stop)
         if workers.cpu_workers is not None:
-            return cpu_slots(workers.cpu_workers, cores=node.cores, memory_gib=node.memory_gib)
+            return self._cpu_slots(workers.cpu_workers, workers, node)
         build, devices = self._ask_torch(node, workers, stop)
         if workers.devices == "auto" and not devices:
-            return cpu_slots(workers.trials_per_device, cores=node.cores, memory_gib=node.memory_gib)
+            return self._cpu_slots(workers.trials_per_device, workers, node)
         numbered = [(str(index), device) for index, device in enumerate(devices)]
         return cuda_slots(workers, build, numbered)
 
@@ -224,17 +224,22 @@ class CommandLauncher(Launcher):
         return worker.node
 
     def _equal_slots(self, workers: WorkersSpec, node: Node, stop: StopSignal) -> list[Slot]:
-        """Slots of which each is one worker, with the first CUDA device that it sees, or its CPU."""
+        """Slots of which each is one worker, with the first CUDA devices that it sees, or its CPU."""
         count = workers.slots or 1
-        devices = [] if workers.cpu_workers is not None else self._ask_torch(node, workers, stop)[1]
+        build, devices = ("", []) if workers.cpu_workers is not None else self._ask_torch(node, workers, stop)
         if devices:
-            slot = Slot("slot", devices[0].label, "cuda", memory_gib=devices[0].memory_gib)
+            chosen = workers.model_copy(update={"devices": tuple(range(workers.gpus_per_trial))})
+            [slot] = cuda_slots(chosen, build, [(str(index), device) for index, device in enumerate(devices)])
+            slot = dataclasses.replace(slot, environment={}, uuids=())  # each worker's devices are its own
         else:
-            threads = max(1, node.cores // count) if node.name == self._here.name and count > 1 else None
-            [slot] = cpu_slots(1, cores=node.cores, memory_gib=node.memory_gib)
-            slot = dataclasses.replace(slot, threads=threads)
+            [slot] = self._cpu_slots(1, workers, node)
+            if node.name == self._here.name and count > 1:
+                slot = dataclasses.replace(slot, threads=max(1, node.cores // (count * workers.gpus_per_trial)))
         names = [f"slot-{number}" for number in range(1, count + 1)]
         return [dataclasses.replace(slot, name=name, place=name) for name in names]
+
+    def _cpu_slots(self, count: int, workers: WorkersSpec, node: Node) -> list[Slot]:
+        return cpu_slots(count, cores=node.cores, memory_gib=node.memory_gib, processes=workers.gpus_per_trial)
 
     def _ask_torch(self, node: Node, workers: WorkersSpec, stop: StopSignal) -> tuple[str, list[Device]]:
         """torch's build on a worker's machine and the CUDA devices that it can use.

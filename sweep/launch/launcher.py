@@ -17,15 +17,17 @@ class Slot:
     """A place for one trial at a time, as names and numbers that only the launcher interprets.
 
     Attributes:
-        name: ``cpu``, or ``cuda:N`` with the device's number; with ``/1``, ``/2`` ... where several trials share it.
+        name: ``cpu``, or ``cuda:N`` with the device's number, ``cuda:N+M`` with those of several; with ``/1``, ``/2``
+            ... where several trials share it.
         label: The device's name for a person.
         device: The device as a trial's process calls it: it sees no other.
         environment: Variables that hide all other devices.
         place: The device that the slot is on; slots that share a device have the same.
-        uuid: The driver's name for the device, where it is known.
-        memory_gib: Memory of the device.
+        uuids: The driver's names for the slot's devices, where they are known.
+        memory_gib: Memory of the device, of the smallest where the slot has several.
         share: Share of the device that the slot may plan with.
-        threads: Threads that its trial may compute with; None leaves it to torch.
+        threads: Threads that each process of its trial may compute with; None leaves it to torch.
+        processes: Processes of its trial, one on each device of the slot.
     """
 
     name: str
@@ -33,10 +35,11 @@ class Slot:
     device: str = "cpu"
     environment: Mapping[str, str] = field(default_factory=dict)
     place: str = "cpu"
-    uuid: str | None = None
+    uuids: tuple[str, ...] = ()
     memory_gib: float | None = None
     share: float = 1.0
     threads: int | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)

@@ -6,74 +6,30 @@ library's forkserver), so a start costs a fork, and a crash, a leak or a lack of
 
 from __future__ import annotations
 
-import contextlib
 import math
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sweep.errors import SweepError
-from sweep.job_process import ORPHANED, run_worker
+from sweep.job_process import run_worker
 from sweep.launch.jobs import explain_unpicklable
 from sweep.launch.launcher import Died, Message
 from sweep.launch.machine import OnThisMachine
+from sweep.launch.rank_processes import Rank, RankProcesses, count_oom_kills, describe_rank
 from sweep.messages import Done, Failure, Job
 from sweep.signals import ORDERS, WARNINGS
 
-EXIT_S = 10.0
-"""Seconds that a process gets to exit after its final message."""
-
-LOST_STATUS = 255
-"""Exit status by the standard library of a process whose fork server is gone."""
-
-_KERNEL_COUNTS = Path("/proc/vmstat")
-
-
-def _count_oom_kills() -> int:
-    """Number of processes that the kernel has ended out of memory since it started; 0 where it does not say."""
-    with contextlib.suppress(OSError):
-        for line in _KERNEL_COUNTS.read_text(encoding="ascii").splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
-    return 0
-
-
-@dataclass
-class _Running:
-    """A job that runs, or is about to be gone.
-
-    Attributes:
-        process: Its process.
-        connection: This end of its pipe.
-        attempt: Its attempt.
-        oom_kills: The kernel's count before it.
-        final_message: Its result, held back until its process is gone; None while it runs.
-        deadline: Time at which it is killed if it has not exited after its final message.
-    """
-
-    process: ForkServerProcess
-    connection: Connection
-    attempt: int
-    oom_kills: int = field(default_factory=_count_oom_kills)
-    final_message: Message | None = None
-    deadline: float = math.inf
-
-    @property
-    def awaited(self) -> Connection | int:
-        """Object that is ready once there is news of it: its pipe, or its process's end after the final message."""
-        return self.connection if math.isinf(self.deadline) else self.process.sentinel
-
 
 class LocalLauncher(OnThisMachine):
-    """Runs each job in a process of its own on this machine.
+    """Runs each job in a process of its own on this machine, or in several.
 
     Args:
         preload: Modules that the fork server imports once, before the first job.
@@ -86,10 +42,10 @@ class LocalLauncher(OnThisMachine):
         os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(self._preload))
-        self._jobs: dict[str, _Running] = {}
+        self._jobs: dict[str, RankProcesses] = {}
 
     def start(self, job: Job) -> None:
-        """Forks a process for a job.
+        """Forks the processes of a job.
 
         Raises:
             ValueError: If a job of that name is running, or its task cannot be sent to a process.
@@ -97,8 +53,25 @@ class LocalLauncher(OnThisMachine):
         """
         if job.name in self._jobs:
             raise ValueError(f"a job named {job.name!r} is running")
+        meeting = None if job.processes == 1 else TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True)
+        oom_kills, ranks = count_oom_kills(), []
+        try:
+            for number in range(job.processes):
+                file = Path(meeting.name if meeting else os.devnull) / "meeting"
+                ranks.append(self._start_rank(job, number, describe_rank(number, job.processes, file)))
+        except (ValueError, SweepError):
+            for rank in ranks:
+                rank.process.kill()
+                rank.connection.close()
+            if meeting is not None:
+                meeting.cleanup()
+            raise
+        self._jobs[job.name] = RankProcesses(job.name, job.attempt, ranks, oom_kills, meeting)
+
+    def _start_rank(self, job: Job, number: int, environment: Mapping[str, str]) -> Rank:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=run_worker, args=(theirs, job, self._preload), name=f"sweep {job.name}")
+        arguments = (theirs, job, self._preload, number, environment)
+        process = self._context.Process(target=run_worker, args=arguments, name=f"sweep {job.name}")
         try:
             self._fork(process, job)
         except (ValueError, SweepError):
@@ -106,7 +79,7 @@ class LocalLauncher(OnThisMachine):
             raise
         finally:
             theirs.close()  # so that the pipe closes with the process
-        self._jobs[job.name] = _Running(process, ours, job.attempt)
+        return Rank(number, process, ours)
 
     def wait(self, timeout_s: float) -> list[Message]:
         """Messages of jobs since the last call."""
@@ -117,10 +90,12 @@ class LocalLauncher(OnThisMachine):
         until = time.monotonic() + timeout_s
         wakers = [] if waker is None else [waker]
         while True:
-            names = {running.awaited: name for name, running in self._jobs.items()}
-            due = min((running.deadline for running in self._jobs.values()), default=math.inf)
-            ready = wait([*names, *wakers], max(0.0, min(until, due) - time.monotonic()))
-            heard = [self._receive(names[source]) for source in ready if source in names]
+            sources = {
+                source: (running, rank) for running in self._jobs.values() for source, rank in running.awaited.items()
+            }
+            due = min((running.kill_at for running in self._jobs.values()), default=math.inf)
+            ready = wait([*sources, *wakers], max(0.0, min(until, due) - time.monotonic()))
+            heard = [self._receive(*sources[source]) for source in ready if source in sources]
             messages = [message for message in heard if message is not None]
             self._kill_late()
             is_woken = waker in ready
@@ -128,24 +103,24 @@ class LocalLauncher(OnThisMachine):
                 return messages, is_woken
 
     def kill(self, job: str) -> None:
-        """Kills a job's process."""
-        self._jobs[job].process.kill()
+        """Kills a job's processes."""
+        self._jobs[job].kill()
 
     def close(self) -> None:
-        """Kills every job's process and waits until it is gone."""
+        """Kills every job's processes and waits until they are gone."""
         for running in self._jobs.values():
-            running.process.kill()
-        for job in list(self._jobs):
-            self._reap(job)
+            running.kill()
+        while self._jobs:
+            self._jobs.popitem()[1].reap()
 
     @property
     def jobs(self) -> list[str]:
         """Names of the jobs that run."""
         return list(self._jobs)
 
-    def process_id(self, job: str) -> int | None:
-        """Process id of a running job."""
-        return self._jobs[job].process.pid
+    def process_ids(self, job: str) -> list[int | None]:
+        """Process ids of a running job, by rank."""
+        return [rank.process.pid for rank in self._jobs[job].ranks]
 
     def _fork(self, process: ForkServerProcess, job: Job) -> None:
         try:
@@ -159,42 +134,19 @@ class LocalLauncher(OnThisMachine):
             ) from error
 
     def _connection(self, job: str) -> Connection | None:
-        return self._jobs[job].connection if job in self._jobs else None
+        return self._jobs[job].first.connection if job in self._jobs else None
 
-    def _receive(self, job: str) -> Message | None:
-        """A job's message; the final one, or its death, only once its process is gone."""
-        running = self._jobs[job]
-        if not math.isinf(running.deadline):
-            return self._reap(job)
-        try:
-            attempt, payload = running.connection.recv()
-        except (EOFError, OSError):
-            running.deadline = time.monotonic() + EXIT_S
-            return None
-        message = Message(job, payload, attempt)
-        if not isinstance(payload, (Done, Failure)):
-            return message
-        running.final_message, running.deadline = message, time.monotonic() + EXIT_S
-        return None
+    def _receive(self, running: RankProcesses, rank: Rank) -> Message | None:
+        message = running.receive(rank)
+        if message is not None and isinstance(message.payload, (Done, Failure, Died)):
+            del self._jobs[running.job]
+        return message
 
     def _kill_late(self) -> None:
         """Kills the processes that do not exit after their final message."""
         now = time.monotonic()
         for running in self._jobs.values():
-            if now >= running.deadline:
-                running.process.kill()
-                running.deadline = now + EXIT_S
-
-    def _reap(self, job: str) -> Message:
-        """Joins a process that is gone or about to be; returns its final message, or its death."""
-        running = self._jobs.pop(job)
-        running.connection.close()
-        running.process.join()
-        code = running.process.exitcode
-        running.process.close()
-        is_out_of_memory = _count_oom_kills() > running.oom_kills
-        died = Message(job, Died(_describe_exit(code, is_out_of_memory=is_out_of_memory)), running.attempt)
-        return running.final_message or died
+            running.kill_late(now)
 
 
 def _start_fork_server() -> None:
@@ -211,13 +163,3 @@ def _start_fork_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-
-
-def _describe_exit(code: int | None, *, is_out_of_memory: bool) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        by_kernel = " (the kernel ended a process out of memory)" if is_out_of_memory and name == "SIGKILL" else ""
-        return f"killed by {name}{by_kernel}"
-    if code == LOST_STATUS:
-        return "ended with the fork server"
-    return "its coordinator was gone" if code == ORPHANED else f"exited with status {code}"

@@ -47,17 +47,18 @@ class OnThisMachine(Launcher):
         """
         present = list_nvidia(self.device_files)
         if workers.cpu_workers is not None:
-            return cpu_slots(workers.cpu_workers)
+            return cpu_slots(workers.cpu_workers, processes=workers.gpus_per_trial)
         if workers.devices == "auto" and not present:
-            return cpu_slots(workers.trials_per_device)
+            return cpu_slots(workers.trials_per_device, processes=workers.gpus_per_trial)
         build, devices = self._list_devices(stop)
         if workers.devices == "auto" and not devices:
             raise DeviceError(_unusable(build, present))
         return cuda_slots(workers, build, devices)
 
     def used_gib(self, slot: Slot) -> float | None:
-        """Memory in use on a slot's device by the driver; None on a CPU."""
-        return read_used_gib(slot.uuid) if slot.uuid else None
+        """Memory in use by the driver on a slot's device, the most of several; None on a CPU."""
+        used = [gib for uuid in slot.uuids if (gib := read_used_gib(uuid)) is not None]
+        return max(used, default=None)
 
     def end_older_attempt(self, lock: Path) -> int | None:
         """Kills the process that holds a trial's lock, waits until it is gone, and returns its id."""
@@ -100,13 +101,15 @@ class OnThisMachine(Launcher):
         return build, devices
 
 
-def cpu_slots(count: int, *, cores: int | None = None, memory_gib: float | None = None) -> list[Slot]:
+def cpu_slots(
+    count: int, *, cores: int | None = None, memory_gib: float | None = None, processes: int = 1
+) -> list[Slot]:
     """Slots that share a machine's CPU: this one's, or one of so many cores and so much memory."""
     cores = cores or os.cpu_count() or 1
     memory_gib = read_machine_gib() if memory_gib is None else memory_gib
     slot = Slot("cpu", f"CPU, {cores} cores", environment={"CUDA_VISIBLE_DEVICES": ""}, memory_gib=memory_gib)
-    threads = max(1, cores // count) if count > 1 else None
-    return [dataclasses.replace(share, threads=threads) for share in _shared([slot], count)]
+    threads = max(1, cores // (count * processes)) if count * processes > 1 else None
+    return [dataclasses.replace(share, threads=threads, processes=processes) for share in _shared([slot], count)]
 
 
 def cuda_slots(workers: WorkersSpec, build: str, devices: Sequence[tuple[str, Device]]) -> list[Slot]:
@@ -118,25 +121,52 @@ def cuda_slots(workers: WorkersSpec, build: str, devices: Sequence[tuple[str, De
         devices: The devices that it can use, each with its value of CUDA_VISIBLE_DEVICES.
 
     Raises:
-        DeviceError: If a device is named that is not there.
+        DeviceError: If a device is named that is not there, or there are too few for a trial.
     """
     wanted = range(len(devices)) if workers.devices == "auto" else [int(index) for index in workers.devices]
     for index in wanted:
         if index >= len(devices):
             known = ", ".join(f"{place} ({device.label})" for place, (_, device) in enumerate(devices)) or "none"
             raise DeviceError(f"workers.devices: there is no CUDA device {index} for torch {build}; there are: {known}")
-    return _shared([_cuda_slot(index, *devices[index]) for index in wanted], workers.trials_per_device)
+    chosen = {index: devices[index] for index in wanted}
+    if workers.gpus_per_trial > 1 and any(handle.startswith("MIG-") for handle, _ in chosen.values()):
+        raise DeviceError("workers.gpus_per_trial: a process can use but one MIG instance: set it to 1")
+    groups = _group(wanted, workers)
+    return _shared(
+        [_cuda_slot({index: chosen[index] for index in group}) for group in groups], workers.trials_per_device
+    )
 
 
-def _cuda_slot(index: int, handle: str, device: Device) -> Slot:
+def _group(indices: Sequence[int], workers: WorkersSpec) -> list[Sequence[int]]:
+    """Devices by the trials that they are for, in order; with ``auto`` those that are left over stay idle.
+
+    Raises:
+        DeviceError: If there are too few, or those that a study file names cannot be shared out.
+    """
+    each = workers.gpus_per_trial
+    left = len(indices) % each
+    if len(indices) < each or (left and workers.devices != "auto"):
+        raise DeviceError(
+            f"workers.gpus_per_trial: {each} do not go into {len(indices)} CUDA devices: set it to a divisor of that"
+        )
+    return [indices[start : start + each] for start in range(0, len(indices) - left, each)]
+
+
+def _cuda_slot(devices: Mapping[int, tuple[str, Device]]) -> Slot:
+    """The slot of a device, or of several, by their numbers, each with its value of CUDA_VISIBLE_DEVICES."""
+    name = f"cuda:{'+'.join(map(str, devices))}"
+    handles = [handle for handle, _ in devices.values()]
+    uuids = [handle if handle.startswith("MIG-") else device.uuid for handle, device in devices.values()]
+    smallest = min((device for _, device in devices.values()), key=lambda device: device.memory_gib)
     return Slot(
-        f"cuda:{index}",
-        device.label,
+        name,
+        smallest.label if len(devices) == 1 else f"{len(devices)} x {smallest.label}",
         "cuda",
-        {"CUDA_VISIBLE_DEVICES": handle},
-        place=f"cuda:{index}",
-        uuid=handle if handle.startswith("MIG-") else device.uuid,
-        memory_gib=device.memory_gib,
+        {"CUDA_VISIBLE_DEVICES": ",".join(handles)},
+        place=name,
+        uuids=tuple(uuid for uuid in uuids if uuid),
+        memory_gib=smallest.memory_gib,
+        processes=len(devices),
     )
 
 

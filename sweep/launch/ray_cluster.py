@@ -121,6 +121,11 @@ class RayLauncher(Launcher):
             return cuda_slots(workers, build, [(str(index), device) for index, device in enumerate(devices)])
         self._workers = workers
         slots = self._find_slots(nodes)
+        if not slots and 0 < nodes.most_gpus < workers.gpus_per_trial:
+            raise DeviceError(
+                f"workers.gpus_per_trial: {workers.gpus_per_trial} is above the GPUs of every node of the Ray cluster,"
+                f" which have {nodes.most_gpus} at most: set it to that or less"
+            )
         if not slots:
             reasons = "; ".join(nodes.refused) or "it has none"
             raise DeviceError(f"workers.cluster: no node of the Ray cluster can run a trial: {reasons}")

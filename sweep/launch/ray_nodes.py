@@ -125,8 +125,14 @@ class RayNodes:
         shares = _share_cpus(len(admitted), workers) if is_cpu else [0] * len(admitted)
         slots: list[NodeSlot] = []
         for (name, (node, said)), share in zip(sorted(admitted.items()), shares, strict=True):
-            slots += _cpu_slots(name, node, said, share) if is_cpu else _gpu_slots(name, node, said, workers)
+            slots += _cpu_slots(name, node, said, share, workers) if is_cpu else _gpu_slots(name, node, said, workers)
         return slots
+
+    @property
+    def most_gpus(self) -> int:
+        """GPUs of the node that has the most."""
+        with self._lock:
+            return max((int(said["Resources"].get("GPU", 0)) for said in self._admitted.values()), default=0)
 
     def _follow(self) -> None:
         while not self._ended.wait(FOLLOW_S):
@@ -170,7 +176,7 @@ def _share_cpus(nodes: int, workers: WorkersSpec) -> list[int]:
     return [len(range(place, workers.cpu_workers, nodes)) for place in range(nodes)]
 
 
-def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int) -> list[NodeSlot]:
+def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int, workers: WorkersSpec) -> list[NodeSlot]:
     cores = int(said.get("CPU", 0))
     label, memory_gib = f"CPU, {cores} cores", said.get("memory", 0.0) / 2**30
     slot = Slot(
@@ -179,19 +185,20 @@ def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int) -> l
         environment={"CUDA_VISIBLE_DEVICES": ""},
         place=f"{name}/cpu",
         memory_gib=memory_gib or None,
-        threads=max(1, cores // max(1, count)),
+        threads=max(1, cores // max(1, count * workers.gpus_per_trial)),
+        processes=workers.gpus_per_trial,
     )
     return [NodeSlot(share, node, 0.0, cores / count) for share in _numbered(slot, count)]
 
 
 def _gpu_slots(name: str, node: str, said: Mapping[str, float], workers: WorkersSpec) -> list[NodeSlot]:
-    gpus, each = int(said.get("GPU", 0)), workers.trials_per_device
+    gpus, each, of = int(said.get("GPU", 0)), workers.trials_per_device, workers.gpus_per_trial
     kind = next((key.partition(":")[2] for key in said if key.startswith("accelerator_type:")), "GPU")
+    label = kind if of == 1 else f"{of} x {kind}"
     threads = max(1, int(said.get("CPU", 1)) // max(1, gpus * each))
-    slots = [
-        Slot(f"{name}/gpu:{index}", kind, "cuda", place=f"{name}/gpu:{index}", threads=threads) for index in range(gpus)
-    ]
-    return [NodeSlot(share, node, 1 / each, 0.0) for slot in slots for share in _numbered(slot, each)]
+    places = [f"{name}/gpu:{'+'.join(map(str, range(start, start + of)))}" for start in range(0, gpus - gpus % of, of)]
+    slots = [Slot(place, label, "cuda", place=place, threads=threads, processes=of) for place in places]
+    return [NodeSlot(share, node, of / each, 0.0) for slot in slots for share in _numbered(slot, each)]
 
 
 def _numbered(slot: Slot, count: int) -> list[Slot]:

@@ -240,6 +240,9 @@ class WorkersSpec(Table):
         default="auto", description='"auto", "cpu", "cpu:N" for N trials at once on the CPU, or CUDA device numbers.'
     )
     trials_per_device: int = Field(default=1, ge=1, le=64, description="Trials at once on a device, memory permitting.")
+    gpus_per_trial: int = Field(
+        default=1, ge=1, le=64, description="GPUs that share a trial's batches; on a CPU, processes."
+    )
     command: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_tuple)] | None = Field(
         default=None, description='Command that starts a worker elsewhere, such as ["srun", "--gpus=1", "{worker}"].'
     )
@@ -278,6 +281,10 @@ class WorkersSpec(Table):
         if self.cluster is not None and (self.command is not None or isinstance(self.devices, tuple)):
             raise ValueError(
                 'cluster brings its own nodes and devices: leave command out, and devices "auto" or "cpu:N"'
+            )
+        if self.gpus_per_trial > 1 and self.trials_per_device > 1:
+            raise ValueError(
+                "trials have parts of a GPU or several GPUs: leave trials_per_device or gpus_per_trial out"
             )
         if self.slots is None:
             return self

@@ -28,6 +28,7 @@ from sweep.messages import Cosines, Evaluation, Sign, give_no_sign
 from sweep.training.cosines import SampledCosines
 from sweep.training.devices import autocast
 from sweep.training.losses.loss import Loss
+from sweep.training.ranks import ALONE, Ranks
 from sweep.training.search import Corpus, search
 from sweep.training.similarity import Similarity, unit, unit_rows
 from sweep.training.tokens import Tokens
@@ -53,6 +54,7 @@ def encode(
     *,
     as_trained: bool = True,
     sign: Sign = give_no_sign,
+    ranks: Ranks = ALONE,
 ) -> _Float32:
     """(N, H) embeddings of the texts with N numbers, on the dimensions that the model is used with.
 
@@ -60,6 +62,7 @@ def encode(
     ``encode_query`` and ``encode_document``. The embeddings have length 1 where the model compares cosines, and are not
     finite where the model's were not. With ``as_trained`` the precision is that of training, else that of whoever loads
     the model. The model is left in the mode (training or not) that it came in. A sign of life follows each batch.
+    Of several ranks each encodes its share of the same batches, and the first has the embeddings of all.
     """
     training = model.training
     order = np.argsort(-tokens.lengths(texts), kind="stable")
@@ -69,18 +72,20 @@ def encode(
     model.eval()
     try:
         with torch.inference_mode(), autocast(model.device.type) if as_trained else contextlib.nullcontext():
-            for start in range(0, len(texts), size):
+            for start in range(size * ranks.rank, len(texts), size * ranks.count):
                 some = order[start : start + size]
                 features = tokens.batch(texts[some], model)
                 found = model(batch_to_device(features, model.device), task=tokens.task)["sentence_embedding"].float()
                 if model.truncate_dim is not None:
                     found = truncate_embeddings(found, model.truncate_dim)
-                if not start:
+                if not len(embeddings):
                     embeddings = np.empty((len(texts), found.shape[1]), dtype=np.float32)
                 embeddings[some] = (unit(found) if is_unit else found).cpu().numpy()
                 sign()
     finally:
         model.train(training)
+    starts = [range(size * rank, len(texts), size * ranks.count) for rank in range(ranks.count)]
+    ranks.collect(embeddings, [np.concatenate([order[:0], *(order[at : at + size] for at in own)]) for own in starts])
     return embeddings
 
 
@@ -149,6 +154,7 @@ class Evaluator:
         measure: The study's measure; by default NDCG@10.
         shuffled: Whether each query is also evaluated by the judgements of another one.
         sign: Given between the batches of texts that are encoded, and of queries that are ranked.
+        ranks: Processes that share the encoding; the first evaluates, and each of the others must `assist` it then.
     """
 
     def __init__(
@@ -161,9 +167,11 @@ class Evaluator:
         measure: Measure | None = None,
         shuffled: bool = False,
         sign: Sign = give_no_sign,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._tokens = tokens
         self._sign = sign
+        self._ranks = ranks
         self._held_out = held_out or {}
         self._loss = loss
         self._measure = measure or find_measure(DEFAULT_METRIC)
@@ -220,9 +228,14 @@ class Evaluator:
             seconds=time.perf_counter() - start,
         )
 
+    def assist(self, model: SentenceTransformer) -> None:
+        """Encodes this process's share of the texts for an evaluation in the first one."""
+        self._encode(model, "document", self._document_rows, as_trained=True)
+        self._encode(model, "query", self._query_rows, as_trained=True)
+
     def _encode(self, model: SentenceTransformer, task: Prompt, rows: Iterable[int], *, as_trained: bool) -> _Float32:
         texts = np.array(list(rows), dtype=np.int64)
-        return encode(model, self._tokens[task], texts, as_trained=as_trained, sign=self._sign)
+        return encode(model, self._tokens[task], texts, as_trained=as_trained, sign=self._sign, ranks=self._ranks)
 
     def _summarize(self, cosines: _Float32) -> Cosines:
         self._sign()

@@ -33,6 +33,7 @@ from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import publish
 from sweep.training.devices import computes_bf16, translate_oom
 from sweep.training.losses.loss import Loss
+from sweep.training.ranks import ALONE, Ranks
 from sweep.training.tokens import Features, Tokens
 
 SCHEDULES: dict[str, tuple[str, dict[str, float]]] = {
@@ -68,6 +69,7 @@ class FitPlan:
         work_folder: Folder in which checkpoints are written before they are complete.
         checkpoint: Final path of the checkpoint after a step.
         sign: Given with every pass through the model: a step of a large batch is many of them.
+        ranks: The processes that train together, each a part of every batch.
     """
 
     params: Params
@@ -81,11 +83,17 @@ class FitPlan:
     work_folder: Path
     checkpoint: Callable[[int], Path]
     sign: Sign = give_no_sign
+    ranks: Ranks = ALONE
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch that this process takes."""
+        return self.ranks.share(self.params.batch_size)
 
     @property
     def is_cut(self) -> bool:
-        """Whether a batch goes through the model in parts."""
-        return self.micro_batch < self.params.batch_size
+        """Whether these go through the model in parts."""
+        return self.micro_batch < self.rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +133,7 @@ def fit(
         on_step: Decides after each step whether to save a checkpoint, and whether to stop.
         on_saved: Told of each checkpoint once it counts.
         resume_from: A checkpoint that an earlier run of the same plan saved; training goes on after it, on the CPU bit
-            for bit as if it had not been interrupted.
+            for bit as if it had not been interrupted. It may have been saved by any number of ranks.
 
     Raises:
         DeviceMemoryError: If the device's memory is exhausted.
@@ -139,7 +147,7 @@ def fit(
         data_collator=SentenceTransformerDataCollator(
             preprocess_fn=partial(_make_batch, model, plan.tokens), router_mapping=_tasks(plan.roles)
         ),
-        loss=plan.loss.build(model, micro_batch=plan.micro_batch if plan.is_cut else None),
+        loss=plan.loss.build(model, micro_batch=plan.micro_batch if plan.is_cut else None, gather=plan.ranks.count > 1),
         plan=plan,
     )
     trainer.add_callback(_StepCallback(trainer, plan, on_step, on_saved))
@@ -161,7 +169,8 @@ def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTr
     return SentenceTransformerTrainingArguments(
         output_dir=str(plan.work_folder),
         max_steps=len(plan.order),
-        per_device_train_batch_size=params.batch_size,
+        per_device_train_batch_size=plan.rows,
+        accelerator_config={"split_batches": plan.ranks.count > 1},
         learning_rate=params.effective_learning_rate,
         warmup_steps=count_warmup_steps(params.warmup_ratio, len(plan.order)),
         weight_decay=params.weight_decay,
@@ -201,7 +210,8 @@ class _PlannedBatches(DefaultBatchSampler):
     """The planned order as the trainer's batch sampler.
 
     Where a batch is cut into micro-batches, its rows are sorted by the length of their longest document, so that
-    a micro-batch carries little padding; the loss of a batch does not depend on the order of its rows.
+    a micro-batch carries little padding; the loss of a batch does not depend on the order of its rows. Each rank is
+    given a run of a batch by the library; sorted rows are dealt out, so that none has all of the long ones.
     """
 
     def __init__(self, dataset: Dataset, plan: FitPlan) -> None:
@@ -212,6 +222,8 @@ class _PlannedBatches(DefaultBatchSampler):
             characters = plan.tokens["document"].collection.characters
             lengths = np.max([characters[texts] for texts in documents], axis=0)
             by_length = np.argsort(-lengths[plan.order], axis=1, kind="stable")
+            dealt = np.arange(by_length.shape[1]).reshape(plan.rows, plan.ranks.count).T.reshape(-1)
+            by_length = by_length[:, dealt]
             self._order = np.take_along_axis(plan.order, by_length, axis=1)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -242,7 +254,11 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         """Writes no model card: it would read all training rows for every trial."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        ranks = self._plan.ranks
+        if ranks.count > 1:  # no two have the same dropout, and a checkpoint may be gone on with by another number
+            torch.manual_seed(_mix(self._plan.seed, ranks.rank, self.state.global_step))
         loss: torch.Tensor = super().training_step(*args, **kwargs)
+        loss = ranks.mean(loss)
         self._loss_sum = loss if self._loss_sum is None else self._loss_sum + loss
         self._loss_steps += 1
         return loss
@@ -260,6 +276,23 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         norm = None if self._gradient_norm is None else float(self._gradient_norm)
         return TrainingStats(loss=_finite(loss), learning_rate=self._learning_rate, gradient_norm=_finite(norm))
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """One process saves for all."""
+        if self._plan.ranks.is_first:
+            super()._save_checkpoint(*args, **kwargs)
+
+    def store_flos(self) -> None:
+        """Counts no operations: all processes would have to meet for it, and nobody asks."""
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Saves the random state of a process alone; that of several follows from the step."""
+        if self._plan.ranks.count == 1:
+            super()._save_rng_state(output_dir)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if self._plan.ranks.count == 1:
+            super()._load_rng_state(checkpoint)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:  # noqa: ARG002 - the library's name
         """Saves the weights alone; the library would pickle its arguments and write the tokenizer beside them."""
         folder = Path(output_dir or self._plan.work_folder)
@@ -276,6 +309,11 @@ class _PlannedTrainer(SentenceTransformerTrainer):
         self._loss_steps = stats["loss_steps"]
         if stats["loss_sum"] is not None:
             self._loss_sum = torch.tensor(stats["loss_sum"], device=self.model.device)
+
+
+def _mix(*numbers: int) -> int:
+    """A seed that follows from some numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def _finite(value: float | None) -> float | None:
@@ -301,6 +339,8 @@ class _StepCallback(TrainerCallback):
         return control
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - the library's names
+        if not self._plan.ranks.is_first:
+            return
         written = self._plan.work_folder / f"checkpoint-{state.global_step}"
         publish(written, self._plan.checkpoint(state.global_step), sign=self._plan.sign)
         self._on_saved(time.perf_counter() - self._decided)

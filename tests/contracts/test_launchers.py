@@ -148,7 +148,7 @@ def test_the_memory_in_use_is_a_number_where_somebody_can_tell(launcher: Launche
     for slot in find_slots(launcher, devices="cpu"):
         used_gib = launcher.used_gib(slot)
         assert used_gib is None or 0 <= used_gib < (slot.memory_gib or math.inf)
-    assert launcher.used_gib(Slot("cuda:0", "a device of nowhere", "cuda", uuid="GPU-nowhere")) is None
+    assert launcher.used_gib(Slot("cuda:0", "a device of nowhere", "cuda", uuids=("GPU-nowhere",))) is None
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -427,7 +427,7 @@ def test_sigterm_makes_a_trial_save_and_pause(local: LocalLauncher, tmp_path: Pa
     heard: list[Message] = []
     while not any(isinstance(message.payload, Report) for message in heard):
         heard += local.wait(0.2)
-    os.kill(local.process_id("trial") or 0, signal.SIGTERM)
+    os.kill(local.process_ids("trial")[0] or 0, signal.SIGTERM)
     local.answer("trial", Verdict())
     result = listen(local)[-1].payload.result
     assert isinstance(result, TrialResult)
@@ -452,7 +452,7 @@ while left:
     for message in launcher.wait(0.2):
         left -= isinstance(message.payload, (Done, Failure, Died))
         if isinstance(message.payload, Started):
-            print(message.job, message.payload.warm, launcher.process_id(message.job), flush=True)
+            print(message.job, message.payload.warm, *launcher.process_ids(message.job), flush=True)
 launcher.close()
 """
 
@@ -536,7 +536,7 @@ def test_a_process_that_is_slow_to_go_keeps_no_other_job_waiting(
 def test_a_process_that_does_not_go_after_its_last_word_is_killed_and_its_word_counts(
     local: LocalLauncher, make_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.launch.local.EXIT_S", 0.2)
+    monkeypatch.setattr("sweep.launch.rank_processes.EXIT_S", 0.2)
     marker = tmp_path / "still there"
     marker.touch()
     local.start(make_job("go_slowly", str(marker)))

@@ -60,7 +60,7 @@ class Recorder:
 
     @property
     def warnings(self) -> list[str]:
-        """All warnings but that of cold starts: tests of one process share a fork server, with the first one's imports."""
+        """All warnings but that of cold starts: tests of a process share a fork server and its imports."""
         return [text for text in self.texts("warning") if not text.startswith("the fork server's imports failed")]
 
 

@@ -37,10 +37,10 @@ class BusyDevices(EightDevices):
 
     def __init__(self) -> None:
         super().__init__(("sweep.testing",))
-        self.asked: list[str | None] = []
+        self.asked: list[str] = []
 
     def used_gib(self, slot: Slot) -> float:
-        self.asked.append(slot.uuid)
+        self.asked.extend(slot.uuids)
         return 1.3 if 2 <= len(self.asked) <= 4 else 1.0 if len(self.asked) == 1 else 1.2
 
 
@@ -124,7 +124,7 @@ class FixedUse(EightDevices):
 
 def test_a_quarter_of_a_gib_may_stay_in_use_on_a_device_that_is_free_again() -> None:
     launcher, recorder = FixedUse(), Recorder()
-    slot = Slot("cuda:0", "a card", "cuda", place="cuda:0", uuid="GPU-0", memory_gib=80.0)
+    slot = Slot("cuda:0", "a card", "cuda", place="cuda:0", uuids=("GPU-0",), memory_gib=80.0)
     placement = Placement([slot], WorkersSpec(), launcher=launcher, limits=None, tell=tell_to(recorder))  # type: ignore[arg-type]
     placement.take(slot, [])
     placement.leave(slot)

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 import numpy as np
+import pytest
 from processes import end_group, living, start_script, wait_until
 
 from sweep.run_folder import RunFolder
@@ -26,7 +27,8 @@ from sweep.plan import plan_study
 from sweep.storage.location import locate_study
 
 class Nemesis:
-    # kills a trial's process some time after an evaluation, at the latest when it writes its next checkpoint or model
+    # kills one of a trial's processes some time after an evaluation, at the latest when it writes its next checkpoint
+    # or model
 
     def __init__(self, folder, launcher, kills):
         self.folder, self.launcher, self.left = folder, launcher, kills
@@ -38,7 +40,7 @@ class Nemesis:
         if event.kind == "evaluate" and self.left:
             self.left -= 1
             how = ("at once", "later", "while it writes")[self.left % 3]
-            pid = self.launcher.process_id(f"trial-{event.trial}")
+            pid = self.random.choice(self.launcher.process_ids(f"trial-{event.trial}"))
             threading.Thread(target=self.kill, args=(event.trial, pid, how), daemon=True).start()
 
     def kill(self, trial, pid, how):
@@ -66,7 +68,6 @@ for file, kills in json.loads(sys.argv[1]):
     print("killed", len(nemesis.killed), flush=True)
 """
 
-KILLS = 7
 LATE = 3
 """Kills that may come late: those that wait for a while, and the one after the last evaluation."""
 
@@ -80,8 +81,9 @@ def read(file: Path) -> tuple[StudyRecord, EvaluationTable]:
     return load_record(storage, table), table
 
 
+@pytest.mark.parametrize(("ranks", "kills"), [(1, 7), (2, 5)])
 def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bit(
-    tmp_path: Path, tiny_model: Path
+    tmp_path: Path, tiny_model: Path, ranks: int, kills: int
 ) -> None:
     files = []
     for name in ("untouched", "killed"):
@@ -94,10 +96,10 @@ def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bi
                 budget={"trials": 1, "examples": 160},
                 space={"batch_size": 8, "learning_rate": 3e-3, "data_format": "query-document"},
                 stopping={"drop_off": False},
-                workers={"devices": "cpu", "micro_batch": 4},  # below the batch: the cached loss
+                workers={"devices": "cpu", "micro_batch": 4 // ranks, "gpus_per_trial": ranks},  # the cached loss
             )
         )
-    arguments = [json.dumps([[str(files[0]), 0], [str(files[1]), KILLS]])]
+    arguments = [json.dumps([[str(files[0]), 0], [str(files[1]), kills]])]
     process = start_script(KILL, arguments, folder=tmp_path, errors=tmp_path / "errors.txt")
     try:
         out, _ = process.communicate(timeout=DEADLINE_S)
@@ -105,17 +107,17 @@ def test_the_curves_of_killed_trainings_equal_those_of_untouched_ones_bit_for_bi
         assert wait_until(lambda: not living(process.pid), within_s=5), living(process.pid)
     finally:
         end_group(process.pid)
-    kills = [int(line.removeprefix("killed ")) for line in out.splitlines() if line.startswith("killed")]
-    assert kills[0] == 0
-    assert KILLS - LATE <= kills[1] <= KILLS  # one that comes late finds its process at its end already
+    killed = [int(line.removeprefix("killed ")) for line in out.splitlines() if line.startswith("killed")]
+    assert killed[0] == 0
+    assert kills - LATE <= killed[1] <= kills  # one that comes late finds its process at its end already
     assert "differs" not in out
-    (whole, whole_table), (killed, killed_table) = (read(file) for file in files)
-    assert sum(trial.attributes.get("interruptions", 0) for trial in killed.trials) >= KILLS - LATE
-    for ours, theirs in zip(killed.trials, whole.trials, strict=True):
+    (whole, whole_table), (other, other_table) = (read(file) for file in files)
+    assert sum(trial.attributes.get("interruptions", 0) for trial in other.trials) >= kills - LATE
+    for ours, theirs in zip(other.trials, whole.trials, strict=True):
         assert ours.params == theirs.params
         assert (ours.state, ours.value) == (theirs.state, theirs.value) == ("complete", theirs.value)
         (points, values), (whole_points, whole_values) = (
-            table.per_query(ours.number) for table in (killed_table, whole_table)
+            table.per_query(ours.number) for table in (other_table, whole_table)
         )
         assert points == whole_points == [100, 200, 300, 500, 600, 700, 1000]
         np.testing.assert_array_equal(values, whole_values)

@@ -129,8 +129,8 @@ def test_each_mig_instance_is_asked_for_alone_since_one_process_can_use_but_one(
         found = slots(launcher, nvidia, listed="list_instances")
     finally:
         launcher.close()
-    assert [(slot.name, slot.label, slot.uuid) for slot in found] == [
-        ("cuda:0", "instance MIG-a, 10 GiB", "MIG-a"),
-        ("cuda:1", "instance MIG-b, 10 GiB", "MIG-b"),
+    assert [(slot.name, slot.label, slot.uuids) for slot in found] == [
+        ("cuda:0", "instance MIG-a, 10 GiB", ("MIG-a",)),
+        ("cuda:1", "instance MIG-b, 10 GiB", ("MIG-b",)),
     ]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["MIG-a", "MIG-b"]

@@ -29,7 +29,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("driver")
 def test_the_memory_in_use_is_what_the_driver_says_in_gib() -> None:
-    assert InlineLauncher().used_gib(Slot("cuda:0", "an instance", "cuda", uuid="MIG-a")) == 3.0
+    assert InlineLauncher().used_gib(Slot("cuda:0", "an instance", "cuda", uuids=("MIG-a",))) == 3.0
 
 
 @pytest.mark.usefixtures("driver")

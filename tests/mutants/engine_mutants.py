@@ -272,7 +272,7 @@ STORAGE = [
 
 PROCESSES = [
     *of(
-        "sweep/launch/local.py",
+        "sweep/launch/rank_processes.py",
         "tests/contracts/test_launchers.py",
         (
             "a process that was killed has exited",
@@ -282,9 +282,45 @@ PROCESSES = [
         ),
         (
             "a process that does not go is waited for",
-            "if now >= running.deadline:",
-            "if now >= running.deadline + 600.0:",
+            "if not rank.is_gone and now >= rank.kill_at:",
+            "if not rank.is_gone and now >= rank.kill_at + 600.0:",
             "a_process_that_does_not_go_after_its_last_word_is_killed_and_its_word_counts",
+        ),
+    ),
+    *of(
+        "sweep/launch/rank_processes.py",
+        "tests/contracts/test_rank_launches.py",
+        (
+            "the first rank's failure is the reason, whatever lies behind it",
+            "final = min(self.ranks, key=_order).final",
+            "final = self.first.final",
+            "memory_that_one_rank_has_exhausted_is_the_reason_of_all[local]",
+        ),
+        (
+            "ranks are left waiting for one that is gone",
+            "peer.hurry(PEERS_S)",
+            "peer.hurry(600.0)",
+            "a_rank_that_is_killed_ends_peers_that_notice_nothing[local]",
+        ),
+    ),
+    *of(
+        "sweep/training/ranks.py",
+        "tests/training/test_ranks.py",
+        (
+            "a rank's loss is taken for that of the batch",
+            "return total / self.count",
+            "return value",
+            "gradient_loss_and_weights_are_those_of_one_process",
+        ),
+    ),
+    *of(
+        "sweep/training/losses/multiple_negatives_ranking.py",
+        "tests/training/test_ranks.py",
+        (
+            "each rank has the negatives of its own share",
+            "model, scale=self.scale, similarity_fct=compare, gather_across_devices=gather",
+            "model, scale=self.scale, similarity_fct=compare, gather_across_devices=False",
+            "gradient_loss_and_weights_are_those_of_one_process",
         ),
     ),
     *of(

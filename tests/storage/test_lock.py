@@ -25,7 +25,7 @@ launcher = LocalLauncher()
 with StudyLock(Path(sys.argv[1])):
     if sys.argv[2] == "worker":
         launcher.start(Job(name="job", body="launcher_jobs:sleep_long", task=None, log=Path("job.log")))
-        print(launcher.process_id("job"), flush=True)
+        print(*launcher.process_ids("job"), flush=True)
     else:
         print("held", flush=True)
     time.sleep(600)

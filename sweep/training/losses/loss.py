@@ -41,11 +41,12 @@ class Loss(Entry):
                 return f"takes {number} columns of the role {role}, not {counts[role]}"
         return None
 
-    def build(self, model: SentenceTransformer, *, micro_batch: int | None) -> torch.nn.Module:
+    def build(self, model: SentenceTransformer, *, micro_batch: int | None, gather: bool = False) -> torch.nn.Module:
         """The loss as a module of the trainer's, which gives it the columns in the order of `ROLES`.
 
-        At most ``micro_batch`` rows, fewer than the batch, go through the model at once; None where all may. Without
-        dropout the gradient must not depend on it but for rounding.
+        With ``gather`` each process of several has a part of the batch: the mean of their losses, and its gradient,
+        must be those of the whole batch. At most ``micro_batch`` rows, fewer than a process has of it, go through the
+        model at once; None where all may. Without dropout the gradient must not depend on it but for rounding.
         """
         raise NotImplementedError
 

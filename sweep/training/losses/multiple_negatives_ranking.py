@@ -27,7 +27,7 @@ class MultipleNegativesRanking(Loss):
 
     scale: float = Field(default=20.0, gt=0.0, description="Factor of the similarities (1 / temperature).")
 
-    def build(self, model: SentenceTransformer, *, micro_batch: int | None) -> torch.nn.Module:
+    def build(self, model: SentenceTransformer, *, micro_batch: int | None, gather: bool = False) -> torch.nn.Module:
         """The library's loss, which caches gradients where a batch is cut."""
         from sentence_transformers.sentence_transformer import losses
 
@@ -35,9 +35,15 @@ class MultipleNegativesRanking(Loss):
 
         compare = similarity_in_training(model)
         if micro_batch is None:
-            return losses.MultipleNegativesRankingLoss(model, scale=self.scale, similarity_fct=compare)
+            return losses.MultipleNegativesRankingLoss(
+                model, scale=self.scale, similarity_fct=compare, gather_across_devices=gather
+            )
         return losses.CachedMultipleNegativesRankingLoss(
-            model, scale=self.scale, similarity_fct=compare, mini_batch_size=micro_batch
+            model,
+            scale=self.scale,
+            similarity_fct=compare,
+            mini_batch_size=micro_batch,
+            gather_across_devices=gather,
         )
 
     def validation_loss(self, embeddings: Sequence[NDArray[np.float32]], *, similarity: Similarity) -> float:

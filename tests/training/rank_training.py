@@ -1,0 +1,87 @@
+"""Bodies of jobs that train with several ranks; importable by a worker's process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from sweep.data import plan_order
+from sweep.data.formats.format import PAIR
+from sweep.messages import Channel
+from sweep.settings.dimensions import Params
+from sweep.training.fit import FitPlan, StepAction, fit
+from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
+from sweep.training.models import load_model
+from sweep.training.ranks import ALONE, Ranks, join_ranks
+from tests.compiled import compile_columns, encode_texts
+
+BATCH = 8
+
+PARAMS = Params(
+    learning_rate=1e-3,
+    effective_learning_rate=1e-3,
+    warmup_ratio=0.25,
+    batch_size=BATCH,
+    data_format="query-document",
+    scale=20.0,
+    scheduler="linear",
+)
+
+
+def train(task: dict[str, Any], ranks: Ranks, *, micro_batch: int) -> dict[str, Any]:
+    """Trains some steps; the gradients of the first, the losses, the weights, the texts that this process was given."""
+    model = load_model(Path(task["base"]), device="cpu")
+    known, _, tokens = compile_columns(model, task["columns"])
+    plan = FitPlan(
+        params=PARAMS,
+        columns=known.columns,
+        tokens=tokens,
+        roles=PAIR,
+        loss=MultipleNegativesRanking(scale=PARAMS.scale),
+        order=plan_order(task["columns"], batch_size=BATCH, steps=4, seed=0),
+        micro_batch=micro_batch,
+        seed=0,
+        work_folder=Path(task["folder"]) / f"work-{micro_batch}-{ranks.rank}",
+        checkpoint=lambda step: Path(task["folder"]) / f"step-{step:08d}",
+        ranks=ranks,
+    )
+    gradients: dict[str, Any] = {}
+    losses: list[float | None] = []
+
+    def keep_first(*_: Any) -> None:
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                gradients.setdefault(name, parameter.grad.clone().numpy())
+
+    def on_step(step: int, take_stats: Any) -> StepAction:  # noqa: ARG001
+        losses.append(take_stats().loss)
+        return StepAction.GO_ON
+
+    hook = register_optimizer_step_pre_hook(keep_first)
+    fit(model, plan, on_step=on_step)
+    hook.remove()
+    weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
+    return {"gradients": gradients, "losses": losses, "weights": weights}
+
+
+def train_both(task: dict[str, Any], channel: Channel) -> dict[str, Any]:  # noqa: ARG001
+    """With whole shares of a batch, and with shares that are cut; the embeddings that ranks make together."""
+    with join_ranks("cpu") as ranks:
+        found: dict[str, Any] = {
+            kind: train(task, ranks, micro_batch=size) for kind, size in (("whole", BATCH), ("cut", 2))
+        }
+        model = load_model(Path(task["base"]), device="cpu")
+        found["embeddings"] = encode_texts(model, task["columns"]["positive"], ranks=ranks)
+    return found
+
+
+def train_alone(task: dict[str, Any]) -> dict[str, Any]:
+    """The same by one process, of which nothing is cut."""
+    return train(task, ALONE, micro_batch=BATCH)
+
+
+def largest(gradients: dict[str, Any]) -> float:
+    return max(float(np.abs(gradient).max()) for gradient in gradients.values())
