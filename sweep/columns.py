@@ -140,6 +140,7 @@ COLUMNS: tuple[Column, ...] = (
     _attribute("steps", "Int64", heading="steps"),
     _attribute("micro_batch", "Int64", heading="micro-batch"),
     _attribute("device", "str"),
+    _attribute("node", "str", heading="node"),
     _column("restarts", "Int64", lambda trial: trial.attributes.get("interruptions", 0), heading="restarts"),
     _attribute("false_negatives", "float64"),
     _attribute("collapsed_at", "Int64"),
@@ -178,7 +179,9 @@ def choose_settings(record: StudyRecord, space: SpaceSettings) -> list[str]:
         or setting.varies(getattr(space, setting.name))
         or len({BY_KEY[setting.name].value(trial, record) for trial in tried}) > 1
     ]
-    return [*settings, *(["planned_examples"] if any(trial.length > 1 for trial in tried) else [])]
+    if any(trial.length > 1 for trial in tried):
+        settings.append("planned_examples")
+    return [*settings, *(["node"] if any(trial.attributes.get("node") for trial in tried) else [])]
 
 
 def rank_trials(record: StudyRecord) -> list[TrialRecord]:

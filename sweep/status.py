@@ -61,7 +61,7 @@ def _describe_trial(trial: TrialRecord, record: StudyRecord) -> dict[str, Any]:
         "error": trial.attributes.get("error"),
         "params": _describe_params(trial),
         "effective_learning_rate": params.effective_learning_rate if params else None,
-        **{name: trial.attributes.get(name) for name in ("steps", "micro_batch", "seed", "device")},
+        **{name: trial.attributes.get(name) for name in ("steps", "micro_batch", "seed", "device", "node")},
         "progress": trial.progress,
         "curve": untrained + [[row.progress, _finite(row.value)] for row in trial.curve],
         "equal_to": trial.equal_to,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sweep.cli.check_baselines import describe_baselines
@@ -16,6 +16,8 @@ from sweep.coordinator.run import JOBS, find_fitting_slots
 from sweep.data.formats.format import TASKS
 from sweep.launch import Launcher, Slot, make_launcher
 from sweep.launch.jobs import JobFailedError, run_job
+from sweep.launch.launcher import describe_slots
+from sweep.launch.node import describe_node
 from sweep.measures.geometry import COLLAPSED
 from sweep.messages import Job, ModelDescription, Rehearsal, RehearsalTask
 from sweep.plan import StudyPlan, plan_study
@@ -50,7 +52,7 @@ def _check(plan: StudyPlan, stop: StopSignal, *, measure: bool) -> None:
     launcher = make_launcher(plan.spec.workers, (JOBS,), shared=plan.shared_folder)
     try:
         slots = find_fitting_slots(plan, launcher, stop=stop)
-        print("Devices:  " + "; ".join(f"{slot.name} ({slot.label})" for slot in slots), flush=True)
+        print(*_describe_devices(slots, launcher), sep="\n", flush=True)
         rehearsal = _rehearse(plan, launcher, slots[0], stop, timed=measure)
         print(*_describe_model(plan, rehearsal.model), *describe_tokens(rehearsal.tokens), sep="\n")
         print(*_describe_untrained(plan, rehearsal), *describe_baselines(plan, rehearsal), sep="\n")
@@ -58,6 +60,15 @@ def _check(plan: StudyPlan, stop: StopSignal, *, measure: bool) -> None:
     finally:
         launcher.close()
     print(f"{plan.location.file} is valid.")
+
+
+def _describe_devices(slots: Sequence[Slot], launcher: Launcher) -> Iterator[str]:
+    """The slots; then other machines, those that are left out among them, and the versions that all must have."""
+    yield "Devices:  " + "; ".join(describe_slots(slots))
+    nodes = launcher.describe_nodes()
+    yield from (line for node in nodes for line in indent(node))
+    if nodes:
+        yield from indent(f"versions of each: {', '.join(map(' '.join, describe_node().versions.items()))}")
 
 
 def _describe_model(plan: StudyPlan, model: ModelDescription) -> Iterator[str]:

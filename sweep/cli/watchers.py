@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import textwrap
 import time
@@ -85,7 +86,8 @@ class LiveWatcher:
     def refresh(self, sweep: SweepView) -> None:
         """Draws the state."""
         bars = BARS if self._console.encoding.lower().startswith("utf") else ASCII_BARS
-        self._foot.draw(list_state(sweep, measure(self._console).width, bars))
+        size = measure(self._console)
+        self._foot.draw(list_state(sweep, size.width, bars, height=size.height))
 
 
 def _print_line(line: str) -> None:
@@ -131,14 +133,45 @@ def sparkline(curve: Sequence[tuple[int, float]], bars: str = BARS) -> str:
     return "".join(bars[round((value - low) * scale)] if math.isfinite(value) else "!" for value in values)
 
 
-def list_state(sweep: SweepView, width: int, bars: str = BARS) -> list[str]:
-    """The state of a sweep as lines for a terminal of a width: the narrower, the fewer cells of each trial."""
+def list_state(sweep: SweepView, width: int, bars: str = BARS, *, height: int | None = None) -> list[str]:
+    """The state of a sweep as lines for a terminal: the narrower, the fewer cells of each trial.
+
+    Where the lines of all trials are too many for its height, several share a line, and machines are told apart.
+    """
+    head = _wrap(describe_sweep(sweep), width - 1)
+    lines = _list_trials(sweep, width, bars)
+    room = max(1, height - 1 - len(head)) if height else len(lines)
+    return [*head, *(lines if len(lines) <= room else _list_by_node(sweep, width - 1, room))]
+
+
+def _list_trials(sweep: SweepView, width: int, bars: str) -> list[str]:
+    """A line a trial."""
     rows = [_cells(trial, sweep, bars) for trial in sweep.running]
     shown = [heading for heading, minimum in COLUMNS.items() if width >= minimum]
     table = [dict(zip(COLUMNS, COLUMNS, strict=True)) | {"value": sweep.metric}, *rows] if rows else []
     widths = {heading: max(cell_len(row[heading]) for row in table) for heading in shown} if table else {}
-    lines = ["  ".join(set_cell_size(row[heading], widths[heading]) for heading in shown).rstrip() for row in table]
-    return [*_wrap(describe_sweep(sweep), width - 1), *lines]
+    return ["  ".join(set_cell_size(row[heading], widths[heading]) for heading in shown).rstrip() for row in table]
+
+
+def _list_by_node(sweep: SweepView, width: int, room: int) -> list[str]:
+    """As many trials as some lines hold, behind the names of their machines; few machines have lines of their own."""
+    lines = [f"trial, done, {sweep.metric} of {len(sweep.running)} trials"]
+    running = sorted(sweep.running, key=lambda trial: (trial.node or "", trial.trial))
+    groups = [(node, list(trials)) for node, trials in itertools.groupby(running, key=lambda trial: trial.node)]
+    left = len(running)
+    for node, trials in groups:
+        for place, trial in enumerate(trials):
+            name = f"{node}: " if node and not place else ""
+            cell = f"{name}{trial.trial} {trial.progress / COMPLETE:.0%} {_write_value(trial)}"
+            begins = len(lines) == 1 or (not place and len(groups) < room / 2)
+            if not begins and cell_len(joined := f"{lines[-1]} | {cell}") <= width:
+                lines[-1] = joined
+            elif len(lines) == room - 1 and left > 1:
+                return [*lines, f"and {left} more"]
+            else:
+                lines.append(cell)
+            left -= 1
+    return lines
 
 
 def _wrap(text: str, width: int) -> list[str]:
@@ -146,16 +179,22 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def _cells(trial: RunningView, sweep: SweepView, bars: str) -> dict[str, str]:
-    name, now = sweep.slots.get(trial.slot, trial.slot), trial.curve[-1][1]
+    label = sweep.slots.get(trial.slot, trial.slot)
+    node = f"{trial.node} " if trial.node and not trial.slot.startswith(f"{trial.node}/") else ""
     return {
         "trial": str(trial.trial),
         "done": f"{trial.progress / COMPLETE:.0%}",
-        "value": f"{now:.4f}" if math.isfinite(now) else "not finite",
+        "value": _write_value(trial),
         "curve": sparkline(trial.curve, bars),
         "verdict": trial.verdict,
         "what": " ".join([*_list_settings(trial.params, sweep), *say_length(trial.params)]),
-        "device": name if len(sweep.slots) == 1 else f"{trial.slot} {name}",
+        "device": node + (label if len(sweep.slots) == 1 else f"{trial.slot} {label}"),
     }
+
+
+def _write_value(trial: RunningView) -> str:
+    now = trial.curve[-1][1]
+    return f"{now:.4f}" if math.isfinite(now) else "not finite"
 
 
 def _list_settings(params: Params, sweep: SweepView) -> list[str]:

@@ -258,11 +258,18 @@ class Coordinator:
         trial = self._running[message.job]
         trial.heard, trial.allowance_s = self._clock.now, find_allowance(message.payload)
         if isinstance(message.payload, Started):
-            if not message.payload.warm and not self._cold_told:
-                self._cold_told = True
-                self._tell("warning", "the fork server's imports failed, so every trial imports anew; see its log")
+            self._note_start(trial, is_warm=message.payload.warm)
         elif isinstance(message.payload, (Done, Failure, Died)):
             self._final_messages[message.job] = message
+
+    def _note_start(self, trial: RunningTrial, *, is_warm: bool) -> None:
+        node = self._launcher.node_of(trial.job)
+        if node != trial.node:
+            trial.node = node
+            self._ledger.note(trial.number, node=node)
+        if not is_warm and not self._cold_told:
+            self._cold_told = True
+            self._tell("warning", "the fork server's imports failed, so every trial imports anew; see its log")
 
     def _end(self) -> bool:
         """Ends the trial whose job has been gone the longest, if there is one."""

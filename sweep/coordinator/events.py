@@ -51,6 +51,7 @@ class RunningView:
     Attributes:
         trial: Its number.
         slot: Name of its slot.
+        node: Name of its machine, where that may be another one than the coordinator's.
         params: Its settings.
         progress: How far it has been measured, in thousandths.
         curve: (progress, value) so far, the untrained point first.
@@ -59,6 +60,7 @@ class RunningView:
 
     trial: int
     slot: str
+    node: str | None
     params: Params
     progress: int
     curve: Sequence[tuple[int, float]]
@@ -231,6 +233,7 @@ def make_view(
             RunningView(
                 trial=trial.number,
                 slot=trial.slot.name,
+                node=trial.node,
                 params=trial.params,
                 progress=trial.progress[-1],
                 curve=trial.curve,

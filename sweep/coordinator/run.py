@@ -32,6 +32,7 @@ from sweep.coordinator.study_jobs import StudyJobs, is_complete
 from sweep.errors import StorageError, StudyFileError, SweepError
 from sweep.launch import Launcher, Slot, make_launcher
 from sweep.launch.jobs import JobFailedError
+from sweep.launch.launcher import describe_slots
 from sweep.messages import PreparedStudy
 from sweep.plan import StudyPlan
 from sweep.run_folder import claim_folder, read_study_name, write_study_name
@@ -282,8 +283,8 @@ class _StudyRun:
     def _begin(self, held: LockedStudy, ledger: Ledger | None, slots: Sequence[Slot]) -> Ledger:
         """The writer of a study that has begun and whose base model is there."""
         folder, jobs = self.plan.run_folder, self._study_jobs
-        for slot in slots:
-            self._tell("study", f"{slot.name}: {slot.label}")
+        for line in describe_slots(slots):
+            self._tell("study", line)
         for note in self.plan.collection.notes:
             self._tell("study", f"{self.plan.collection.name}: {note}")
         prepared: PreparedStudy | None = None

@@ -34,6 +34,7 @@ class RunningTrial:
         progress: Progress of each committed measurement in thousandths, the untrained point first.
         per_query: (Q,) value of each query at each.
         slot: Slot that it runs on now, or None while it waits for one.
+        node: Machine of its last process, where that may be another one than the coordinator's.
         micro_batch: Largest micro-batch that it may take.
         seconds_before: Seconds that earlier processes spent on it up to its last committed measurement.
         evaluation_seconds_before: Seconds of those that went into evaluations.
@@ -64,6 +65,7 @@ class RunningTrial:
     progress: list[int]
     per_query: list[NDArray[np.float32]]
     slot: Slot | None = None
+    node: str | None = None
     micro_batch: int | None = None
     seconds_before: float = 0.0
     evaluation_seconds_before: float = 0.0
@@ -269,6 +271,7 @@ def _restore(trial: RunningTrial, record: TrialRecord) -> None:
         setattr(trial, name, record.attributes.get(name, 0))
     trial.mark = tuple(record.attributes.get("mark", (-1, -1)))
     trial.promoted = record.promoted
+    trial.node = record.attributes.get("node")
     trial.was_paused = bool(record.attributes.get("paused"))
 
 

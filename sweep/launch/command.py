@@ -171,6 +171,15 @@ class CommandLauncher(Launcher):
             worker = self._find(job)
             return worker.node.name if worker and worker.node else None
 
+    def describe_nodes(self) -> list[str]:
+        """The machines to which the command has led so far."""
+        with self._lock:
+            nodes = {worker.node.name: worker.node for worker in self._workers if worker.node and worker.is_ready}
+        return [
+            f"{name}: {len(node.nvidia)} GPUs, {node.cores} cores, {node.memory_gib:.0f} GiB"
+            for name, node in sorted(nodes.items())
+        ]
+
     def _find(self, job: str) -> CommandWorker | None:
         return next((worker for worker in self._workers if worker.job and worker.job.name == job), None)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,9 @@ from typing import Protocol
 from sweep.messages import Job, JobMessage, Verdict
 from sweep.settings.study_file import WorkersSpec
 from sweep.signals import StopSignal
+
+MOST_NAMED = 8
+"""Slots that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class Slot:
     share: float = 1.0
     threads: int | None = None
     processes: int = 1
+
+
+def describe_slots(slots: Sequence[Slot]) -> list[str]:
+    """Each slot with its device, or where they are many, how many there are of each device."""
+    if len(slots) <= MOST_NAMED:
+        return [f"{slot.name} ({slot.label})" for slot in slots]
+    return [f"{count} x {label}" for label, count in Counter(slot.label for slot in slots).items()]
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,14 @@ class Launcher(Protocol):
 
     def pause(self, job: str) -> None:
         """Asks a job to stop at its next step, to go on later; it may be gone, as with an answer."""
+
+    def node_of(self, job: str) -> str | None:  # noqa: ARG002 - of those that know other machines
+        """Name of the machine on which a job runs, where that may be another one and is known."""
+        return None
+
+    def describe_nodes(self) -> list[str]:
+        """The machines that were found with the slots, and those that were left out, a line each; none for this one."""
+        return []
 
     def kill(self, job: str) -> None:
         """Ends a job at once, where it can be ended; its Died follows."""

@@ -218,6 +218,10 @@ class RayLauncher(Launcher):
         running = self._jobs.get(job)
         return running.seat.partition("/")[0] if running and running.seat in self._slots else None
 
+    def describe_nodes(self) -> list[str]:
+        """The cluster's nodes, and those that are left out."""
+        return self._connect().describe()
+
     def _connect(self) -> RayNodes:
         if self._nodes is None:
             self._ray, self._is_owner = connect(self._address, is_open=self._is_open)

@@ -111,6 +111,15 @@ class RayNodes:
         with self._lock:
             return node in self._gone
 
+    def describe(self) -> list[str]:
+        """The nodes that may run trials, with what they have, and those that are left out, with the reason."""
+        with self._lock:
+            admitted = {self._names[node]: said["Resources"] for node, said in self._admitted.items()}
+            return [
+                *(f"{name}: {_describe_resources(said)}" for name, said in sorted(admitted.items())),
+                *sorted(self._refused.values()),
+            ]
+
     def take_changes(self) -> list[str]:
         """What has changed since the last call, as lines for a person."""
         with self._lock:
@@ -176,6 +185,16 @@ def _share_cpus(nodes: int, workers: WorkersSpec) -> list[int]:
     return [len(range(place, workers.cpu_workers, nodes)) for place in range(nodes)]
 
 
+def _describe_resources(said: Mapping[str, float]) -> str:
+    gpus, cores, memory_gib = int(said.get("GPU", 0)), int(said.get("CPU", 0)), said.get("memory", 0.0) / 2**30
+    kind = f" ({label})" if (label := _gpu_kind(said)) != "GPU" else ""
+    return f"{gpus} GPUs{kind}, {cores} cores, {memory_gib:.0f} GiB"
+
+
+def _gpu_kind(said: Mapping[str, float]) -> str:
+    return next((key.partition(":")[2] for key in said if key.startswith("accelerator_type:")), "GPU")
+
+
 def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int, workers: WorkersSpec) -> list[NodeSlot]:
     cores = int(said.get("CPU", 0))
     label, memory_gib = f"CPU, {cores} cores", said.get("memory", 0.0) / 2**30
@@ -193,7 +212,7 @@ def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int, work
 
 def _gpu_slots(name: str, node: str, said: Mapping[str, float], workers: WorkersSpec) -> list[NodeSlot]:
     gpus, each, of = int(said.get("GPU", 0)), workers.trials_per_device, workers.gpus_per_trial
-    kind = next((key.partition(":")[2] for key in said if key.startswith("accelerator_type:")), "GPU")
+    kind = _gpu_kind(said)
     label = kind if of == 1 else f"{of} x {kind}"
     threads = max(1, int(said.get("CPU", 1)) // max(1, gpus * each))
     places = [f"{name}/gpu:{'+'.join(map(str, range(start, start + of)))}" for start in range(0, gpus - gpus % of, of)]

@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ def make_view(*, running: int = 2, name: str = NAME, value: float = 0.75) -> Swe
         RunningView(
             trial=number,
             slot=f"cuda:{number}",
+            node=None,
             params=PARAMS,
             progress=300,
             curve=[(0, 0.5), (100, value), (300, 0.6)],
@@ -196,3 +198,41 @@ def test_a_terminal_that_is_resized_meanwhile_shows_one_state_and_at_the_end_eve
         screen = terminal.wait(lambda screen: "over" in screen)
     shown = [line.split("  ", 1)[-1].strip() for line in screen if line.strip()]
     assert shown == [*(f"event {place}" for place in range(EVENTS)), "over"]
+
+
+def make_large_view(nodes: list[str | None]) -> SweepView:
+    """As many trials as names of machines, one on each slot."""
+    view = make_view(running=len(nodes))
+    running = [
+        replace(trial, node=node, trial=100 + trial.trial) for trial, node in zip(view.running, nodes, strict=True)
+    ]
+    return replace(view, running=running)
+
+
+def test_a_screen_of_40_lines_shows_64_trials_by_their_machines() -> None:
+    view = make_large_view([f"gpu{slot // 8}" for slot in range(64)])
+    lines = list_state(view, 120, height=40)
+    assert len(lines) <= 39
+    assert [line.partition(":")[0] for line in lines if line.startswith("gpu")] == [f"gpu{node}" for node in range(8)]
+    assert all(f"{number} 30% 0.6000" in "\n".join(lines) for number in range(100, 164))
+    assert max(map(len, lines)) < 120
+
+
+def test_machines_of_one_trial_each_share_lines() -> None:
+    lines = list_state(make_large_view([f"gpu{node:03}" for node in range(64)]), 120, height=40)
+    assert len(lines) <= 39
+    assert all(f"gpu{number:03}: {100 + number} 30%" in "\n".join(lines) for number in range(64))
+
+
+def test_what_no_screen_holds_is_counted() -> None:
+    lines = list_state(make_large_view([f"gpu{slot // 8}" for slot in range(1000)]), 80, height=24)
+    assert len(lines) == 23
+    shown = sum(line.count("30%") for line in lines)
+    assert lines[-1] == f"and {1000 - shown} more"
+
+
+def test_few_trials_keep_a_line_each_with_machine_and_device() -> None:
+    lines = list_state(make_large_view(["gpu7", "gpu8"]), 200, height=40)
+    assert lines[-1].endswith("gpu8 cuda:1 A GPU")
+    ours = replace(make_large_view(["gpu7"]).running[0], slot="gpu7/gpu:0")
+    assert list_state(replace(make_view(), running=[ours]), 200, height=40)[-1].endswith("gpu7/gpu:0 gpu7/gpu:0")

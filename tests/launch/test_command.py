@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -14,19 +15,24 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from processes import TESTS, end_group, start_script, wait_until
 from runs import RUN, read_until
 
 import sweep
+from sweep.cli.main import main
+from sweep.columns import write_leaderboard
 from sweep.errors import DeviceError, StudyFileError
 from sweep.launch import CommandLauncher, Died, Message
 from sweep.launch.command import expand
 from sweep.messages import Done, Failure, Job, Report, Started, Verdict
 from sweep.settings.study_file import WorkersSpec, load_study
 from sweep.signals import InterruptedRunError, StopSignal
+from sweep.status import describe_study
 from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import EvaluationTable
 from sweep.storage.records import load_record
+from sweep.study import open_study
 from sweep.testing import write_toy_study
 
 PATHS = os.pathsep.join(map(str, (TESTS.parent, TESTS / "contracts")))
@@ -358,3 +364,22 @@ def test_a_study_whose_workers_and_jobs_are_killed_comes_to_its_end_with_every_r
     assert answered <= stored
     assert len(stored) == 4 * 6
     assert sum(trial.attributes.get("interruptions", 0) for trial in record.trials) >= 2
+    here = os.uname().nodename
+    assert {trial.attributes.get("node") for trial in record.trials} == {here}
+    table = write_leaderboard(record, load_study(file).space)
+    assert table.count(f"| {here} |") == 4
+    assert {trial["node"] for trial in describe_study(open_study(file))["trials"]} == {here}
+
+
+def test_check_says_where_a_command_leads_and_what_versions_it_needs(
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    file = write_toy_study(tmp_path, workers={"devices": "cpu", "command": list(ENV), "slots": 9})
+    assert main(["check", str(file), "--no-measure"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    place = next(number for number, line in enumerate(lines) if line.startswith("Devices:"))
+    assert re.fullmatch(r"Devices: +9 x CPU, \d+ cores", lines[place])
+    assert re.fullmatch(rf"{os.uname().nodename}: 0 GPUs, \d+ cores, \d+ GiB", lines[place + 1])
+    assert lines[place + 2].startswith("versions of each: sweep ")
+    assert f"torch {torch.__version__.partition('+')[0]}" in " ".join(lines[place + 2 : place + 5])

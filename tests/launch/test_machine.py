@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from sweep.errors import DeviceError
+from sweep.errors import DeviceError, StudyFileError
 from sweep.launch import InlineLauncher, LocalLauncher, Slot
-from sweep.launch.machine import OnThisMachine
+from sweep.launch.machine import OnThisMachine, cpu_slots, cuda_slots
+from sweep.messages import Device
+from sweep.plan import plan_study
 from sweep.settings.study_file import WorkersSpec
 from sweep.signals import StopSignal
+from sweep.storage.location import locate_study
+from sweep.testing import write_toy_study
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +138,54 @@ def test_each_mig_instance_is_asked_for_alone_since_one_process_can_use_but_one(
         ("cuda:1", "instance MIG-b, 10 GiB", ("MIG-b",)),
     ]
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["MIG-a", "MIG-b"]
+
+
+def group(count: int, **workers: object) -> list[Slot]:
+    """The slots of a machine with some devices."""
+    devices = [
+        (str(index), Device(name="a card", memory_gib=80.0 - index, uuid=f"GPU-{index}")) for index in range(count)
+    ]
+    return cuda_slots(WorkersSpec.model_validate(workers), "2.13", devices)
+
+
+def test_devices_are_grouped_for_trials_of_several() -> None:
+    found = group(5, gpus_per_trial=2)
+    assert [(slot.name, slot.label, slot.uuids, slot.memory_gib, slot.processes) for slot in found] == [
+        ("cuda:0+1", "2 x a card, 79 GiB", ("GPU-0", "GPU-1"), 79.0, 2),
+        ("cuda:2+3", "2 x a card, 77 GiB", ("GPU-2", "GPU-3"), 77.0, 2),
+    ]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in found] == ["0,1", "2,3"]
+    assert [slot.name for slot in group(4, gpus_per_trial=2, devices=[3, 1])] == ["cuda:3+1"]
+
+
+@pytest.mark.parametrize(("count", "workers"), [(1, {}), (3, {"devices": [0, 1, 2]})])
+def test_gpus_that_do_not_go_into_the_devices_are_refused(count: int, workers: dict[str, object]) -> None:
+    with pytest.raises(DeviceError, match=rf"workers\.gpus_per_trial: 2 do not go into {count} CUDA devices"):
+        group(count, gpus_per_trial=2, **workers)
+
+
+def test_mig_instances_cannot_be_spanned() -> None:
+    devices = [(f"MIG-{index}", Device(name="an instance", memory_gib=10.0)) for index in range(2)]
+    with pytest.raises(DeviceError, match=r"workers\.gpus_per_trial: a process can use but one MIG instance"):
+        cuda_slots(WorkersSpec(gpus_per_trial=2), "2.13", devices)
+
+
+def test_processes_of_a_trial_on_a_cpu_share_its_threads() -> None:
+    [slot] = cpu_slots(1, cores=8, processes=4)
+    assert (slot.threads, slot.processes) == (2, 4)
+    assert [slot.threads for slot in cpu_slots(2, cores=8, processes=2)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"workers": {"gpus_per_trial": 3}}, r"gpus_per_trial: 16 pairs cannot be shared evenly by 3 GPUs"),
+        ({"workers": {"gpus_per_trial": 2, "trials_per_device": 2}}, "trials have parts of a GPU or several GPUs"),
+    ],
+)
+def test_a_table_of_workers_whose_trials_cannot_be_shared_out_is_refused(
+    tmp_path: Path, settings: dict[str, object], problem: str
+) -> None:
+    file = write_toy_study(tmp_path, script={}, space={"batch_size": 16}, **settings)
+    with pytest.raises(StudyFileError, match=problem):
+        plan_study(locate_study(file))

@@ -68,6 +68,29 @@ def test_every_gpu_of_a_cluster_is_a_slot_and_a_node_without_one_has_none(cluste
     assert (shared.gpus, shared.slot.share, shared.slot.label, shared.slot.threads) == (0.5, 0.5, "H100", 2)
 
 
+def test_a_trial_of_several_gpus_has_those_of_one_node(cluster: Cluster) -> None:
+    cluster.nodes = {"a": {"CPU": 8, "GPU": 5, "accelerator_type:H100": 1}, "b": {"CPU": 4, "GPU": 1}}
+    nodes = look(cluster)
+    assert names(nodes, gpus_per_trial=2) == ["a/gpu:0+1", "a/gpu:2+3"]
+    known = nodes.slots(WorkersSpec(cluster="ray", gpus_per_trial=2))[0]
+    assert (known.gpus, known.slot.processes, known.slot.label, known.slot.threads) == (2, 2, "2 x H100", 1)
+    assert (nodes.most_gpus, names(nodes, gpus_per_trial=6)) == (5, [])
+
+
+def test_nodes_are_described_with_what_they_have_and_why_they_are_left_out(cluster: Cluster) -> None:
+    cluster.nodes = {
+        "a": {"CPU": 8, "GPU": 2, "memory": 64 * 2**30, "accelerator_type:H100": 1},
+        "b": {"CPU": 4, "memory": 2**30},
+        "c": {"CPU": 4},
+    }
+    cluster.broken = {"c"}
+    assert look(cluster).describe() == [
+        "a: 2 GPUs (H100), 8 cores, 64 GiB",
+        "b: 0 GPUs, 4 cores, 1 GiB",
+        "c is left out: it does not answer (TimeoutError)",
+    ]
+
+
 def test_a_cluster_without_a_gpu_has_the_cpus_of_its_nodes(cluster: Cluster) -> None:
     cluster.nodes = {"a": {"CPU": 8}, "b": {"CPU": 4}}
     nodes = look(cluster)
