@@ -23,7 +23,8 @@ from sweep.cli.watchers import format_time
 from sweep.errors import SweepError
 from sweep.generation import Outcome, Show, Step, generate_queries, plan_generation
 from sweep.output_files import write_output
-from sweep.report.queries.queries_page import QueriesView, render_queries
+from sweep.report.queries.queries_page import render_queries
+from sweep.report.queries.queries_view import view_queries
 from sweep.run_folder import seen_from_here
 from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
@@ -60,7 +61,7 @@ def show_queries(location: StudyLocation, *, output: str | None) -> Path:
     """
     plan = plan_generation(location)
     file = Path(output) if output else location.file.with_suffix(".queries.html")
-    views = [QueriesView(recipe, plan.read_queries(recipe)) for recipe in plan.recipes]
+    views = [view_queries(plan, recipe) for recipe in plan.recipes]
     page = render_queries(plan.spec, plan.collection, views)
     try:
         write_output(file, page)
