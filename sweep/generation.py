@@ -178,7 +178,7 @@ class _Generation:
             )
         for place in range(len(recipe.generators)):
             self._complete(place, names)
-        answers = collect_queries(plan.collection, recipe, names, folder=plan.folder)
+        answers = collect_queries(plan.collection, recipe, names, base=plan.spec.model, folder=plan.folder)
         passages = list(pass_gates(answers, self._look_around()))
         path = plan.queries_path(recipe)
         write_queries(path, recipe, answers, passages, documents=len(names))
@@ -187,14 +187,15 @@ class _Generation:
     def _complete(self, place: int, names: Sequence[str]) -> None:
         """Asks a generator for the documents that it has not answered for."""
         plan, generator = self.plan, self.recipe.generators[place]
-        missing = find_missing(plan.collection, generator, names, folder=plan.folder).documents
+        base = plan.spec.model
+        missing = find_missing(plan.collection, generator, names, base=base, folder=plan.folder).documents
         before = len(names) - len(missing)
         step = Step(self.recipe, generator, done=before, of=len(names), before=before)
         estimate = generator.estimate([plan.collection.documents[name] for name in missing]) if missing else ""
         self.show(replace(step, estimate=estimate))
         if not missing:
             return
-        facts = identify_generator(generator, plan.folder)
+        facts = identify_generator(generator, base, folder=plan.folder)
         path = answer_path(facts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ from sweep.data import (
     plan_order,
 )
 from sweep.data.formats import TrainingRows, kind_of, make_rows
+from sweep.data.locate import locate_base_model
 from sweep.data.recipes import add_generated
 from sweep.data.sections import share_out
 from sweep.data.study_collection import list_recipes
@@ -46,7 +47,6 @@ from sweep.stopping.forecast import spent_rate
 from sweep.stopping.rungs import find_rungs
 from sweep.storage.location import StudyLocation, read_attributes
 from sweep.storage.records import SPEC
-from sweep.training.locate import locate_base_model
 from sweep.training.losses import LOSSES
 from sweep.training.model_config import read_model_config
 

@@ -20,7 +20,7 @@ from sweep.data.lengths import spread
 from sweep.data.preparation import group_documents
 from sweep.errors import CollectionError
 from sweep.output_files import write_output
-from sweep.settings.study_file import StudySpec
+from sweep.settings.study_file import ModelSpec, StudySpec
 
 SHOWN = 20
 """Queries that are kept to be looked at, of those that a gate kept and of those that it rejected."""
@@ -103,17 +103,20 @@ class Missing:
     of: int
 
 
-def find_missing(collection: Collection, generator: Generator, names: Sequence[str], *, folder: Path) -> Missing:
-    """The documents among some that a generator has still to answer for; paths are relative to a folder."""
-    answered = read_answers(answer_path(identify_generator(generator, folder)))
+def find_missing(
+    collection: Collection, generator: Generator, names: Sequence[str], *, base: ModelSpec, folder: Path
+) -> Missing:
+    """The documents among some that a generator has still to answer for; see `Generator.identify_model`."""
+    answered = read_answers(answer_path(identify_generator(generator, base, folder=folder)))
     return Missing([name for name in names if hash_document(collection.documents[name]) not in answered], len(names))
 
 
 def collect_queries(
-    collection: Collection, recipe: Recipe, names: Sequence[str], *, folder: Path
+    collection: Collection, recipe: Recipe, names: Sequence[str], *, base: ModelSpec, folder: Path
 ) -> list[GeneratedQuery]:
     """The queries of all generators for some documents, as they were answered, by document; no gate has seen them."""
-    answers = [read_answers(answer_path(identify_generator(each, folder))) for each in recipe.generators]
+    facts = [identify_generator(each, base, folder=folder) for each in recipe.generators]
+    answers = [read_answers(answer_path(each)) for each in facts]
     queries = []
     for name in names:
         content = hash_document(collection.documents[name])
@@ -130,7 +133,7 @@ def queries_path(collection: Collection, recipe: Recipe, spec: StudySpec, *, fol
     facts = {
         "version": _VERSION,
         "collection": plain.content_hash,
-        "generators": [identify_generator(each, folder) for each in recipe.generators],
+        "generators": [identify_generator(each, spec.model, folder=folder) for each in recipe.generators],
         "gates": recipe.gates.model_dump(mode="json"),
         "documents": recipe.documents,
         "document": spec.data.document,
@@ -229,7 +232,9 @@ def add_generated(collection: Collection, recipes: Sequence[Recipe], spec: Study
 def describe_missing(collection: Collection, recipe: Recipe, spec: StudySpec, *, folder: Path) -> str:
     """What has still to be done before a data format can train on its queries."""
     names = find_askable(collection, spec, most=recipe.documents)
-    missing = [find_missing(collection, generator, names, folder=folder) for generator in recipe.generators]
+    missing = [
+        find_missing(collection, generator, names, base=spec.model, folder=folder) for generator in recipe.generators
+    ]
     parts = [
         f"{generator.describe()} has not answered for {len(each.documents):,} of {each.of:,} documents"
         for generator, each in zip(recipe.generators, missing, strict=True)

@@ -113,7 +113,7 @@ def _find_change(plan: GenerationPlan, study: Study) -> str:
 
 
 def _view_generator(plan: GenerationPlan, generator: Generator, label: str) -> GeneratorView:
-    facts = identify_generator(generator, plan.folder)
+    facts = identify_generator(generator, plan.spec.model, folder=plan.folder)
     settings = generator.model_dump(exclude={"prompt_text", "example_specs", "model"})
     return GeneratorView(
         label=label,
