@@ -44,7 +44,7 @@ def generate(location: StudyLocation) -> None:
         with _open_progress() as show:
             outcomes = generate_queries(plan, show=show, stop=stop)
     for outcome in outcomes:
-        print(f"\n{outcome.recipe.label}: {_say_kept(outcome)}")
+        print(f"\n{outcome.recipe.title}: {_say_kept(outcome)}")
         rows = [
             (passage.gate.name, f"{len(passage.rejected):,}", f"{len(passage.kept):,}", passage.gate.label)
             for passage in outcome.passages
@@ -61,7 +61,7 @@ def show_queries(location: StudyLocation, *, output: str | None) -> Path:
     """
     plan = plan_generation(location)
     file = Path(output) if output else location.file.with_suffix(".queries.html")
-    views = [view_queries(plan, recipe) for recipe in plan.recipes]
+    views = [view_queries(stage, recipe) for stage, recipe in plan.stages()]
     page = render_queries(plan.spec, plan.collection, views)
     try:
         write_output(file, page)
@@ -95,7 +95,7 @@ class _Bars:
         self._bars: dict[str, TaskID] = {}
 
     def __call__(self, step: Step) -> None:
-        name = f"{step.recipe.label}: {step.generator.describe()}"
+        name = f"{step.recipe.title}: {step.generator.describe()}"
         if step.estimate:
             self._progress.console.print(f"{name}: {step.estimate}", markup=False, highlight=False)
         if name not in self._bars:
@@ -111,7 +111,7 @@ class _Lines:
         self._name, self._done = "", -1
 
     def __call__(self, step: Step) -> None:
-        now, name = time.monotonic(), f"{step.recipe.label}: {step.generator.describe()}"
+        now, name = time.monotonic(), f"{step.recipe.title}: {step.generator.describe()}"
         if name != self._name:
             self._name, self._began, self._said, self._done = name, now, 0.0, -1
         if step.estimate:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sweep.data.generators.generator import Generator, identify_generator
 from sweep.data.recipes import Recipe, add_generated
-from sweep.data.study_collection import list_recipes
+from sweep.data.study_collection import find_evaluated_recipe, list_recipes
 from sweep.errors import StudyFileError, SweepError
 from sweep.generation import GenerationPlan, plan_generation
 from sweep.plan import check_settings
@@ -44,7 +44,8 @@ class QueriesView:
     """The generated queries of a data format.
 
     Attributes:
-        label: Name of the data format in the study.
+        label: Name of the data format in the study, and what its queries are for where they are not trained on.
+        use: What is done with those that its gates kept.
         generators: Its generators.
         stored: The queries and what each gate did, as `sweep.data.recipes.read_queries` gives them; empty where they
             cannot be shown.
@@ -53,6 +54,7 @@ class QueriesView:
     """
 
     label: str
+    use: str = "are trained on"
     generators: Sequence[GeneratorView] = ()
     stored: Mapping[str, Any] = field(default_factory=dict)
     missing: str = ""
@@ -70,35 +72,41 @@ def view_queries(plan: GenerationPlan, recipe: Recipe, *, caution: str = "") -> 
         _view_generator(plan, generator, label)
         for generator, label in zip(recipe.generators, stored["made_by"], strict=True)
     ]
-    return QueriesView(label=recipe.label, generators=views, stored=stored, caution=caution)
+    use = "make dev and test" if recipe.is_evaluated else "are trained on"
+    return QueriesView(label=recipe.title, use=use, generators=views, stored=stored, caution=caution)
 
 
 def view_trained_queries(study: Study) -> list[QueriesView]:
     """The queries of each data format of generated queries that a study has trained on, also in a mixture.
 
-    Those that cannot be shown say why, for a report goes on without them.
+    Where dev and test are made of such queries, these come first. Those that cannot be shown say why, for a report goes
+    on without them.
     """
     trained = {trial.params.data_format for trial in study.record.trials if trial.params is not None}
     try:
         formats = check_settings(study.file, study.spec)
     except StudyFileError:  # the file was changed since, and says no more what its formats were
         return []
+    evaluated = find_evaluated_recipe(study.spec)
     recipes = list_recipes(known for name, known in formats.items() if name in trained)
+    if evaluated is not None:
+        recipes.insert(0, evaluated)
     if not recipes:
         return []
     try:
         plan = plan_generation(study.location)
+        judged = plan.judged()
     except SweepError as error:
-        return [QueriesView(label=recipe.label, missing=str(error)) for recipe in recipes]
-    caution = _find_change(plan, study)
-    return [_view_if_there(plan, recipe, caution) for recipe in recipes]
+        return [QueriesView(label=recipe.title, missing=str(error)) for recipe in recipes]
+    caution = _find_change(judged, study)
+    return [_view_if_there(plan if recipe.is_evaluated else judged, recipe, caution) for recipe in recipes]
 
 
 def _view_if_there(plan: GenerationPlan, recipe: Recipe, caution: str) -> QueriesView:
     try:
         return view_queries(plan, recipe, caution=caution)
     except SweepError as error:
-        return QueriesView(label=recipe.label, missing=str(error))
+        return QueriesView(label=recipe.title, missing=str(error))
 
 
 def _find_change(plan: GenerationPlan, study: Study) -> str:
@@ -109,7 +117,7 @@ def _find_change(plan: GenerationPlan, study: Study) -> str:
         return ""
     if collection.content_hash == study.record.attributes.get(COLLECTION_HASH):
         return ""
-    return "These are not the queries that the study trained on: they were made anew since."
+    return "The study did not have these queries: they were made anew since it began."
 
 
 def _view_generator(plan: GenerationPlan, generator: Generator, label: str) -> GeneratorView:
