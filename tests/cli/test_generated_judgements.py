@@ -11,6 +11,7 @@ from scripted import run
 
 from sweep import open_study
 from sweep.cli import main
+from sweep.cli.check_data import describe_data
 from sweep.cli.watchers import describe_sweep
 from sweep.coordinator.trial_completion import write_study_note
 from sweep.data.gates import GateSpec
@@ -136,6 +137,8 @@ def test_every_place_of_a_figure_says_that_nobody_asked_the_queries(tmp_path, ca
     assert f"untrained {LABEL}" in text
     assert all(LABEL in line for line in recorder.texts("evaluate"))
     assert f"every figure on generated queries ({ASKED})" in describe_sweep(recorder.views[-1])  # the live view
+
+    assert "nobody asked the queries of dev" in " ".join(describe_data(plan_study(locate_study(file))))  # check
 
     capsys.readouterr()
     assert main(["status", str(file)]) == 0
