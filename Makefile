@@ -112,12 +112,13 @@ clean: ## Remove .venv, caches and build leftovers; studies and their results st
 .venv/.ready: pyproject.toml constraints.txt
 	@$(call install,quickstart)
 
-.venv/.ready-dev: pyproject.toml constraints.txt constraints-ray.txt
-	@$(call install,quickstart$(comma)dev$(comma)ray,-c constraints-ray.txt)
+.venv/.ready-dev: pyproject.toml constraints.txt constraints-ray.txt constraints-keywords.txt
+	@$(call install,quickstart$(comma)dev$(comma)ray$(comma)keywords,-c constraints-ray.txt -c constraints-keywords.txt)
 	@touch .venv/.ready
 
-.venv/.ready-bench: pyproject.toml constraints.txt constraints-ray.txt constraints-bench.txt
-	@$(call install,quickstart$(comma)dev$(comma)ray$(comma)bench,-c constraints-ray.txt -c constraints-bench.txt)
+.venv/.ready-bench: pyproject.toml constraints.txt constraints-ray.txt constraints-keywords.txt constraints-bench.txt
+	@$(call install,quickstart$(comma)dev$(comma)ray$(comma)keywords$(comma)bench,-c constraints-ray.txt \
+	    -c constraints-keywords.txt -c constraints-bench.txt)
 	@touch .venv/.ready .venv/.ready-dev
 
 comma := ,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweep.data import load_collection, pin_collection
+from sweep.data import pin_collection
 from sweep.data.answers import AnswerFile
 from sweep.data.cache import cache_folder
 from sweep.data.collection import Collection
@@ -29,7 +29,12 @@ from sweep.data.recipes import (
     read_queries,
     write_queries,
 )
-from sweep.data.study_collection import list_recipes
+from sweep.data.study_collection import (
+    find_evaluated_recipe,
+    judge_by_generated,
+    list_recipes,
+    load_named_collection,
+)
 from sweep.errors import CollectionError, StudyFileError
 from sweep.generation_jobs import run_answer_jobs
 from sweep.launch import Launcher, LocalLauncher
@@ -51,14 +56,39 @@ class GenerationPlan:
     Attributes:
         location: The study's file and database.
         spec: The file's content.
-        collection: Its collection, without generated queries.
+        collection: Its collection, without generated queries to train on.
         recipes: How the queries of each data format are made.
+        evaluated: How those of dev and test are made, where nothing is judged and they have still to be added.
     """
 
     location: StudyLocation
     spec: StudySpec
     collection: Collection
     recipes: Sequence[Recipe]
+    evaluated: Recipe | None = None
+
+    def stages(self) -> Iterator[tuple[GenerationPlan, Recipe]]:
+        """Each recipe with the plan that it is made by; those of dev and test come first, for others are not to leak.
+
+        Raises:
+            CollectionError: If the queries of dev and test were not generated when the next recipe is asked for.
+        """
+        if self.evaluated is not None:
+            yield self, self.evaluated
+        plan = self.judged()
+        for recipe in self.recipes:
+            yield plan, recipe
+
+    def judged(self) -> GenerationPlan:
+        """The plan of the queries to train on, in which those of dev and test are there.
+
+        Raises:
+            CollectionError: If they have still to be generated.
+        """
+        if self.evaluated is None:
+            return self
+        collection = judge_by_generated(self.collection, self.evaluated, self.read_queries(self.evaluated))
+        return replace(self, collection=collection, evaluated=None)
 
     @property
     def folder(self) -> Path:
@@ -88,14 +118,14 @@ def plan_generation(location: StudyLocation) -> GenerationPlan:
         SweepError: If one of them cannot be used, or no data format of the space has generated queries.
     """
     path, spec = location.file, keep_begun_defaults(location.spec, location)
-    recipes = list_recipes(check_settings(path, spec).values())
-    if not recipes:
+    recipes, evaluated = list_recipes(check_settings(path, spec).values()), find_evaluated_recipe(spec)
+    if not recipes and evaluated is None:
         raise StudyFileError(
             path, "names no data format of generated queries, such as synthetic-query", key="space.data_format"
         )
     spec = spec.model_copy(update={"data": pin_collection(spec.data)})
-    collection = load_collection(spec.data, folder=location.run_folder.path.parent)
-    return GenerationPlan(location=location, spec=spec, collection=collection, recipes=recipes)
+    collection = load_named_collection(spec, folder=location.run_folder.path.parent)
+    return GenerationPlan(location=location, spec=spec, collection=collection, recipes=recipes, evaluated=evaluated)
 
 
 @dataclass(frozen=True)
@@ -153,7 +183,7 @@ def generate_queries(
     """
     own = launcher or LocalLauncher((JOBS,))
     try:
-        return [_Generation(plan, recipe, show, stop, own).run() for recipe in plan.recipes]
+        return [_Generation(stage, recipe, show, stop, own).run() for stage, recipe in plan.stages()]
     finally:
         own.close()
 
@@ -170,15 +200,15 @@ class _Generation:
 
     def run(self) -> Outcome:
         plan, recipe = self.plan, self.recipe
-        names = find_askable(plan.collection, plan.spec, most=recipe.documents)
+        names = find_askable(plan.collection, plan.spec, recipe)
         if not names:
             raise CollectionError(
-                f"{recipe.label}: no document may be generated for: of {len(plan.collection.documents):,} none has a"
+                f"{recipe.title}: no document may be generated for: of {len(plan.collection.documents):,} none has a"
                 " text and is neither held out nor judged for dev or test"
             )
         for place in range(len(recipe.generators)):
             self._complete(place, names)
-        answers = collect_queries(plan.collection, recipe, names, folder=plan.folder)
+        answers = collect_queries(plan.collection, recipe, names, base=plan.spec.model, folder=plan.folder)
         passages = list(pass_gates(answers, self._look_around()))
         path = plan.queries_path(recipe)
         write_queries(path, recipe, answers, passages, documents=len(names))
@@ -187,14 +217,15 @@ class _Generation:
     def _complete(self, place: int, names: Sequence[str]) -> None:
         """Asks a generator for the documents that it has not answered for."""
         plan, generator = self.plan, self.recipe.generators[place]
-        missing = find_missing(plan.collection, generator, names, folder=plan.folder).documents
+        base = plan.spec.model
+        missing = find_missing(plan.collection, generator, names, base=base, folder=plan.folder).documents
         before = len(names) - len(missing)
         step = Step(self.recipe, generator, done=before, of=len(names), before=before)
         estimate = generator.estimate([plan.collection.documents[name] for name in missing]) if missing else ""
         self.show(replace(step, estimate=estimate))
         if not missing:
             return
-        facts = identify_generator(generator, plan.folder)
+        facts = identify_generator(generator, base, folder=plan.folder)
         path = answer_path(facts)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,15 +23,16 @@ from sweep.data import (
     Split,
     choose_format,
     count_distinct,
-    load_collection,
     pin_collection,
     plan_judged,
     plan_order,
 )
 from sweep.data.formats import TrainingRows, kind_of, make_rows
+from sweep.data.locate import locate_base_model
 from sweep.data.recipes import add_generated
 from sweep.data.sections import share_out
-from sweep.data.study_collection import list_recipes
+from sweep.data.sources import EVALUATES_GENERATED
+from sweep.data.study_collection import list_recipes, load_judged_collection
 from sweep.errors import CollectionError, StorageError, StudyFileError, SweepError
 from sweep.measures.benchmarks import Benchmark, weigh_queries
 from sweep.progress import COMPLETE, PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations, warmup_end
@@ -46,7 +47,6 @@ from sweep.stopping.forecast import spent_rate
 from sweep.stopping.rungs import find_rungs
 from sweep.storage.location import StudyLocation, read_attributes
 from sweep.storage.records import SPEC
-from sweep.training.locate import locate_base_model
 from sweep.training.losses import LOSSES
 from sweep.training.model_config import read_model_config
 
@@ -222,8 +222,7 @@ def plan_study(
     if "scale" not in spec.space.model_fields_set:  # a dimension's default cannot know the model
         spec = spec.model_copy(update={"space": spec.space.model_copy(update={"scale": config.scale})})
     spec = spec.model_copy(update={"data": pin_collection(spec.data)})  # every trial of the study reads this revision
-    collection = collection or load_collection(spec.data, folder=folder)
-    collection = _add_generated(path, collection, formats, spec)
+    collection = _add_generated(path, collection or load_judged_collection(spec, folder=folder), formats, spec)
     rows = {name: make_rows(collection, formats[name], document=spec.data.document) for name in formats}
     plan = StudyPlan(
         location=location,
@@ -256,6 +255,9 @@ def check_settings(file: Path, spec: StudySpec) -> dict[str, Format]:
     """
     SearchSpace(spec.space).check(file)
     formats = _check_formats(file, spec)
+    name, key = spec.evaluation.generated_queries, EVALUATES_GENERATED
+    if name is not None and _check_format(file, spec, name, key=key).recipe is None:
+        raise StudyFileError(file, f"{name} generates no queries; name a variant of synthetic-query", key=key)
     _check_loss(file, spec, formats)
     _check_ranks(file, spec)
     return formats

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -72,12 +72,22 @@ class Recommendation:
 
 
 def recommend(study: Study) -> Recommendation:
-    """The model of a study to use so far.
+    """The model of a study to use so far; where nobody asked the queries that it was evaluated on, this is said.
 
     The best trial on dev, unless the test split tells the untrained model or the default, the trial of the first start
     point, apart from it as better. Where the test split does not tell the chosen one from the untrained model, nothing
     was shown.
     """
+    advice, name = _recommend(study), study.record.generated_queries
+    if name is None:
+        return advice
+    warning = (
+        f"Nobody asked the queries of dev and test: they were generated ({name}), and so every figure is of these."
+    )
+    return replace(advice, sentence=f"{advice.sentence} {warning}")
+
+
+def _recommend(study: Study) -> Recommendation:
     record, best = study.record, study.record.best
     if best is None or best.peak is None:
         return Recommendation(use=None, number=None, sentence=_say_missing(study))

@@ -24,6 +24,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "version": STATUS_VERSION,
         "study": record.name,
         "metric": record.measure.key,
+        "generated_queries": record.generated_queries,
         "state": study.state,
         "budget": {
             "trials": study.budget,

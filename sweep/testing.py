@@ -139,8 +139,8 @@ def scripted_ndcg(params: Params, progress: int) -> float:
 def prepare_study(task: StudyTask, channel: Channel) -> PreparedStudy:  # noqa: ARG001 - every job has a channel
     """Stands in for ``sweep.trial.prepare_study``."""
     from sweep.data.compiled import IDENTITY, identify_compiled
+    from sweep.data.locate import locate_base_model
     from sweep.data.study_collection import load_study_collection
-    from sweep.training.locate import locate_base_model
 
     _, revision = locate_base_model(task.spec.model.base, task.folder)
     folder = RunFolder(task.run_folder)

@@ -102,6 +102,39 @@ def test_the_untrained_model_looks_for_the_documents_where_a_study_says_so(tmp_p
     assert count_kept(round_trip={"by": "bm25", "within": 1}) == [40, 40]
 
 
+def write_keywords_study(folder: Path, model: Path, **settings: object) -> Path:
+    formats = {NAME: {"generators": [{"name": "keywords", "queries": 2, "top_n": 2, "batch": 16}], "documents": 40}}
+    model_settings = {"base": str(model), "max_seq_length": 32, **settings}
+    space = {"data_format": NAME, "batch_size": 4}
+    return write_toy_study(folder, model_settings=model_settings, space=space, formats=formats)
+
+
+def test_keywords_are_those_of_the_studys_own_encoder(tmp_path: Path, tiny_model: Path, cache: Path):
+    (outcome,), steps = generate(write_keywords_study(tmp_path, tiny_model))
+    assert (outcome.documents, outcome.answers) == (40, 80)
+    assert (steps[0].done, steps[-1].done) == (0, 40)
+    plan = plan_generation(locate_study(tmp_path / "toy.toml"))
+    for document, text, _ in plan.read_queries(plan.recipes[0])["queries"]:
+        assert {*text.split()} <= {*plan.collection.documents[document].embedded("title-and-text").split()}
+    _, again = generate(write_keywords_study(tmp_path, tiny_model))
+    assert again[0].done == 40
+    _, others = generate(write_keywords_study(tmp_path, tiny_model, keep_layers=[0]))  # another encoder, other answers
+    assert others[0].done == 0
+    assert len(list((cache / "queries").glob("keywords-*.jsonl"))) == 2
+
+
+def test_keywords_without_keybert_are_refused_in_a_line_and_nothing_is_lost(tmp_path, tiny_model, monkeypatch):
+    file = write_keywords_study(tmp_path, tiny_model)
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "keybert", None)
+        with pytest.raises(
+            SweepError, match=r'^keywords: KeyBERT .*; pip install "retrieval-sweep\[keywords\]"$'
+        ) as raised:
+            generate(file)
+    assert raised.value.exit_code == 2
+    assert generate(file)[1][-1].done == 40
+
+
 @pytest.mark.parametrize(
     ("damage", "error", "problem"),
     [

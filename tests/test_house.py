@@ -17,7 +17,7 @@ from sweep.settings.study_file import WorkersSpec, load_study
 
 REPOSITORY = Path(sweep.__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
-HEAVY = {"torch", "transformers", "sentence_transformers", "plotly", "ray", "optuna_dashboard", "datasets"}
+HEAVY = {"torch", "transformers", "sentence_transformers", "plotly", "ray", "optuna_dashboard", "datasets", "keybert"}
 PAGES = ["README.md", "CONTRIBUTING.md"]
 DOCS = sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))
 MODULES = sorted(

@@ -29,6 +29,7 @@ STUDY = {
     "version",
     "study",
     "metric",
+    "generated_queries",
     "state",
     "budget",
     "baseline",

@@ -11,11 +11,11 @@ from sweep.cli.check import check
 from sweep.cli.check_data import WIDTH
 from sweep.cli.check_settings import describe_settings, describe_trials
 from sweep.data import load_collection
+from sweep.data.locate import locate_base_model
 from sweep.errors import CollectionError, ModelError
 from sweep.plan import check_settings
 from sweep.settings.data_spec import DataSpec
 from sweep.storage.location import StudyLocation
-from sweep.training.locate import locate_base_model
 
 
 def check_offline(location: StudyLocation, *, measure: bool) -> None:

@@ -23,7 +23,8 @@ from sweep.cli.watchers import format_time
 from sweep.errors import SweepError
 from sweep.generation import Outcome, Show, Step, generate_queries, plan_generation
 from sweep.output_files import write_output
-from sweep.report.queries.queries_page import QueriesView, render_queries
+from sweep.report.queries.queries_page import render_queries
+from sweep.report.queries.queries_view import view_queries
 from sweep.run_folder import seen_from_here
 from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation
@@ -43,7 +44,7 @@ def generate(location: StudyLocation) -> None:
         with _open_progress() as show:
             outcomes = generate_queries(plan, show=show, stop=stop)
     for outcome in outcomes:
-        print(f"\n{outcome.recipe.label}: {_say_kept(outcome)}")
+        print(f"\n{outcome.recipe.title}: {_say_kept(outcome)}")
         rows = [
             (passage.gate.name, f"{len(passage.rejected):,}", f"{len(passage.kept):,}", passage.gate.label)
             for passage in outcome.passages
@@ -60,7 +61,7 @@ def show_queries(location: StudyLocation, *, output: str | None) -> Path:
     """
     plan = plan_generation(location)
     file = Path(output) if output else location.file.with_suffix(".queries.html")
-    views = [QueriesView(recipe, plan.read_queries(recipe)) for recipe in plan.recipes]
+    views = [view_queries(stage, recipe) for stage, recipe in plan.stages()]
     page = render_queries(plan.spec, plan.collection, views)
     try:
         write_output(file, page)
@@ -94,7 +95,7 @@ class _Bars:
         self._bars: dict[str, TaskID] = {}
 
     def __call__(self, step: Step) -> None:
-        name = f"{step.recipe.label}: {step.generator.describe()}"
+        name = f"{step.recipe.title}: {step.generator.describe()}"
         if step.estimate:
             self._progress.console.print(f"{name}: {step.estimate}", markup=False, highlight=False)
         if name not in self._bars:
@@ -110,7 +111,7 @@ class _Lines:
         self._name, self._done = "", -1
 
     def __call__(self, step: Step) -> None:
-        now, name = time.monotonic(), f"{step.recipe.label}: {step.generator.describe()}"
+        now, name = time.monotonic(), f"{step.recipe.title}: {step.generator.describe()}"
         if name != self._name:
             self._name, self._began, self._said, self._done = name, now, 0.0, -1
         if step.estimate:

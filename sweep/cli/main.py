@@ -96,7 +96,8 @@ def _make_parser() -> argparse.ArgumentParser:
         "--examples", type=int, default=3, metavar="N", help="examples of each kind (default: %(default)s)"
     )
     data.add_argument("--html", metavar="FILE", help="write it as one HTML file instead")
-    generate = add("generate", _generate, "generate the queries that data formats such as synthetic-query train on")
+    text = "generate the queries that data formats such as synthetic-query train on, or a study is evaluated on"
+    generate = add("generate", _generate, text)
     generate.add_argument("--show", action="store_true", help="write them, and what each gate did, as one HTML file")
     generate.add_argument("--html", metavar="FILE", help="where --show writes it (default: STUDY.queries.html)")
     fork = add("fork", _fork, "make a new study out of the trials of STUDY that still fit")

@@ -103,6 +103,8 @@ def describe_event(event: Event) -> str:
 def describe_sweep(sweep: SweepView) -> str:
     """The state of a sweep as a line."""
     parts = [f"{sweep.finished} of {sweep.trials} trials"]
+    if sweep.generated_queries is not None:
+        parts.append(f"every figure on generated queries ({sweep.generated_queries})")
     if sweep.paused:
         parts.append(f"{sweep.paused} paused")
     if sweep.best is not None and sweep.best.peak is not None:

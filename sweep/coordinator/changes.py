@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sweep.data.locate import identify_by_weights
 from sweep.errors import StorageError, StudyChangedError
 from sweep.plan import StudyPlan
 from sweep.settings.begun import read_begun
@@ -17,7 +18,6 @@ from sweep.settings.dimensions import DIMENSIONS
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import StudySpec
 from sweep.storage.records import BASE_MODEL, BENCHMARKS, COLLECTION_HASH, HISTORY, SIMILARITY, SPEC, SPEC_NOW
-from sweep.training.locate import identify_by_weights
 
 CHOICES = tuple(f"space.{dimension.name}" for dimension in DIMENSIONS if dimension.kind == "choice")
 """Lists of choices: Optuna cannot widen them."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from sweep.coordinator.running import RunningTrial
 from sweep.launch import Slot
 from sweep.logs import MAX_BYTES, open_log, rotate
+from sweep.measures.measures import find_measure
 from sweep.plan import StudyPlan
 from sweep.progress import COMPLETE
 from sweep.settings.dimensions import Params, SpaceSettings
@@ -85,6 +86,7 @@ class SweepView:
         saved_examples: Training pairs that stopping has saved.
         saved_fraction: Their share of what the finished trials would have seen.
         seconds_left: Estimate of the time left, or None while there is nothing to go by.
+        generated_queries: Data format whose generated queries dev and test are made of; None where they were judged.
     """
 
     name: str
@@ -100,6 +102,7 @@ class SweepView:
     saved_examples: int
     saved_fraction: float
     seconds_left: float | None
+    generated_queries: str | None = None
 
 
 class Watcher(Protocol):
@@ -223,7 +226,8 @@ def make_view(
     saved, fraction = count_saved(record.trials)
     return SweepView(
         name=plan.spec.name,
-        metric=plan.spec.evaluation.measure.label,
+        metric=find_measure(plan.spec.evaluation.metric).label,
+        generated_queries=plan.spec.evaluation.generated_queries,
         finished=record.counted,
         trials=plan.spec.budget.trials,
         baseline=record.baseline,

@@ -20,7 +20,7 @@ from sweep.data.lengths import spread
 from sweep.data.preparation import group_documents
 from sweep.errors import CollectionError
 from sweep.output_files import write_output
-from sweep.settings.study_file import StudySpec
+from sweep.settings.study_file import ModelSpec, StudySpec
 
 SHOWN = 20
 """Queries that are kept to be looked at, of those that a gate kept and of those that it rejected."""
@@ -41,12 +41,19 @@ class Recipe:
         generators: Its generators.
         gates: Its gates.
         documents: Documents to generate for, a seeded sample of those that are open; None for all.
+        is_evaluated: Whether dev and test are made of its queries; else they are trained on.
     """
 
     label: str
     generators: Sequence[Generator]
     gates: GateSpec
     documents: int | None = None
+    is_evaluated: bool = False
+
+    @property
+    def title(self) -> str:
+        """What its queries are for, for a person."""
+        return f"{self.label}, for dev and test" if self.is_evaluated else self.label
 
     @property
     def needs_model(self) -> bool:
@@ -54,22 +61,22 @@ class Recipe:
         return self.gates.round_trip is not False and self.gates.round_trip.by == "model"
 
 
-def find_askable(collection: Collection, spec: StudySpec, *, most: int | None) -> list[str]:
+def find_askable(collection: Collection, spec: StudySpec, recipe: Recipe) -> list[str]:
     """Ids, ascending, of the documents that queries are generated for.
 
-    They have a text and may be trained on; none is judged for dev or test, at whatever grade, even where a study keeps
-    leaks. Documents that no other format trains on are not among the collection's leaks, and are looked through here.
-
-    Args:
-        collection: The collection.
-        spec: Its study.
-        most: Documents of a sample that depends on their content alone, so that a larger one holds the smaller; None
-            for all.
+    Those of a recipe for dev and test are held out for these. Others have a text and may be trained on; none is judged
+    for dev or test, at whatever grade, even where a study keeps leaks. Documents that no other format trains on are not
+    among the collection's leaks, and are looked through here. A sample of them depends on their content alone, so that
+    a larger one holds the smaller.
     """
-    found = sorted({*collection.open_documents()} - collection.evaluated_documents())
-    if spec.data.split.leaks == "leave-out" and spec.data.rules > 1:
-        leaks = _find_unsearched_leaks(collection, spec, found)
-        found = [name for name in found if name not in leaks]
+    if recipe.is_evaluated:
+        found = sorted(collection.evaluated_documents())
+    else:
+        found = sorted({*collection.open_documents()} - collection.evaluated_documents())
+        if spec.data.split.leaks == "leave-out" and spec.data.rules > 1:
+            leaks = _find_unsearched_leaks(collection, spec, found)
+            found = [name for name in found if name not in leaks]
+    most = recipe.documents
     if most is not None and most < len(found):
         found = sorted(found, key=lambda name: hash_facts([name, hash_document(collection.documents[name])]))[:most]
     return sorted(found)
@@ -103,17 +110,20 @@ class Missing:
     of: int
 
 
-def find_missing(collection: Collection, generator: Generator, names: Sequence[str], *, folder: Path) -> Missing:
-    """The documents among some that a generator has still to answer for; paths are relative to a folder."""
-    answered = read_answers(answer_path(identify_generator(generator, folder)))
+def find_missing(
+    collection: Collection, generator: Generator, names: Sequence[str], *, base: ModelSpec, folder: Path
+) -> Missing:
+    """The documents among some that a generator has still to answer for; see `Generator.identify_model`."""
+    answered = read_answers(answer_path(identify_generator(generator, base, folder=folder)))
     return Missing([name for name in names if hash_document(collection.documents[name]) not in answered], len(names))
 
 
 def collect_queries(
-    collection: Collection, recipe: Recipe, names: Sequence[str], *, folder: Path
+    collection: Collection, recipe: Recipe, names: Sequence[str], *, base: ModelSpec, folder: Path
 ) -> list[GeneratedQuery]:
     """The queries of all generators for some documents, as they were answered, by document; no gate has seen them."""
-    answers = [read_answers(answer_path(identify_generator(each, folder))) for each in recipe.generators]
+    facts = [identify_generator(each, base, folder=folder) for each in recipe.generators]
+    answers = [read_answers(answer_path(each)) for each in facts]
     queries = []
     for name in names:
         content = hash_document(collection.documents[name])
@@ -130,12 +140,13 @@ def queries_path(collection: Collection, recipe: Recipe, spec: StudySpec, *, fol
     facts = {
         "version": _VERSION,
         "collection": plain.content_hash,
-        "generators": [identify_generator(each, folder) for each in recipe.generators],
+        "generators": [identify_generator(each, spec.model, folder=folder) for each in recipe.generators],
         "gates": recipe.gates.model_dump(mode="json"),
         "documents": recipe.documents,
         "document": spec.data.document,
         "leaks": spec.data.split.leaks,
         "model": spec.model.model_dump(mode="json") if recipe.needs_model else None,
+        **({"is_evaluated": True} if recipe.is_evaluated else {}),
     }
     return cache_folder() / "queries" / f"passed-{hash_facts(facts)[:24]}.json"
 
@@ -152,7 +163,7 @@ def write_queries(
     if not kept:
         took = ", ".join(f"{passage.gate.name} {len(passage.rejected):,}" for passage in passages if passage.rejected)
         raise CollectionError(
-            f"{recipe.label}: no query is left of {len(answers):,} for {documents:,} documents"
+            f"{recipe.title}: no query is left of {len(answers):,} for {documents:,} documents"
             + (f"; the gates took: {took}" if took else "")
         )
     stored = {
@@ -228,12 +239,14 @@ def add_generated(collection: Collection, recipes: Sequence[Recipe], spec: Study
 
 def describe_missing(collection: Collection, recipe: Recipe, spec: StudySpec, *, folder: Path) -> str:
     """What has still to be done before a data format can train on its queries."""
-    names = find_askable(collection, spec, most=recipe.documents)
-    missing = [find_missing(collection, generator, names, folder=folder) for generator in recipe.generators]
+    names = find_askable(collection, spec, recipe)
+    missing = [
+        find_missing(collection, generator, names, base=spec.model, folder=folder) for generator in recipe.generators
+    ]
     parts = [
         f"{generator.describe()} has not answered for {len(each.documents):,} of {each.of:,} documents"
         for generator, each in zip(recipe.generators, missing, strict=True)
         if each.documents
     ]
     said = "; ".join(parts) or "its answers have not gone through its gates"
-    return f"{recipe.label}: {said}; `sweep generate` makes its queries, and goes on where it was stopped"
+    return f"{recipe.title}: {said}; `sweep generate` makes its queries, and goes on where it was stopped"

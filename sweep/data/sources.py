@@ -25,6 +25,7 @@ from sweep.data.readers.beir import is_canonical
 from sweep.data.readers.configurations import read_configurations
 from sweep.data.readers.listing import Listing
 from sweep.data.readers.reader import LayoutReader, Reader, RemoteReader
+from sweep.data.readers.roles import read_documents
 from sweep.data.split import split_by_document
 from sweep.errors import CollectionError
 from sweep.settings.data_spec import DataSpec, Source
@@ -38,6 +39,9 @@ LAYOUTS = sorted(
     (reader() for reader in READERS.values() if issubclass(reader, LayoutReader)), key=lambda layout: layout.place
 )
 """Layouts of files, in the order in which they are asked for a path."""
+
+EVALUATES_GENERATED = "evaluation.generated_queries"
+"""Key of the study file by which a collection without judgements is evaluated on generated queries."""
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z")
 
@@ -73,6 +77,48 @@ def load_collection(data: DataSpec, *, folder: Path) -> Collection:
         notes=contents.notes,
     )
     return collection if data.rules == 1 else guard(collection, data.split, source=contents)
+
+
+def load_unjudged(data: DataSpec, *, folder: Path) -> Collection:
+    """Loads a collection in which nothing is judged, with the documents that are held out for dev and test.
+
+    Each of these has a query without a text under its own id, in whose place generated ones come. The split is by
+    document, as that of judgements, with the shares, seed and groups of ``data.split``: documents of equal text stay
+    together, and what leaks is left out of training.
+
+    Raises:
+        CollectionError: If the collection cannot be read or split, or has judgements.
+    """
+    if data.sources:
+        raise CollectionError(f"{EVALUATES_GENERATED} takes one data.collection, not data.train and data.evaluate")
+    name = data.collection
+    path = folder / Path(name.removeprefix("beir:")).expanduser()
+    contents = read_documents(Listing(path)) if path.exists() else _read(name, folder=folder)
+    if contents.qrels:
+        raise CollectionError(f"{name}: holds judgements: leave {EVALUATES_GENERATED} out")
+    prepared = fill_in(contents)
+    names = [document for document, content in prepared.documents.items() if content.text.strip()]
+    try:
+        qrels, held_out = split_by_document(
+            prepared.documents,
+            dict.fromkeys(names, ""),
+            {document: {document: 1} for document in names},
+            dev=data.split.dev,
+            test=data.split.test,
+            seed=data.split.seed,
+            groups=group_documents(prepared.documents, data.split),
+        )
+    except CollectionError as error:
+        raise CollectionError(f"{name}: {error}") from error
+    collection = Collection(
+        name=name,
+        documents=prepared.documents,
+        queries={},
+        qrels={**qrels, "train": {}},
+        held_out=held_out,
+        notes=contents.notes,
+    )
+    return guard(collection, data.split, source=contents)
 
 
 def _load_several(data: DataSpec, *, folder: Path) -> Collection:

@@ -11,10 +11,10 @@ from pathlib import Path
 from sweep.data import FORMATS, Collection, DocumentView, Split, count_distinct, make_columns, plan_evaluation_set
 from sweep.data.collection import find_judged
 from sweep.data.lengths import WORDS, Counter, spread_evenly
+from sweep.data.locate import locate_base_model
 from sweep.data.survey import LeakCounts, count_leaks, count_texts, count_titled_alike
 from sweep.errors import CollectionError
 from sweep.settings.study_file import LossSpec
-from sweep.training.locate import locate_base_model
 from sweep.training.losses import LOSSES
 from sweep.training.tokenizer_file import TextLimits, load_token_counter, read_text_limits
 

@@ -102,8 +102,8 @@ class Measure:
         return self.function(ranked, judged, self.depth)
 
 
-def find_measure(key: str) -> Measure:
-    """The measure of a name.
+def find_measure(key: str, *, on_generated: bool = False) -> Measure:
+    """The measure of a name; its label says so where it is of queries that nobody asked, but that were generated.
 
     Raises:
         ValueError: If there is no such measure, or its depth is out of range.
@@ -115,4 +115,5 @@ def find_measure(key: str) -> Measure:
             f"must be one of {known} with a depth K from 1 to {MAX_DEPTH}, such as {DEFAULT_METRIC}, got {key!r}"
         )
     label, function = MEASURES[name]
-    return Measure(key, f"{label}@{depth}", int(depth), function)
+    where = " on generated queries" if on_generated else ""
+    return Measure(key, f"{label}@{depth}{where}", int(depth), function)

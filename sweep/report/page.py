@@ -7,7 +7,7 @@ nothing can end a script. The page's content is in ``page.html.jinja``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -15,8 +15,10 @@ from markupsafe import Markup
 from sweep import __version__
 from sweep.by_benchmark import compare_on_test, describe_falls
 from sweep.report.answer import Answer, find_answer
+from sweep.report.collection.collection_page import show_text
 from sweep.report.diagnosis import Finding
 from sweep.report.figures import load_plotly_script
+from sweep.report.queries.queries_view import view_trained_queries
 from sweep.report.report_charts import draw_all
 from sweep.report.template import load_template, read_part
 from sweep.report.trials_table import make_trials_table
@@ -31,7 +33,7 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
     """The report of a study with the findings of its diagnosis: HTML that opens from disk without a network."""
     answer = find_answer(study)
     model = study.find_model(answer.number)
-    template = load_template(PARTS, "page.html.jinja", filters={"json": dump_json, "numbers": _describe_numbers})
+    template = load_template(PARTS, "page.html.jinja", filters=_FILTERS)
     return template.render(
         study=study,
         answer=answer,
@@ -41,6 +43,7 @@ def render_page(study: Study, findings: Sequence[Finding]) -> str:
         falls=describe_falls(study),
         tests=[] if answer.number is None else compare_on_test(study, answer.number),
         charts=draw_all(study),
+        generated=view_trained_queries(study),
         table=make_trials_table(study),
         version=__version__,
         style=Markup(read_part(PARTS, "page.css")),
@@ -75,3 +78,6 @@ def _describe_numbers(one: Finding) -> str:
     if one.trials:
         numbers.append(f"trials {', '.join(map(str, one.trials))}")
     return "; ".join(numbers)
+
+
+_FILTERS: Mapping[str, Callable[..., Any]] = {"json": dump_json, "numbers": _describe_numbers, "show": show_text}

@@ -13,9 +13,16 @@ from markupsafe import Markup
 def load_template(
     package: str, name: str, *, filters: Mapping[str, Callable[..., Any]] | None = None
 ) -> jinja2.Template:
-    """A template that lies in a package; a name that it is not given is an error."""
+    """A template that lies in a package; a name that it is not given is an error.
+
+    It imports the macros of another one by ``PACKAGE/NAME``.
+    """
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, finalize=set_apart, keep_trailing_newline=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=set_apart,
+        keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(lambda path: read_part(*path.split("/"))),
     )
     environment.filters |= filters or {}
     return environment.from_string(read_part(package, name))

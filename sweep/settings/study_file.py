@@ -67,6 +67,11 @@ class EvaluationSpec(Table):
     """The texts that a model is evaluated on, the metric, and the grid."""
 
     metric: str = Field(default=DEFAULT_METRIC, description="The study's objective: ndcg@K, recall@K, mrr@K or map@K.")
+    generated_queries: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Data format whose generated queries dev and test are made of, where nothing is judged.",
+    )
     max_documents: int | None = Field(default=None, ge=1, description="Documents to rank: judged first, then a sample.")
     sample: Literal["random", "hard"] = Field(
         default="random", description="The documents beside the judged ones: random, or the hardest first."
@@ -99,7 +104,7 @@ class EvaluationSpec(Table):
     @property
     def measure(self) -> Measure:
         """The measure that the metric names."""
-        return find_measure(self.metric)
+        return find_measure(self.metric, on_generated=self.generated_queries is not None)
 
     @property
     def grid_points(self) -> tuple[int, ...]:

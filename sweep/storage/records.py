@@ -242,7 +242,19 @@ class StudyRecord:
     @functools.cached_property
     def measure(self) -> Measure:
         """The metric that its file named when it began, which its values are measured in."""
-        return find_measure(self.attributes.get(SPEC, {}).get("evaluation", {}).get("metric", DEFAULT_METRIC))
+        key = self._evaluation.get("metric", DEFAULT_METRIC)
+        return find_measure(key, on_generated=self.generated_queries is not None)
+
+    @property
+    def generated_queries(self) -> str | None:
+        """The data format whose generated queries dev and test are made of; None where they were judged."""
+        name: str | None = self._evaluation.get("generated_queries")
+        return name
+
+    @property
+    def _evaluation(self) -> Mapping[str, Any]:
+        evaluation: Mapping[str, Any] = self.attributes.get(SPEC, {}).get("evaluation", {})
+        return evaluation
 
     @functools.cached_property
     def rung_ranks(self) -> Mapping[int, tuple[int, int]]:

@@ -104,11 +104,11 @@ def rank_by_model(
         ModelError: If the model's embeddings are not finite.
     """
     similarity = Similarity(model.similarity_fn_name)
-    asked = _encode(model, queries, "query", sign)
+    asked = encode_texts(model, queries, "query", sign)
     columns = np.empty((len(queries), 0), dtype=np.int64)
     scores = np.empty((len(queries), 0))
     for start, some in _cut(texts, ENCODED_AT_ONCE):
-        corpus = Corpus(similarity, _encode(model, some, "document", sign))
+        corpus = Corpus(similarity, encode_texts(model, some, "document", sign))
         here = np.where((own >= start) & (own < start + len(some)), own - start, -1)
         found = search(asked, corpus, own=here, depth=depth, sign=sign)
         columns = np.concatenate([columns, found.top + start], axis=1)
@@ -130,13 +130,17 @@ def _cut(texts: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
         yield place + 1 - len(some), some
 
 
-def _encode(model: SentenceTransformer, texts: Sequence[str], task: Prompt, sign: Sign) -> NDArray[np.float32]:
-    """(N, H) embeddings of texts that are not compiled; equal texts have one."""
+def encode_texts(model: SentenceTransformer, texts: Sequence[str], task: Prompt, sign: Sign) -> NDArray[np.float32]:
+    """(N, H) embeddings of N texts that are not compiled, as queries or as documents; equal texts have one.
+
+    Raises:
+        ModelError: If an embedding is not finite.
+    """
     numbers = TextNumbers()
     places = np.array(numbers.number(texts), dtype=np.int64)
     compiled = numbers.compile(formats={}, judged={})
     distinct = np.arange(len(compiled.texts))
     embeddings = encode(model, Tokens(task, distinct, compiled, None, None), distinct, as_trained=False, sign=sign)
     if not np.isfinite(embeddings).all():
-        raise ModelError("model.base: its embeddings are not finite, so it ranks no documents")
+        raise ModelError("model.base: its embeddings are not finite, so nothing can be found by them")
     return embeddings[places]

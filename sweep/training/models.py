@@ -13,12 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from sentence_transformers import SentenceTransformer
 
+from sweep.data.locate import list_weights, locate_base_model
 from sweep.errors import ModelError, reason_of
 from sweep.messages import Sign, give_no_sign
 from sweep.settings.study_file import ModelSpec
 from sweep.training.adaptation import PROBE, adapt, deviation, embed
 from sweep.training.checkpoint import PARTIAL_SUFFIX, publish
-from sweep.training.locate import list_weights, locate_base_model
 from sweep.training.model_config import read_model_config
 
 Model = SentenceTransformer

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
 
-from sweep.data.answers import append_answers
 from sweep.data.collection import Document
-from sweep.data.formats import choose_format
 from sweep.data.generators.language_model import LanguageModel
 from sweep.data.generators.prompted import DOCUMENT
 from sweep.data.model_folder import locate_language_model
 from sweep.messages import AnswerTask, Channel, Sign, give_no_sign
+from sweep.training.answer_batches import answer_in_batches, find_generator
 from sweep.training.devices import translate_oom
 from sweep.training.language_models import load_language_model
 
@@ -30,29 +28,19 @@ def answer_documents(task: AnswerTask, channel: Channel) -> int:
         DeviceMemoryError: If it ran out of memory.
         OSError: If the answers cannot be written; those that were stay.
     """
-    (part,) = choose_format(task.spec, task.data_format).parts
-    assert part.recipe is not None
-    generator = part.recipe.generators[task.generator]
+    generator = find_generator(task)
     assert isinstance(generator, LanguageModel)
     source = locate_language_model(generator.model, task.folder)
-    descriptor = os.open(task.answers, os.O_WRONLY | os.O_APPEND)
-    try:
-        with translate_oom(task.device, generator.batch):
-            model, tokenizer = load_language_model(
-                source, device=task.device, precision=generator.precision, sign=channel.sign
-            )
-            writer = QueryWriter(generator, model, tokenizer, is_causal=source.kind == "causal")
-            by_length = sorted(task.documents, key=lambda each: len(each[3]), reverse=True)
-            for start in range(0, len(by_length), generator.batch):
-                batch = by_length[start : start + generator.batch]
-                documents = [Document(title, text) for _, _, title, text in batch]
-                answers = writer.write(documents, seeds=[content for _, content, _, _ in batch], sign=channel.sign)
-                for (name, content, _, _), found in zip(batch, answers, strict=True):
-                    append_answers(descriptor, content, name, found)
-                os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return len(task.documents)
+    with translate_oom(task.device, generator.batch):
+        model, tokenizer = load_language_model(
+            source, device=task.device, precision=generator.precision, sign=channel.sign
+        )
+        writer = QueryWriter(generator, model, tokenizer, is_causal=source.kind == "causal")
+
+        def write(documents: Sequence[Document], contents: Sequence[str]) -> list[list[str]]:
+            return writer.write(documents, seeds=contents, sign=channel.sign)
+
+        return answer_in_batches(task, write, batch=generator.batch)
 
 
 class QueryWriter:

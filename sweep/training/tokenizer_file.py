@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweep.training.locate import list_modules
+from sweep.data.locate import list_modules
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
 """Counts the tokens of each of N texts, special ones among them."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from scripted import run
 
+from sweep import open_study
 from sweep.cli import main
 from sweep.data import Document, RawCollection, write_beir
 from sweep.data.compiled import compile_collection
@@ -29,7 +30,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def write_study(folder: Path, *, formats: object = None, names: tuple[str, ...] = (TITLES,)) -> Path:
+def write_study(
+    folder: Path, *, formats: object = None, names: tuple[str, ...] = (TITLES,), model: Path | None = None
+) -> Path:
     """A study on forty pages, of which ten are judged for dev and five for test; nothing is judged for training.
 
     A query of dev is that of page 0, which is not judged, and page 39 has no title.
@@ -49,7 +52,8 @@ def write_study(folder: Path, *, formats: object = None, names: tuple[str, ...] 
     space = {"batch_size": 4, "data_format": list(names)}
     return write_toy_study(
         folder,
-        script={},
+        script={} if model is None else None,
+        model_settings={} if model is None else {"base": str(model), "max_seq_length": 32},
         formats=usual if formats is None else formats,
         space=space,
         budget={"trials": 2, "examples": 80},
@@ -111,6 +115,16 @@ def test_a_mixture_of_generated_and_other_pairs_is_planned(tmp_path, capsys):
     capsys.readouterr()
     rows = plan_study(locate_study(file)).rows[names[1]]
     assert [(section.rows, section.part) for section in rows.sections] == [(24, 0), (23, 1)]
+
+
+def test_a_study_without_training_queries_trains_a_real_model_by_its_own_dev_and_test(tmp_path, tiny_model):
+    file = write_study(tmp_path, model=tiny_model)
+    assert main(["generate", str(file)]) == 0
+    record, _ = run(file, jobs="sweep.trial")
+    assert {trial.state for trial in record.trials} == {"complete"}
+    assert record.best is not None
+    with open_study(file) as study:
+        assert {len(values) for values in study.tests.values()} == {5}
 
 
 def test_a_study_on_generated_queries_runs_and_is_another_one_with_other_queries(tmp_path, cache):

@@ -15,6 +15,7 @@ from sweep.data.collection import Document
 from sweep.data.generators.generator import Keep
 from sweep.data.generators.prompted import DOCUMENT, Prompted
 from sweep.errors import GeneratorError
+from sweep.settings.study_file import ModelSpec
 
 CHARACTERS_A_TOKEN = 4
 """Characters that a token has, about, in an estimate of what calls will cost."""
@@ -50,7 +51,7 @@ class Endpoint(Prompted):
             raise ValueError("must be the name of a variable of the environment; the key itself belongs in no file")
         return key
 
-    def identify_model(self, folder: Path) -> str:  # noqa: ARG002 - it lies nowhere here
+    def identify_model(self, base: ModelSpec, folder: Path) -> str:  # noqa: ARG002 - it lies nowhere here
         """The model's name: what a server computes under it is not known."""
         return self.model
 

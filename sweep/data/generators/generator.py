@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from sweep.data.collection import Document, DocumentView
 from sweep.settings.entries import Entry
+from sweep.settings.study_file import ModelSpec
 
 Keep = Callable[[int, Sequence[str]], None]
 """Keeps the answers for the document at a place, as they came."""
@@ -34,8 +35,12 @@ class Generator(Entry):
         """Queries that the prompt gives as examples, which must not come back as answers."""
         return ()
 
-    def identify_model(self, folder: Path) -> str:  # noqa: ARG002 - of those that have a model
-        """Hash of the model, or its name where it is elsewhere; paths are relative to a folder.
+    def identify_model(self, base: ModelSpec, folder: Path) -> str:  # noqa: ARG002 - of those that have a model
+        """Hash of the model, or its name where it is elsewhere.
+
+        Args:
+            base: The study's base model.
+            folder: Folder of the study file, against which paths are resolved.
 
         Raises:
             SweepError: If the model is not there.
@@ -72,12 +77,12 @@ class Generator(Entry):
         return document.embedded(view)
 
 
-def identify_generator(generator: Generator, folder: Path) -> dict[str, object]:
-    """All that a generator's answers for a document follow from, as plain values."""
+def identify_generator(generator: Generator, base: ModelSpec, *, folder: Path) -> dict[str, object]:
+    """All that a generator's answers for a document follow from, as plain values; see `Generator.identify_model`."""
     return {
         "generator": generator.name,
         "settings": generator.model_dump(mode="json"),
-        "model": generator.identify_model(folder),
+        "model": generator.identify_model(base, folder),
         "prompt": generator.prompt,
     }
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from sweep.data.generators.prompted import Prompted
 from sweep.data.model_folder import locate_language_model
+from sweep.settings.study_file import ModelSpec
 
 
 class LanguageModel(Prompted):
@@ -25,7 +26,7 @@ class LanguageModel(Prompted):
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="Precision of its weights.")
     batch: int = Field(default=16, ge=1, le=4096, exclude=True, description="Documents that it is asked for at once.")
 
-    def identify_model(self, folder: Path) -> str:
+    def identify_model(self, base: ModelSpec, folder: Path) -> str:  # noqa: ARG002 - it has a model of its own
         """Hash of the files that decide what the model computes, or the hub's revision."""
         return locate_language_model(self.model, folder).identity
 

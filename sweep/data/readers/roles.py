@@ -102,7 +102,9 @@ def read_roles(listing: Listing, roles: Roles, *, layout: str) -> RawCollection:
         (roles.qrels, "judgements (such as qrels/test.tsv)"),
     ):
         if not files:
-            raise CollectionError(f"{listing.path}: there is no file of {what} in it: there lie {listing.contents}")
+            raise CollectionError(
+                f"{listing.path}: there is no file of {what} in it: there lie {listing.contents}{_advise(roles)}"
+            )
     if len(folders := sorted({"/".join(listing.parts(file)[:0:-1]) for file in roles.documents})) > 1:
         raise CollectionError(f"{listing.path}: holds several collections, in {', '.join(folders)}: name one of them")
     draft = Draft(listing.path)
@@ -115,6 +117,35 @@ def read_roles(listing: Listing, roles: Roles, *, layout: str) -> RawCollection:
             _read_set(draft, name, file)
     uses = {"documents": roles.documents, "queries": roles.queries, **roles.qrels}
     return draft.finish(listing.describe_use(layout, uses))
+
+
+def _advise(roles: Roles) -> str:
+    """What to do with documents alone."""
+    alone = roles.documents and not roles.qrels
+    return "; evaluation.generated_queries evaluates on generated queries, where nothing is judged" if alone else ""
+
+
+def read_documents(listing: Listing) -> RawCollection:
+    """Reads the documents of a source in which nothing is judged; queries in it, which nobody answered, are left out.
+
+    Raises:
+        CollectionError: If there is no document, one cannot be read, or there are judgements.
+    """
+    roles = find_roles(listing)
+    if roles.qrels:
+        named = ", ".join(file.name for files in roles.qrels.values() for file in files)
+        raise CollectionError(f"{listing.path}: holds judgements ({named}): leave evaluation.generated_queries out")
+    files = roles.documents or (listing.with_records if listing.is_file else [])
+    if not files:
+        raise CollectionError(
+            f"{listing.path}: there is no file of documents (such as corpus.jsonl) in it: there lie {listing.contents}"
+        )
+    draft = Draft(listing.path)
+    for file in files:
+        add_documents(draft, file)
+    listing.check_unchanged()
+    unused = [f"{', '.join(file.name for file in roles.queries)} left out: no judgement says what answers its queries"]
+    return RawCollection(draft.documents, {}, {}, tuple(unused if roles.queries else ()))
 
 
 def add_documents(draft: Draft, file: Path) -> None:

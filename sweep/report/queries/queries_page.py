@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from sweep import __version__
 from sweep.data.collection import Collection
-from sweep.data.recipes import Recipe
 from sweep.report.collection.collection_page import show_text
+from sweep.report.queries.queries_view import QueriesView
 from sweep.report.template import load_template, read_part
 from sweep.settings.study_file import StudySpec
 
@@ -18,15 +17,7 @@ PARTS = "sweep.report.queries"
 """The package in which the page's own parts lie."""
 
 
-@dataclass(frozen=True)
-class QueriesView:
-    """The generated queries of a data format: how they are made, and what was written of them."""
-
-    recipe: Recipe
-    stored: dict[str, Any]
-
-
-def render_queries(spec: StudySpec, collection: Collection, views: list[QueriesView]) -> str:
+def render_queries(spec: StudySpec, collection: Collection, views: Sequence[QueriesView]) -> str:
     """The page of a study's generated queries."""
     template = load_template(PARTS, "queries.html.jinja", filters={"show": show_text})
     return template.render(

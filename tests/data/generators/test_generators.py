@@ -8,9 +8,10 @@ from sweep.data.generators.first_sentence import FirstSentence
 from sweep.data.generators.generator import Generator, identify_generator
 from sweep.data.generators.sampled_span import SampledSpan
 from sweep.data.generators.title import Title
+from sweep.settings.study_file import ModelSpec
 
 TEA = Document("Green tea", "Tea is a drink. It is made of leaves, e.g. of Camellia. Some like it.")
-HERE = [kind() for kind in GENERATORS.values() if not kind.model_fields.get("model")]
+HERE = [kind() for kind in GENERATORS.values() if kind.answer is not Generator.answer]
 
 every_generator = pytest.mark.parametrize("generator", HERE, ids=lambda one: one.name)
 
@@ -35,7 +36,7 @@ def test_equal_documents_have_equal_queries_and_each_is_kept_at_its_place(genera
 
 @every_generator
 def test_what_answers_follow_from_is_known(generator: Generator, tmp_path):
-    facts = identify_generator(generator, tmp_path)
+    facts = identify_generator(generator, ModelSpec(base="model"), folder=tmp_path)
     assert facts["generator"] == generator.name
     assert facts["settings"] == generator.model_dump(mode="json")
 

