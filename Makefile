@@ -74,7 +74,7 @@ bench-peers: setup-bench ## Measure what orchestrating costs beside plain Optuna
 bench-products: setup-dev ## Measure the quickstart beside what a user would pick instead (hours; ARGS="--products sweep plain" less)
 	@.venv/bin/python tests/bench/products.py $(ARGS)
 
-bench-queries: setup-dev ## Measure what generating queries costs: the calls of an endpoint
+bench-queries: setup-dev ## Measure what generating queries costs: an endpoint's calls, 100,000 documents at the gates, SmolLM2
 	@.venv/bin/python tests/bench/generating.py $(ARGS)
 
 bench-readers: setup-dev ## Measure a writer beside a dashboard and a report, on each storage
