@@ -19,7 +19,7 @@ chosen = $(if $(filter-out file undefined,$(origin $(1))),$($(1)))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help sweep status report diagnose dashboard queries test test-gpu check chaos mutants pictures bench bench-data bench-diagnosis bench-engine bench-peers bench-products bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
+.PHONY: help sweep status report diagnose dashboard queries test test-gpu check chaos mutants pictures bench bench-data bench-diagnosis bench-engine bench-peers bench-products bench-queries bench-readers bench-stopping curves setup setup-dev setup-bench clean venv
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,9 @@ bench-peers: setup-bench ## Measure what orchestrating costs beside plain Optuna
 
 bench-products: setup-dev ## Measure the quickstart beside what a user would pick instead (hours; ARGS="--products sweep plain" less)
 	@.venv/bin/python tests/bench/products.py $(ARGS)
+
+bench-queries: setup-dev ## Measure what generating queries costs: an endpoint's calls, 100,000 documents at the gates, SmolLM2
+	@.venv/bin/python tests/bench/generating.py $(ARGS)
 
 bench-readers: setup-dev ## Measure a writer beside a dashboard and a report, on each storage
 	@.venv/bin/python tests/bench/readers.py $(ARGS)

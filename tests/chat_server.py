@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,12 +31,19 @@ class ChatServer:
         headers: Headers of each call.
     """
 
-    def __init__(self, behave: Behave = lambda _, asked: say(f"what is {asked.split()[-1]}")) -> None:
+    def __init__(
+        self,
+        behave: Behave = lambda _, asked: say(f"what is {asked.split()[-1]}"),
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.behave, self.asked, self.headers = behave, list[str](), list[dict[str, str]]()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}/v1"
 
     def __enter__(self) -> ChatServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

@@ -10,10 +10,13 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweep.errors import GeneratorError
 from sweep.printable import make_printable
+
+if TYPE_CHECKING:
+    from sweep.data.http_connection import HttpConnection, Response
 
 MAX_BODY = 4 << 20
 """Bytes of a response that are read at most: an answer of a megabyte is kept, and rejected by its length."""
@@ -84,25 +87,17 @@ class ChatClient:
     async def _ask_all(
         self, waiting: Iterator[tuple[int, Sequence[Body]]], keep: Callable[[int, Sequence[str]], None]
     ) -> None:
-        import httpx2  # not for every start of a command
+        from sweep.data.http_connection import HttpConnection, plan_route  # not for every start of a command
 
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        is_here = httpx2.URL(self._url).host in ("127.0.0.1", "localhost", "::1")
-        verify = httpx2.create_ssl_context() if self._url.startswith("https:") else False
-        settings: dict[str, Any] = {
-            "headers": headers,
-            "timeout": self._timeout_s,
-            "trust_env": not is_here,
-            "verify": verify,
-        }
+        route = plan_route(self._url)
 
         async def work() -> None:
-            # each worker has its own client: a shared pool looks through all of its connections for each call
-            async with httpx2.AsyncClient(**settings) as client:
+            connection = HttpConnection(route, headers=self._list_headers(), max_body=MAX_BODY)
+            try:
                 for place, bodies in waiting:  # shared: each worker takes the next one
-                    keep(place, [await self._ask(client, body) for body in bodies])
+                    keep(place, [await self._ask(connection, body) for body in bodies])
+            finally:
+                connection.close()
 
         workers = [asyncio.create_task(work()) for _ in range(self._concurrency)]
         try:
@@ -112,14 +107,24 @@ class ChatClient:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _ask(self, client: Any, body: Body) -> str:
+    def _list_headers(self) -> list[tuple[str, str]]:
+        headers = [
+            ("User-Agent", "retrieval-sweep"),
+            ("Content-Type", "application/json"),
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "identity"),
+        ]
+        return [*headers, ("Authorization", f"Bearer {self._key}")] if self._key else headers
+
+    async def _ask(self, connection: HttpConnection, body: Body) -> str:
         content = json.dumps(body).encode()
         problem = ""
         for attempt in range(self._attempts):
             self._check_limits()
             self._used.calls += 1
             try:
-                return await asyncio.wait_for(self._call(client, content), self._timeout_s)
+                async with asyncio.timeout(self._timeout_s):
+                    return await self._call(connection, content)
             except TimeoutError:
                 problem, wait_s = f"no answer within {self._timeout_s:g} s", None
             except _PassingError as error:
@@ -128,21 +133,16 @@ class ChatClient:
                 await asyncio.sleep(min(MAX_WAIT_S, choose_wait(attempt) if wait_s is None else wait_s))
         raise self._fail(f"{problem}, {self._attempts} times; what was answered is kept, and the next run goes on")
 
-    async def _call(self, client: Any, content: bytes) -> str:
-        import httpx2
+    async def _call(self, connection: HttpConnection, content: bytes) -> str:
+        from sweep.data.http_connection import NoResponseError
 
         try:
-            async with client.stream("POST", f"{self._url}/chat/completions", content=content) as response:
-                body = b""
-                async for chunk in response.aiter_raw():
-                    body += chunk
-                    if len(body) > MAX_BODY:
-                        raise _PassingError(f"an answer of more than {MAX_BODY >> 20} MiB")
-        except httpx2.TransportError as error:
-            raise _PassingError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
-        if response.status_code != 200:
-            raise self._explain(response.status_code, response.headers, body)
-        return self._read(body)
+            response = await connection.post("/chat/completions", content)
+        except NoResponseError as error:
+            raise _PassingError(self._show(str(error).encode())) from error
+        if response.status != 200:
+            raise self._explain(response)
+        return self._read(response.body)
 
     def _read(self, body: bytes) -> str:
         """The text of a completion."""
@@ -158,13 +158,13 @@ class ChatClient:
             raise _PassingError(f"an answer that is no text ({self._show(body)})")
         return text
 
-    def _explain(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
-        said = self._show(body)
+    def _explain(self, response: Response) -> Exception:
+        status, said = response.status, self._show(response.body)
         if status in (401, 403):
             how = f"the key in {self._variable} is refused" if self._key else f"set {self._variable} to its key"
             return self._fail(f"status {status} ({said}): {how}")
         if status in _PASSING:
-            return _PassingError(f"status {status} ({said})", read_retry_after(headers.get("retry-after", "")))
+            return _PassingError(f"status {status} ({said})", read_retry_after(response.headers.get("retry-after", "")))
         return self._fail(f"status {status} ({said}): check url and model")
 
     def _check_limits(self) -> None:

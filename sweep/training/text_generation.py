@@ -43,6 +43,10 @@ def answer_documents(task: AnswerTask, channel: Channel) -> int:
         return answer_in_batches(task, write, batch=generator.batch)
 
 
+_TOKENS_AT_ONCE = 4
+"""Tokens of a batch's answers after which those that have ended leave it: most queries end before the longest."""
+
+
 class QueryWriter:
     """Writes queries for batches of documents with a loaded model.
 
@@ -63,7 +67,9 @@ class QueryWriter:
             prompt = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
         self._before, self._behind = prompt.split(DOCUMENT)
         self._is_causal, self._adds_special = is_causal, not generator.chat
-        self._stop = StoppingCriteriaList([_LineEnd(tokenizer, model)])
+        line_ends = torch.tensor(sorted(_list_line_ends(tokenizer)), device=model.device)
+        self._stop = StoppingCriteriaList([_LineEnd(line_ends)])
+        self._ends = torch.cat([line_ends, torch.tensor(_list_text_ends(model), device=model.device)])
         self._prefix = self._read_prefix() if is_causal else None
 
     def write(
@@ -87,18 +93,47 @@ class QueryWriter:
 
     @torch.inference_mode()
     def _write(self, texts: Sequence[str]) -> list[str]:
-        inputs = self._continue(texts) if self._is_causal else self._ask(texts)
-        written = self._model.generate(**inputs, **self._settings(), stopping_criteria=self._stop)
-        start = inputs["input_ids"].shape[1] if self._is_causal else 1
-        answers: list[str] = self._tokenizer.batch_decode(written[:, start:], skip_special_tokens=True)
+        written = self._go_on(self._continue(texts)) if self._is_causal else self._answer(self._ask(texts))
+        answers: list[str] = self._tokenizer.batch_decode(written, skip_special_tokens=True)
         return answers
 
-    def _settings(self) -> dict[str, Any]:
+    def _answer(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """(B, T) the tokens of the answers of a model that reads the prompt by itself."""
+        settings = self._settings(self._generator.max_tokens)
+        written: torch.Tensor = self._model.generate(**inputs, **settings, stopping_criteria=self._stop)
+        return written[:, 1:]
+
+    def _go_on(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """(B, T) the tokens with which a causal model goes on, a few at a time: then answers that have ended leave."""
+        most, pad = self._generator.max_tokens, self._tokenizer.pad_token_id
+        written = torch.full((len(inputs["input_ids"]), most), pad, device=self._model.device)
+        rows = torch.arange(len(written), device=self._model.device)  # of the answers that have not ended
+        for start in range(0, most, _TOKENS_AT_ONCE):
+            settings = self._settings(min(_TOKENS_AT_ONCE, most - start))
+            made = self._model.generate(
+                **inputs, **settings, stopping_criteria=self._stop, return_dict_in_generate=True
+            )
+            further = made.sequences[:, inputs["input_ids"].shape[1] :]
+            written[rows, start : start + further.shape[1]] = further
+            going = torch.nonzero(~torch.isin(further, self._ends).any(dim=1))[:, 0]
+            if not len(going):
+                break
+            rows = rows[going]
+            mask = torch.nn.functional.pad(inputs["attention_mask"], (0, further.shape[1]), value=1)
+            made.past_key_values.batch_select_indices(going)
+            inputs = {
+                "input_ids": made.sequences[going],
+                "attention_mask": mask[going],
+                "past_key_values": made.past_key_values,
+            }
+        return written
+
+    def _settings(self, most: int) -> dict[str, Any]:
         generator = self._generator
         sampled: dict[str, Any] = {"do_sample": False}
         if generator.temperature > 0:
             sampled = {"do_sample": True, "temperature": generator.temperature, "top_p": generator.top_p, "top_k": 0}
-        return {**sampled, "max_new_tokens": generator.max_tokens, "pad_token_id": self._tokenizer.pad_token_id}
+        return {**sampled, "max_new_tokens": most, "pad_token_id": self._tokenizer.pad_token_id}
 
     def _ask(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         asked = [f"{self._before}{text}{self._behind}" for text in texts]
@@ -140,8 +175,8 @@ class QueryWriter:
 class _LineEnd(StoppingCriteria):
     """Ends an answer at the end of its first line: a query is one."""
 
-    def __init__(self, tokenizer: Any, model: Any) -> None:
-        self._ends = torch.tensor(sorted(_list_line_ends(tokenizer)), device=model.device)
+    def __init__(self, ends: torch.Tensor) -> None:
+        self._ends = ends
 
     def __call__(self, input_ids: torch.LongTensor, scores: Any, **_: Any) -> Any:  # noqa: ARG002 - its promise
         """(B,) whether each answer's last token ends a line."""
@@ -152,6 +187,12 @@ def _list_line_ends(tokenizer: Any) -> Iterator[int]:
     """The tokens that hold a line break behind letters or alone."""
     pieces = tokenizer.batch_decode([[number] for number in range(len(tokenizer))])
     yield from (number for number, piece in enumerate(pieces) if "\n" in piece)
+
+
+def _list_text_ends(model: Any) -> list[int]:
+    """The tokens that end a model's text."""
+    found = model.generation_config.eos_token_id
+    return [] if found is None else [found] if isinstance(found, int) else list(found)
 
 
 def hash_seed(*facts: object) -> int:

@@ -46,7 +46,7 @@ def write_invented(folder: Path, *, documents: int, queries: int = 2_000, seed: 
     asked = set(random.permutation(documents)[: 3 * queries].tolist())
     judged: list[tuple[int, str]] = []
     with (folder / "corpus.jsonl").open("w", encoding="utf-8") as corpus:
-        for place, text in enumerate(_invent_texts(random, documents=documents)):
+        for place, text in enumerate(invent_texts(random, documents=documents)):
             record = {"_id": f"d{place:08d}", "title": " ".join(text[:3]), "text": " ".join(text[3:])}
             corpus.write(json.dumps(record) + "\n")
             if place in asked:
@@ -108,7 +108,7 @@ def _invent_words(random: np.random.Generator) -> np.ndarray[Any, Any]:
     return np.array(list(made), dtype=object)
 
 
-def _invent_texts(random: np.random.Generator, *, documents: int) -> Iterator[list[str]]:
+def invent_texts(random: np.random.Generator, *, documents: int) -> Iterator[list[str]]:
     """The words of each text; the frequency of a word falls with its rank, as Zipf found as well."""
     words = _invent_words(random)
     frequencies = 1.0 / (np.arange(len(words)) + 2.7)

@@ -78,6 +78,22 @@ def test_an_answer_ends_with_its_line(causal: Path):
     assert all("\n" not in answer[:-1] for answer in answers)
 
 
+def test_an_answer_that_ends_leaves_the_others_as_they_are(causal: Path):
+    writer = make_writer(causal)
+    generator, model, tokenizer = writer._generator, writer._model, writer._tokenizer
+    texts = [generator.show(document) for document in DOCUMENTS]
+    whole = [writer._go_on(writer._continue([text]))[0].tolist() for text in texts]
+    end = next(token for token in whole[0][:4] if token not in whole[1])
+    model.generation_config.eos_token_id = [model.generation_config.eos_token_id, end]
+    ending = QueryWriter(generator, model, tokenizer, is_causal=True)
+    found = ending._go_on(ending._continue(texts)).tolist()
+    for tokens, row in zip(whole, found, strict=True):
+        length = tokens.index(end) + 1 if end in tokens else len(tokens)
+        assert row == tokens[:length] + [tokenizer.pad_token_id] * (len(row) - length)
+    assert found[0] != whole[0]
+    assert found[1] == whole[1]
+
+
 def test_the_prompt_holds_the_examples_in_its_own_words():
     generator = LanguageModel.model_validate(
         {"model": "m", "prompt": "Ask.\n\nText: {document}\nQuestion:", "examples": EXAMPLES[:1]}
