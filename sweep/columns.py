@@ -140,7 +140,7 @@ COLUMNS: tuple[Column, ...] = (
     _attribute("steps", "Int64", heading="steps"),
     _attribute("micro_batch", "Int64", heading="micro-batch"),
     _attribute("device", "str"),
-    _attribute("node", "str", heading="node"),
+    _attribute("node", "str", heading="node", is_foreign=True),
     _column("restarts", "Int64", lambda trial: trial.attributes.get("interruptions", 0), heading="restarts"),
     _attribute("false_negatives", "float64"),
     _attribute("collapsed_at", "Int64"),

@@ -58,6 +58,7 @@ TRIAL = {
     "micro_batch",
     "seed",
     "device",
+    "node",
     "progress",
     "curve",
     "seconds",

@@ -25,7 +25,7 @@ TABLES: dict[str, Callable[[Study], pd.DataFrame]] = {
     "importances": tables.tabulate_importances,
     "budget": tables.tabulate_budget,
 }
-LEFT_OUT = ["seconds", "evaluation_seconds", "device", "stop_numbers", "stop_reason", "why"]
+LEFT_OUT = ["seconds", "evaluation_seconds", "device", "node", "stop_numbers", "stop_reason", "why"]
 """What is another in every run or on every machine, and prose."""
 
 
