@@ -40,7 +40,8 @@ from sweep.generation_jobs import run_answer_jobs
 from sweep.launch import Launcher, LocalLauncher
 from sweep.launch.jobs import run_job
 from sweep.messages import AnswerTask, Job, RoundTripTask
-from sweep.plan import check_settings, keep_begun_defaults
+from sweep.plan import keep_begun_defaults
+from sweep.setting_checks import check_settings
 from sweep.settings.study_file import StudySpec
 from sweep.signals import StopSignal
 from sweep.storage.location import StudyLocation

@@ -15,31 +15,28 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from sweep.data import (
-    FORMATS,
     Collection,
     Columns,
     EvaluationSet,
     Format,
     Split,
-    choose_format,
     count_distinct,
     pin_collection,
     plan_judged,
     plan_order,
 )
-from sweep.data.formats import TrainingRows, kind_of, make_rows
+from sweep.data.formats import TrainingRows, make_rows
 from sweep.data.locate import locate_base_model
 from sweep.data.recipes import add_generated
 from sweep.data.sections import share_out
-from sweep.data.sources import EVALUATES_GENERATED
 from sweep.data.study_collection import list_recipes, load_judged_collection
 from sweep.errors import CollectionError, StorageError, StudyFileError, SweepError
 from sweep.measures.benchmarks import Benchmark, weigh_queries
 from sweep.progress import COMPLETE, PlannedEvaluation, count_steps, count_warmup_steps, plan_evaluations, warmup_end
 from sweep.run_folder import RunFolder
+from sweep.setting_checks import check_settings
 from sweep.settings.begun import keep_defaults, names_all_defaults, read_begun
-from sweep.settings.dimensions import DIMENSIONS, MIXTURE, Params
-from sweep.settings.entries import check_entry
+from sweep.settings.dimensions import MIXTURE, Params
 from sweep.settings.ranges import ends
 from sweep.settings.space import SearchSpace
 from sweep.settings.study_file import ConfirmSpec, DropOffSpec, StudySpec
@@ -47,7 +44,6 @@ from sweep.stopping.forecast import spent_rate
 from sweep.stopping.rungs import find_rungs
 from sweep.storage.location import StudyLocation, read_attributes
 from sweep.storage.records import SPEC
-from sweep.training.losses import LOSSES
 from sweep.training.model_config import read_model_config
 
 
@@ -247,31 +243,6 @@ def _add_generated(file: Path, collection: Collection, formats: Mapping[str, For
         raise CollectionError(f"{file}: {error}") from error
 
 
-def check_settings(file: Path, spec: StudySpec) -> dict[str, Format]:
-    """Checks what of a study file can be checked without its model and collection; the data formats of its space.
-
-    Raises:
-        StudyFileError: If the space, a data format, the loss or an option of these does not stand.
-    """
-    SearchSpace(spec.space).check(file)
-    formats = _check_formats(file, spec)
-    name, key = spec.evaluation.generated_queries, EVALUATES_GENERATED
-    if name is not None and _check_format(file, spec, name, key=key).recipe is None:
-        raise StudyFileError(file, f"{name} generates no queries; name a variant of synthetic-query", key=key)
-    _check_loss(file, spec, formats)
-    _check_ranks(file, spec)
-    return formats
-
-
-def _check_ranks(file: Path, spec: StudySpec) -> None:
-    """Refuses batches that the GPUs of a trial cannot share evenly."""
-    count = spec.workers.gpus_per_trial
-    for size in spec.space.batch_sizes:
-        if size % count:
-            problem = f"{size} pairs cannot be shared evenly by {count} GPUs: set it to a divisor of every batch size"
-            raise StudyFileError(file, problem, key="workers.gpus_per_trial")
-
-
 def _choose_confirm(file: Path, spec: StudySpec, asked: Mapping[str, int] | None) -> ConfirmSpec | None:
     """The confirmation of the study file, with the settings that were asked for by command in place of its own."""
     confirm = (spec.confirm or None) if asked is None else _ask_for_confirm(spec, asked)
@@ -299,47 +270,6 @@ def keep_begun_defaults(spec: StudySpec, location: StudyLocation) -> StudySpec:
         attributes = read_attributes(location.database)
         return keep_defaults(spec, read_begun(attributes[SPEC])) if SPEC in attributes else spec
     return spec
-
-
-def _check_formats(file: Path, spec: StudySpec) -> dict[str, Format]:
-    """The data formats of the space with their options; refuses unknown names, options and mixtures."""
-    for name in spec.formats:
-        if MIXTURE in name:
-            raise StudyFileError(
-                file, f"{name} is a mixture, and has no options but those of its parts", key=f"formats.{name}"
-            )
-        _check_format(file, spec, name, key="formats")
-    formats = {}
-    for name in spec.space.data_format:
-        parts = [_check_format(file, spec, part, key="space.data_format") for part in name.split(MIXTURE)]
-        if any(part.roles != parts[0].roles for part in parts):
-            columns = "; ".join(f"{part.label}: {', '.join(part.roles)}" for part in parts)
-            raise StudyFileError(
-                file, f"{name} mixes formats of different columns ({columns})", key="space.data_format"
-            )
-        formats[name] = choose_format(spec, name)
-    return formats
-
-
-def _check_format(file: Path, spec: StudySpec, name: str, *, key: str) -> Format:
-    """One data format, or a variant of one, with its options."""
-    options, table = spec.formats.get(name, {}), f"formats.{name}"
-    kind = kind_of(name)
-    return check_entry(FORMATS, kind, options, kind="data format", file=file, key=key, table=table).labelled(name)
-
-
-def _check_loss(file: Path, spec: StudySpec, formats: Mapping[str, Format]) -> None:
-    """Refuses an unknown loss, unknown options, and data formats that the loss cannot train on."""
-    name, options = spec.loss.name, spec.loss.options
-    for dimension in DIMENSIONS:
-        if dimension.name in options:
-            raise StudyFileError(
-                file, f"is searched: set space.{dimension.name} instead", key=f"loss.options.{dimension.name}"
-            )
-    loss = check_entry(LOSSES, name, options, kind="loss", file=file, key="loss.name", table="loss.options")
-    for name, data_format in formats.items():
-        if mismatch := loss.find_mismatch(data_format.roles):
-            raise StudyFileError(file, f"{loss.name} {mismatch} as in data format {name}", key="loss.name")
 
 
 def _check_batches(plan: StudyPlan) -> None:

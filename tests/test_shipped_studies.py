@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from test_cli import run_command
 
-from sweep.plan import check_settings, plan_study
+from sweep.plan import plan_study
+from sweep.setting_checks import check_settings
 from sweep.settings.study_file import load_study
 from sweep.storage.location import locate_study
 from tests.model_kinds import KINDS

@@ -13,7 +13,7 @@ from sweep.cli.check_settings import describe_settings, describe_trials
 from sweep.data import load_collection
 from sweep.data.locate import locate_base_model
 from sweep.errors import CollectionError, ModelError
-from sweep.plan import check_settings
+from sweep.setting_checks import check_settings
 from sweep.settings.data_spec import DataSpec
 from sweep.storage.location import StudyLocation
 

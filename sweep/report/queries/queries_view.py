@@ -12,7 +12,7 @@ from sweep.data.recipes import Recipe, add_generated
 from sweep.data.study_collection import find_evaluated_recipe, list_recipes
 from sweep.errors import StudyFileError, SweepError
 from sweep.generation import GenerationPlan, plan_generation
-from sweep.plan import check_settings
+from sweep.setting_checks import check_settings
 from sweep.storage.records import COLLECTION_HASH
 from sweep.study import Study
 
