@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from recorded import MARGIN, measure_frontier, measure_rungs, measure_sampler, measure_selection, replay_bank
 from simulate import Noise, correlated, simulate_run
-from whole import measure_whole
+from whole import KEEP, measure_whole
 
 from sweep.stopping.recorded import RecordedRun, load_bank
 from sweep.stopping.rules import DropOff, summarize
@@ -221,7 +220,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=30, help="orders of the recorded runs")
     parser.add_argument("--studies", type=int, default=100, help="simulated studies for the sampler")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the whole sweeps")
-    parser.add_argument("--folder", type=Path, help="where the whole sweeps lie, to go on with them (else: nowhere)")
+    parser.add_argument("--keep", type=Path, default=KEEP, help="file of the whole sweeps that were measured")
     parser.add_argument("--bank", type=Path, default=BANK, help="the recorded runs")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -256,8 +255,7 @@ def main() -> None:
     if "null" in options.parts:
         measure_null(noises, options.runs, random)
     if "whole" in options.parts:
-        with tempfile.TemporaryDirectory() as scratch:
-            measure_whole(options.folder or Path(scratch), options.seeds)
+        measure_whole(options.seeds, options.keep)
 
 
 if __name__ == "__main__":
