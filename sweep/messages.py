@@ -390,6 +390,10 @@ class Failure:
     disk_failed: bool = False
 
 
+MEETING = "SWEEP_MEETING"
+"""Variable of the environment that names the file through which the processes of one job find each other."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A function that a launcher is to run.

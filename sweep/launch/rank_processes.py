@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 
 from sweep.job_process import ORPHANED
 from sweep.launch.launcher import Died, Message
-from sweep.messages import Done, Failure, JobMessage
+from sweep.messages import MEETING, Done, Failure, JobMessage
 
 EXIT_S = 10.0
 """Seconds that a process gets to exit after its final message."""
@@ -45,7 +45,7 @@ def describe_rank(rank: int, count: int, meeting: Path) -> Mapping[str, str]:
     if count == 1:
         return {}
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    return {**{name: str(number) for name, number in numbers.items()}, "SWEEP_MEETING": str(meeting)}
+    return {**{name: str(number) for name, number in numbers.items()}, MEETING: str(meeting)}
 
 
 @dataclass

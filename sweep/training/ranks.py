@@ -20,6 +20,7 @@ import torch.distributed
 from numpy.typing import NDArray
 
 from sweep.errors import DeviceError
+from sweep.messages import MEETING
 
 PATIENCE = timedelta(days=365)
 """Time that a rank waits for another: the first waits for its coordinator, and a rank that is gone ends its peers."""
@@ -61,11 +62,19 @@ class Ranks:
 
     def decide(self, number: int) -> int:
         """The first one's number, in every process."""
-        return self._exchange(number, torch.distributed.broadcast, src=0)
+        if self.count == 1:
+            return number
+        shared = torch.tensor(number)
+        torch.distributed.broadcast(shared, src=0)
+        return int(shared)
 
     def least(self, number: int) -> int:
         """The smallest of all processes' numbers."""
-        return self._exchange(number, torch.distributed.all_reduce, op=torch.distributed.ReduceOp.MIN)
+        if self.count == 1:
+            return number
+        shared = torch.tensor(number)
+        torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MIN)
+        return int(shared)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of all processes' scalars, on their devices."""
@@ -92,13 +101,6 @@ class Ranks:
             elif self.rank == rank:
                 torch.distributed.send(torch.from_numpy(rows[own]), dst=0)
 
-    def _exchange(self, number: int, how: object, **options: object) -> int:
-        if self.count == 1:
-            return number
-        shared = torch.tensor(number)
-        how(shared, **options)  # type: ignore[operator]
-        return int(shared)
-
 
 ALONE = Ranks()
 """A process that trains alone."""
@@ -111,10 +113,10 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     Raises:
         DeviceError: If there are fewer GPUs than ranks.
     """
-    count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    if count == 1:
+    if MEETING not in os.environ:  # whatever a scheduler has set besides
         yield ALONE
         return
+    count, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     backend = "gloo"
     if device == "cuda":
         if torch.cuda.device_count() < count:
@@ -127,7 +129,7 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     for name, value in _CONNECTIONS.items():
         os.environ.setdefault(name, value)
     torch.distributed.init_process_group(
-        backend, init_method=f"file://{os.environ['SWEEP_MEETING']}", rank=rank, world_size=count, timeout=PATIENCE
+        backend, init_method=f"file://{os.environ[MEETING]}", rank=rank, world_size=count, timeout=PATIENCE
     )
     try:
         with warnings.catch_warnings():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.errors import DeviceMemoryError
-from sweep.messages import Channel
+from sweep.messages import MEETING, Channel
 
 RANK = "RANK"
 
@@ -26,8 +26,8 @@ def meet(task: str, channel: Channel) -> dict[str, Any]:
     while len(list(folder.iterdir())) < count:
         time.sleep(0.01)
     channel.sign(long_call=True)
-    has_meeting = Path(os.environ["SWEEP_MEETING"]).parent.is_dir()
-    return {"rank": _rank(), "count": count, "has_meeting": has_meeting, "meeting": os.environ["SWEEP_MEETING"]}
+    has_meeting = Path(os.environ[MEETING]).parent.is_dir()
+    return {"rank": _rank(), "count": count, "has_meeting": has_meeting, "meeting": os.environ[MEETING]}
 
 
 def lose_one(task: str, channel: Channel) -> None:  # noqa: ARG001
