@@ -294,13 +294,13 @@ PROCESSES = [
             "the first rank's failure is the reason, whatever lies behind it",
             "final = min(self.ranks, key=_order).final",
             "final = self.first.final",
-            "memory_that_one_rank_has_exhausted_is_the_reason_of_all[local]",
+            "memory_that_one_rank_has_exhausted_is_the_reason_of_all",
         ),
         (
             "ranks are left waiting for one that is gone",
             "peer.hurry(PEERS_S)",
             "peer.hurry(600.0)",
-            "a_rank_that_is_killed_ends_peers_that_notice_nothing[local]",
+            "a_rank_that_is_killed_ends_peers_that_notice_nothing",
         ),
     ),
     *of(
