@@ -138,7 +138,7 @@ def fit(
     Raises:
         DeviceMemoryError: If the device's memory is exhausted.
     """
-    shutil.rmtree(plan.work_folder, ignore_errors=True)
+    _clear(plan)
     plan.sign(long_call=True)  # the trainer is made, and a checkpoint loaded, before the first pass
     trainer = _PlannedTrainer(
         model=model,
@@ -158,8 +158,14 @@ def fit(
             trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     finally:
         passes.remove()
-        shutil.rmtree(plan.work_folder, ignore_errors=True)
+        _clear(plan)
     return int(trainer.state.global_step)
+
+
+def _clear(plan: FitPlan) -> None:
+    """Removes what is left in the work folder; of several ranks only the first writes there, and may still be at it."""
+    if plan.ranks.is_first:
+        shutil.rmtree(plan.work_folder, ignore_errors=True)
 
 
 def _training_arguments(model: SentenceTransformer, plan: FitPlan) -> SentenceTransformerTrainingArguments:

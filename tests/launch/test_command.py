@@ -367,7 +367,7 @@ def test_a_study_whose_workers_and_jobs_are_killed_comes_to_its_end_with_every_r
     here = os.uname().nodename
     assert {trial.attributes.get("node") for trial in record.trials} == {here}
     table = write_leaderboard(record, load_study(file).space)
-    assert table.count(f"| {here} |") == 4
+    assert table.count(f"| `{here}` |") == 4
     assert {trial["node"] for trial in describe_study(open_study(file))["trials"]} == {here}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sweep.data import plan_order
 from sweep.data.formats.format import PAIR
 from sweep.messages import Channel
 from sweep.settings.dimensions import Params
+from sweep.training.checkpoint import verify
 from sweep.training.fit import FitPlan, StepAction, fit
 from sweep.training.losses.multiple_negatives_ranking import MultipleNegativesRanking
 from sweep.training.models import load_model
@@ -85,3 +87,40 @@ def train_alone(task: dict[str, Any]) -> dict[str, Any]:
 
 def largest(gradients: dict[str, Any]) -> float:
     return max(float(np.abs(gradient).max()) for gradient in gradients.values())
+
+
+def save_slowly(task: dict[str, Any], channel: Channel) -> str:  # noqa: ARG001
+    """Stops after a step and saves, for which the first rank takes so long that the second has ended."""
+    with join_ranks("cpu") as ranks:
+        model = load_model(Path(task["base"]), device="cpu")
+        known, _, tokens = compile_columns(model, task["columns"])
+        is_saving = False
+
+        def sign(*, long_call: bool = False) -> None:
+            if is_saving and long_call:
+                time.sleep(1.0)
+
+        def on_step(step: int, take_stats: Any) -> StepAction:  # noqa: ARG001
+            nonlocal is_saving
+            is_saving = True
+            return StepAction.SAVE | StepAction.STOP
+
+        plan = FitPlan(
+            params=PARAMS,
+            columns=known.columns,
+            tokens=tokens,
+            roles=PAIR,
+            loss=MultipleNegativesRanking(scale=PARAMS.scale),
+            order=plan_order(task["columns"], batch_size=BATCH, steps=4, seed=0),
+            micro_batch=BATCH,
+            seed=0,
+            work_folder=Path(task["folder"]) / "work",
+            checkpoint=lambda step: Path(task["folder"]) / f"step-{step:08d}",
+            sign=sign,
+            ranks=ranks,
+        )
+        fit(model, plan, on_step=on_step)
+        if not ranks.is_first:
+            return "ended first"
+    verify(Path(task["folder"]) / "step-00000001")
+    return ",".join(sorted(path.name for path in Path(task["folder"]).iterdir()))

@@ -104,6 +104,15 @@ def test_gradient_loss_and_weights_are_those_of_one_process(
     assert last.result["embeddings"].tobytes() == embeddings.tobytes()
 
 
+def test_a_rank_that_ends_first_leaves_what_the_other_is_saving(
+    run: Run, still: Path, columns: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    task = {"base": str(still), "columns": columns, "folder": str(folder)}
+    assert run("rank_training:save_slowly", task, processes=2)[-1].payload == Done("step-00000001")
+
+
 # ---- whole trials
 
 
