@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sentence_transformers import SentenceTransformer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from sweep.data import plan_order
 from sweep.data.formats.format import PAIR
-from sweep.messages import Channel
+from sweep.messages import Channel, Sign, give_no_sign
 from sweep.settings.dimensions import Params
 from sweep.training.checkpoint import verify
 from sweep.training.fit import FitPlan, StepAction, fit
@@ -33,11 +34,17 @@ PARAMS = Params(
 )
 
 
-def train(task: dict[str, Any], ranks: Ranks, *, micro_batch: int) -> dict[str, Any]:
-    """Trains some steps; the gradients of the first, the losses, the weights, the texts that this process was given."""
-    model = load_model(Path(task["base"]), device="cpu")
+def make_plan(
+    task: dict[str, Any],
+    model: SentenceTransformer,
+    ranks: Ranks,
+    *,
+    micro_batch: int = BATCH,
+    sign: Sign = give_no_sign,
+) -> FitPlan:
+    """Four steps of a task's columns; the ranks share a work folder, as those of a trial do."""
     known, _, tokens = compile_columns(model, task["columns"])
-    plan = FitPlan(
+    return FitPlan(
         params=PARAMS,
         columns=known.columns,
         tokens=tokens,
@@ -46,10 +53,16 @@ def train(task: dict[str, Any], ranks: Ranks, *, micro_batch: int) -> dict[str, 
         order=plan_order(task["columns"], batch_size=BATCH, steps=4, seed=0),
         micro_batch=micro_batch,
         seed=0,
-        work_folder=Path(task["folder"]) / f"work-{micro_batch}-{ranks.rank}",
+        work_folder=Path(task["folder"]) / "work",
         checkpoint=lambda step: Path(task["folder"]) / f"step-{step:08d}",
+        sign=sign,
         ranks=ranks,
     )
+
+
+def train(task: dict[str, Any], ranks: Ranks, *, micro_batch: int) -> dict[str, Any]:
+    """Trains; the gradients of the first step, the loss of each, and the weights."""
+    model = load_model(Path(task["base"]), device="cpu")
     gradients: dict[str, Any] = {}
     losses: list[float | None] = []
 
@@ -63,7 +76,7 @@ def train(task: dict[str, Any], ranks: Ranks, *, micro_batch: int) -> dict[str, 
         return StepAction.GO_ON
 
     hook = register_optimizer_step_pre_hook(keep_first)
-    fit(model, plan, on_step=on_step)
+    fit(model, make_plan(task, model, ranks, micro_batch=micro_batch), on_step=on_step)
     hook.remove()
     weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
     return {"gradients": gradients, "losses": losses, "weights": weights}
@@ -93,7 +106,6 @@ def save_slowly(task: dict[str, Any], channel: Channel) -> str:  # noqa: ARG001
     """Stops after a step and saves, for which the first rank takes so long that the second has ended."""
     with join_ranks("cpu") as ranks:
         model = load_model(Path(task["base"]), device="cpu")
-        known, _, tokens = compile_columns(model, task["columns"])
         is_saving = False
 
         def sign(*, long_call: bool = False) -> None:
@@ -105,21 +117,7 @@ def save_slowly(task: dict[str, Any], channel: Channel) -> str:  # noqa: ARG001
             is_saving = True
             return StepAction.SAVE | StepAction.STOP
 
-        plan = FitPlan(
-            params=PARAMS,
-            columns=known.columns,
-            tokens=tokens,
-            roles=PAIR,
-            loss=MultipleNegativesRanking(scale=PARAMS.scale),
-            order=plan_order(task["columns"], batch_size=BATCH, steps=4, seed=0),
-            micro_batch=BATCH,
-            seed=0,
-            work_folder=Path(task["folder"]) / "work",
-            checkpoint=lambda step: Path(task["folder"]) / f"step-{step:08d}",
-            sign=sign,
-            ranks=ranks,
-        )
-        fit(model, plan, on_step=on_step)
+        fit(model, make_plan(task, model, ranks, sign=sign), on_step=on_step)
         if not ranks.is_first:
             return "ended first"
     verify(Path(task["folder"]) / "step-00000001")
