@@ -26,7 +26,7 @@ from sweep.launch.command_worker import KILL_S, CommandWorker
 from sweep.launch.jobs import explain_unpicklable, run_job
 from sweep.launch.launcher import Launcher, Message, Slot
 from sweep.launch.machine import cpu_slots, cuda_slots, describe_unusable
-from sweep.launch.node import Node, describe_node
+from sweep.launch.node import Node, describe_hardware, describe_node
 from sweep.launch.relay import Kill, Order
 from sweep.messages import Device, Job, Pause, Verdict
 from sweep.settings.study_file import WORKER, WorkersSpec
@@ -176,7 +176,7 @@ class CommandLauncher(Launcher):
         with self._lock:
             nodes = {worker.node.name: worker.node for worker in self._workers if worker.node and worker.is_ready}
         return [
-            f"{name}: {len(node.nvidia)} GPUs, {node.cores} cores, {node.memory_gib:.0f} GiB"
+            f"{name}: {describe_hardware(gpus=len(node.nvidia), cores=node.cores, memory_gib=node.memory_gib)}"
             for name, node in sorted(nodes.items())
         ]
 

@@ -55,6 +55,11 @@ def describe_node() -> Node:
     )
 
 
+def describe_hardware(*, gpus: int, cores: int, memory_gib: float, kind: str = "") -> str:
+    """What a machine has, with the kind of its GPUs where that is known."""
+    return f"{gpus} GPUs{f' ({kind})' if kind else ''}, {cores} cores, {memory_gib:.0f} GiB"
+
+
 def find_mismatch(node: Node, expected: Node) -> str | None:
     """What differs between the versions of a worker's machine and those of the coordinator's, or None."""
     for name, version in expected.versions.items():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.launch.launcher import Slot
-from sweep.launch.node import describe_node, find_mismatch
+from sweep.launch.node import describe_hardware, describe_node, find_mismatch
 from sweep.launch.shared import make_mark
 from sweep.settings.study_file import WorkersSpec
 
@@ -187,12 +187,12 @@ def _share_cpus(nodes: int, workers: WorkersSpec) -> list[int]:
 
 def _describe_resources(said: Mapping[str, float]) -> str:
     gpus, cores, memory_gib = int(said.get("GPU", 0)), int(said.get("CPU", 0)), said.get("memory", 0.0) / 2**30
-    kind = f" ({label})" if (label := _gpu_kind(said)) != "GPU" else ""
-    return f"{gpus} GPUs{kind}, {cores} cores, {memory_gib:.0f} GiB"
+    return describe_hardware(gpus=gpus, cores=cores, memory_gib=memory_gib, kind=_gpu_kind(said))
 
 
 def _gpu_kind(said: Mapping[str, float]) -> str:
-    return next((key.partition(":")[2] for key in said if key.startswith("accelerator_type:")), "GPU")
+    """The kind of a node's GPUs; empty where Ray does not know it."""
+    return next((key.partition(":")[2] for key in said if key.startswith("accelerator_type:")), "")
 
 
 def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int, workers: WorkersSpec) -> list[NodeSlot]:
@@ -212,7 +212,7 @@ def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int, work
 
 def _gpu_slots(name: str, node: str, said: Mapping[str, float], workers: WorkersSpec) -> list[NodeSlot]:
     gpus, each, of = int(said.get("GPU", 0)), workers.trials_per_device, workers.gpus_per_trial
-    kind = _gpu_kind(said)
+    kind = _gpu_kind(said) or "GPU"
     label = kind if of == 1 else f"{of} x {kind}"
     threads = max(1, int(said.get("CPU", 1)) // max(1, gpus * each))
     places = [f"{name}/gpu:{'+'.join(map(str, range(start, start + of)))}" for start in range(0, gpus - gpus % of, of)]
