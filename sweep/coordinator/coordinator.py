@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from sweep.coordinator.budget import BudgetTracker, EndedBy, Pausing
 from sweep.coordinator.checkpoint_pruning import CheckpointPruner
@@ -12,7 +13,7 @@ from sweep.coordinator.events import SweepView, Watcher, describe_params, make_v
 from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_allowance, find_stalled
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import DeviceLimits, Placement
-from sweep.coordinator.proposals import Proposer
+from sweep.coordinator.proposal_stock import WAIT_S, ProposalStock
 from sweep.coordinator.reports import Reports
 from sweep.coordinator.running import RunningTrial, make_job, revive_trials
 from sweep.coordinator.trial_completion import TrialCompletion
@@ -72,22 +73,16 @@ class Coordinator:
         self._running: dict[str, RunningTrial] = {}  # by the name of its job
         self._final_messages: dict[str, Message] = {}  # of jobs that are gone, until they are reaped, by name
         self._limits = DeviceLimits(ledger)
-        self._proposer = Proposer(
-            plan.space,
-            seed=plan.spec.seed,
-            trials=plan.spec.budget.trials,
-            trained_as=plan.trained_as,
-            tell=lambda text: self._tell("study", text),
-        )
+        self._proposals = ProposalStock(plan, slots=len(slots), tell=partial(self._tell, "study"))
         pruner = CheckpointPruner(plan.run_folder, plan.spec.checkpoints, slots=len(slots), tell=self._tell)
         self._reports = Reports(plan, ledger, limits=self._limits, pruner=pruner, tell=self._tell)
-        self._completion = TrialCompletion(plan, ledger, proposer=self._proposer, pruner=pruner, tell=self._tell)
+        self._completion = TrialCompletion(plan, ledger, proposals=self._proposals, pruner=pruner, tell=self._tell)
         self._budget_tracker = BudgetTracker(ledger, plan.spec.budget, now=time.monotonic())
         self._queue = TrialQueue(
             plan,
             ledger,
             budget=self._budget_tracker,
-            proposer=self._proposer,
+            proposals=self._proposals,
             completion=self._completion,
             baseline=self._baseline,
             tell=self._tell,
@@ -101,6 +96,7 @@ class Coordinator:
         self._finish = finish
         self._cut_off_at = cut_off_at
         self._cold_told = False
+        self._awaits_proposal = False
         self._view_due = 0.0
         # the one that was made last comes last
         self._moves = [self._end, self._place, self._completion.mirror, self._completion.update_note, self._show]
@@ -125,6 +121,7 @@ class Coordinator:
                 self._ledger.note(trial.number, paused=True)
             raise
         finally:
+            self._proposals.close()
             self._budget_tracker.save(time.monotonic())
             self._completion.update_note(at_once=True)
             self._ledger.mirror()
@@ -139,8 +136,9 @@ class Coordinator:
         has_moved = self._move()
         if not self._running and not has_moved and not self._has_work():
             return False
-        has_more = has_moved or bool(self._final_messages)
-        heard = [message for message in self._launcher.wait(0.0 if has_more else POLL_S) if self._is_current(message)]
+        idle_s = WAIT_S if self._awaits_proposal else POLL_S
+        wait_s = 0.0 if has_moved or self._final_messages else idle_s
+        heard = [message for message in self._launcher.wait(wait_s) if self._is_current(message)]
         self._clock.tick(time.monotonic())  # what was said while the coordinator was busy was said in time
         self._answer([(self._running[said.job], said.payload) for said in heard if isinstance(said.payload, Report)])
         for message in heard:
@@ -186,6 +184,7 @@ class Coordinator:
 
     def _place(self) -> bool:
         """Starts one trial, if there is a slot for one: first those that wait, then a new one, then a paused one."""
+        self._awaits_proposal = False
         if not self._has_work():
             return False
         if self._queue.end_known():
@@ -199,7 +198,10 @@ class Coordinator:
                 return self._queue.go_on(running)
             if not ready:
                 trial = self._queue.begin_another(largest_batch=self._limits.largest_batch(slot.label))
-                if self._proposer.equals(trial.number):
+                if trial is None:
+                    self._awaits_proposal = True
+                    return False
+                if self._proposals.equals(trial.number):
                     return True
                 trial = trial if self._placement.admits(trial, slot, running) else None
             if trial is not None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sweep.coordinator.proposals import Proposer
+from sweep.coordinator.proposal_stock import ProposalStock
 from sweep.coordinator.running import RunningTrial
 from sweep.storage.records import TrialRecord
 
 
 def find_known(
-    waiting: Sequence[RunningTrial], ended: Sequence[TrialRecord], proposer: Proposer
+    waiting: Sequence[RunningTrial], ended: Sequence[TrialRecord], proposals: ProposalStock
 ) -> tuple[RunningTrial, TrialRecord] | None:
     """A trial of which no process has begun, and an equal one that has ended with a curve; None without such a pair.
 
     Args:
         waiting: The trials without a slot.
         ended: The study's trials by number, as far as they are recorded.
-        proposer: Knows which are equal.
+        proposals: Knows which are equal.
     """
     for trial in waiting:
-        for number in proposer.equals(trial.number) if trial.is_untouched else ():
+        for number in proposals.equals(trial.number) if trial.is_untouched else ():
             if number < len(ended) and ended[number].is_counted and ended[number].rows:
                 return trial, ended[number]
     return None
@@ -29,7 +29,7 @@ def find_known(
 def list_ready(
     waiting: Sequence[RunningTrial],
     running: Sequence[RunningTrial],
-    proposer: Proposer,
+    proposals: ProposalStock,
     *,
     paused: Collection[int] = (),
 ) -> list[RunningTrial]:
@@ -40,7 +40,7 @@ def list_ready(
     begun = {trial.number for trial in [*running, *waiting] if not trial.is_untouched} | set(paused)
     ready = []
     for trial in waiting:
-        if not trial.is_untouched or begun.isdisjoint(proposer.equals(trial.number)):
+        if not trial.is_untouched or begun.isdisjoint(proposals.equals(trial.number)):
             ready.append(trial)
             begun.add(trial.number)
     return ready

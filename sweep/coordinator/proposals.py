@@ -147,6 +147,17 @@ class Proposer:
         return sorted(other for other, tried in self._tried.items() if tried == own and other != number)
 
     @property
+    def tried(self) -> Mapping[int, Hashable]:
+        """What training makes of the trials that run now or ended well, by number."""
+        return self._tried
+
+    def renumber(self, number: int, new: int) -> None:
+        """Gives a trial that was proposed another number."""
+        self._numbers[new] = self._numbers.pop(number)
+        self._tried[new] = self._tried.pop(number)
+        self._points[new] = self._points.pop(number)
+
+    @property
     def seen(self) -> list[FrozenTrial]:
         """The trials that the sampler knows: those of its own study, except points that were not tried."""
         return [trial for trial in self._study.get_trials() if trial.state != TrialState.FAIL]

@@ -12,7 +12,8 @@ from sweep.coordinator.checkpoint_pruning import CheckpointPruner
 from sweep.coordinator.events import Tell
 from sweep.coordinator.failure_recovery import FailureStreak
 from sweep.coordinator.ledger import Ledger
-from sweep.coordinator.proposals import Proposer, seen_value
+from sweep.coordinator.proposal_stock import ProposalStock
+from sweep.coordinator.proposals import seen_value
 from sweep.coordinator.reruns import find_excused_by_success
 from sweep.coordinator.running import RunningTrial
 from sweep.errors import StudyEndedError
@@ -43,7 +44,7 @@ class TrialCompletion:
     Args:
         plan: The study.
         ledger: Its writer.
-        proposer: Is shown how each trial ended.
+        proposals: Is shown how each trial ended.
         pruner: Deletes files of trials.
         tell: Tells of what happened.
 
@@ -54,11 +55,11 @@ class TrialCompletion:
     record: StudyRecord
 
     def __init__(
-        self, plan: StudyPlan, ledger: Ledger, *, proposer: Proposer, pruner: CheckpointPruner, tell: Tell
+        self, plan: StudyPlan, ledger: Ledger, *, proposals: ProposalStock, pruner: CheckpointPruner, tell: Tell
     ) -> None:
         self._plan = plan
         self._ledger = ledger
-        self._proposer = proposer
+        self._proposals = proposals
         self._pruner = pruner
         self._tell = tell
         self._failures = FailureStreak()
@@ -69,7 +70,7 @@ class TrialCompletion:
     def begin(self, record: StudyRecord) -> None:
         """Shows the sampler the study's trials, and deletes the files that they no longer need."""
         self.record = self._noted = record
-        self._proposer.rebuild(self.record, self._ledger.values())
+        self._proposals.rebuild(self.record, self._ledger.values())
         self._pruner.prune(self.record)
 
     def settle(self, trial: RunningTrial, cause: str | None, *, ends_study: bool = True) -> bool:
@@ -166,7 +167,7 @@ class TrialCompletion:
         self._failures.remove(numbers)
         values = self._ledger.values()
         for number in numbers:
-            self._proposer.add_rerun(number, values[number])
+            self._proposals.add_rerun(number, values[number])
             cause = self.record.trials[number].attributes.get("error")
             self._tell("rerun", f"its settings run again, since {reason}; it failed: {cause}", number)
 
@@ -208,7 +209,7 @@ class TrialCompletion:
         ended = self.record.trials[trial.number]
         is_shown = ended.state != "fail" and ended.equal_to is None
         value = seen_value(ended, self.record.baseline) if is_shown else None
-        self._proposer.conclude(trial.number, value)
+        self._proposals.conclude(trial.number, value)
         self._pruner.prune(self.record)
 
 

@@ -14,7 +14,7 @@ from sweep.coordinator.events import Tell
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.lengthening import Longer, begin_longer, list_longer
 from sweep.coordinator.promotions import Promotions
-from sweep.coordinator.proposals import Proposer, see_trials
+from sweep.coordinator.proposal_stock import ProposalStock
 from sweep.coordinator.running import RunningTrial, begin_trial
 from sweep.coordinator.trial_completion import TrialCompletion
 from sweep.plan import StudyPlan
@@ -28,7 +28,7 @@ class TrialQueue:
         plan: The study.
         ledger: Its writer.
         budget: Knows what is left of the study's totals.
-        proposer: Proposes new trials.
+        proposals: Proposes new trials.
         completion: Ends trials, and keeps the study's record.
         baseline: (Q,) value of each query of the untrained model.
         tell: Tells of what happened.
@@ -43,7 +43,7 @@ class TrialQueue:
         ledger: Ledger,
         *,
         budget: BudgetTracker,
-        proposer: Proposer,
+        proposals: ProposalStock,
         completion: TrialCompletion,
         baseline: NDArray[np.float32],
         tell: Tell,
@@ -51,13 +51,14 @@ class TrialQueue:
         self._plan = plan
         self._ledger = ledger
         self._budget = budget
-        self._proposer = proposer
+        self._proposals = proposals
         self._completion = completion
         self._baseline = baseline
         self._tell = tell
         self._promotions = Promotions(plan, ledger, baseline=baseline, tell=tell)
         self._looked: tuple[StudyRecord, set[int], Longer | Replicate | None] | None = None
         self.waiting: list[RunningTrial] = []
+        self._awaits_proposal = False
 
     @property
     def peaks(self) -> list[float]:
@@ -85,7 +86,7 @@ class TrialQueue:
 
     def end_known(self) -> bool:
         """Ends a waiting trial that is equal to one whose curve is known; False where there is none."""
-        pair = find_known(self.waiting, self._completion.record.trials, self._proposer)
+        pair = find_known(self.waiting, self._completion.record.trials, self._proposals)
         if pair is None:
             return False
         self.waiting.remove(pair[0])
@@ -94,14 +95,16 @@ class TrialQueue:
 
     def list_ready(self, running: Sequence[RunningTrial]) -> list[RunningTrial]:
         """The waiting trials that may be trained now."""
-        return list_ready(self.waiting, running, self._proposer, paused=self._promotions.paused)
+        return list_ready(self.waiting, running, self._proposals, paused=self._promotions.paused)
 
-    def begin_another(self, *, largest_batch: int | None) -> RunningTrial:
-        """A new trial, which waits; its batch is not larger than the device can hold."""
-        if self._plan.spec.rungs:
-            dimensions = len(self._plan.space.searched)
-            self._proposer.observe(see_trials(self._completion.record, dimensions=dimensions))
-        proposal = self._proposer.propose(self._ledger.next_number(), largest_batch=largest_batch)
+    def begin_another(self, *, largest_batch: int | None) -> RunningTrial | None:
+        """A new trial, which waits, with no batch above what the device can hold; None while it is being proposed."""
+        if self._plan.spec.rungs and not self._awaits_proposal:
+            self._proposals.observe(self._completion.record, dimensions=len(self._plan.space.searched))
+        proposal = self._proposals.propose(self._ledger.next_number(), largest_batch=largest_batch)
+        self._awaits_proposal = proposal is None
+        if proposal is None:
+            return None
         trial = begin_trial(self._plan, self._ledger, proposal, baseline=self._baseline)
         self.waiting.append(trial)
         return trial
@@ -163,7 +166,7 @@ class TrialQueue:
         trial.slot = None
         self._promotions.pause(trial)
         self._completion.refresh(trial.number)
-        self._proposer.conclude(trial.number, trial.peak.value if trial.peak else None)
+        self._proposals.conclude(trial.number, trial.peak.value if trial.peak else None)
 
     def note_end(self, trial: RunningTrial) -> None:
         """Notes that a trial has ended by itself or by its own curve: at the rungs it is compared with others."""
