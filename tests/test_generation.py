@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from chat_server import ChatServer, say
+from hub_server import COMMIT, serve_hub
 from language_model_kinds import write_language_model
 
+import sweep
 from sweep.errors import ModelError, SweepError
 from sweep.generation import Outcome, Step, generate_queries, plan_generation
 from sweep.launch import InlineLauncher
@@ -69,6 +71,39 @@ def test_a_model_answers_for_each_document_once_in_whatever_run(tmp_path: Path, 
     assert len(again) == len(set(again)) == 10
     generate(write_study(tmp_path, temperature=1.5, queries=2, documents=10, batch=1))  # batches change no answer
     assert read_answers_of(cache) == again
+
+
+LOCATE = """
+import sys
+from pathlib import Path
+from sweep.data.model_folder import locate_language_model
+from sweep.errors import ModelError
+
+try:
+    found = locate_language_model(sys.argv[1], Path())
+    print(found.path, found.identity, found.kind)
+except ModelError as error:
+    print(error)
+"""
+
+
+def test_a_model_of_the_hub_is_fetched_once_and_known_by_its_revision(tmp_path: Path):
+    write_language_model(tmp_path / "hub" / "me" / "writer")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    environment |= {"HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": str(Path(sweep.__file__).parents[1])}
+
+    def locate(name: str, hub: str) -> str:
+        words, variables = [sys.executable, "-c", LOCATE, name], {**environment, "HF_ENDPOINT": hub}
+        done = subprocess.run(words, env=variables, capture_output=True, text=True, check=True, timeout=300)
+        return done.stdout.strip()
+
+    with serve_hub(tmp_path / "hub") as hub:
+        path, identity, kind = locate("me/writer", hub).split()
+    assert (identity, kind) == (COMMIT, "causal")
+    assert locate("me/writer", hub).split() == [path, identity, kind]  # the hub is gone, and not needed
+    assert "generator me/other is neither in the local hub cache nor can it be fetched" in locate("me/other", hub)
+    (outcome,), _ = generate(write_study(tmp_path, model=path))
+    assert outcome.answers == 6
 
 
 def test_no_kill_loses_an_answer_or_has_one_asked_for_again(tmp_path: Path, cache: Path):

@@ -1,4 +1,4 @@
-"""A Hugging Face hub of data sets in a folder, served over HTTP as its clients ask for it."""
+"""A Hugging Face hub of data sets and models in a folder, served over HTTP as its clients ask for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOKEN = "hf_secret"
 
 
 class _Hub(ThreadingHTTPServer):
-    """Data sets by name, each a folder; those whose name ends in -gated need the token."""
+    """Data sets and models by name, each a folder; those whose name ends in -gated need the token."""
 
     daemon_threads = True
     folder: Path
@@ -43,8 +43,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, paths: list[str]) -> None:
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        is_api, name = parts[0] == "api", "/".join(parts[2:4] if parts[0] == "api" else parts[1:3])
-        rest = parts[4:] if is_api else parts[3:]
+        is_api = parts[0] == "api"
+        place = 2 if is_api else int(parts[0] == "datasets")  # a model's files lie under its name alone
+        name, rest = "/".join(parts[place : place + 2]), parts[place + 2 :]
         folder = self.server.folder / name
         if not folder.is_dir():
             return self._send(404 if name.endswith("gone") else 401, b"{}", {"X-Error-Code": "RepoNotFound"})
@@ -102,7 +103,7 @@ def _entries(files: dict[str, Path], below: str | None, paths: list[str]) -> Ite
 
 @contextmanager
 def serve_hub(folder: Path) -> Iterator[str]:
-    """The address of a hub whose data sets are the folders OWNER/NAME in a folder."""
+    """The address of a hub whose data sets and models are the folders OWNER/NAME in a folder."""
     server = _Hub(("127.0.0.1", 0), _Handler)
     server.folder = folder
     thread = threading.Thread(target=server.serve_forever, daemon=True)
