@@ -3,7 +3,8 @@
 *calls*: 64 calls in flight against a server of this machine that answers after 50 ms, beside plain httpx2. *gates*:
 100,000 invented documents with a query each through every gate, with a round trip by BM25 and one by a model of random
 embeddings. *model*: SmolLM2 (`make queries` installs it) writes queries for documents of the quickstart, beside
-transformers by itself.
+transformers by itself. *worth*: what the generated queries gained, once `make queries` and `make sweep
+STUDY=studies/queries.toml` have run.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from calls import ANSWER_S, CONCURRENCY, ask_by_endpoint, ask_by_httpx, measure, run_server
 from gated import measure_gates
+from worth import tabulate_worth
 from written import measure_writing
 
 
@@ -77,12 +79,21 @@ def report_model(options: argparse.Namespace) -> None:
 AIM_A_SECOND = 2
 """Documents that two cores are to be asked for in a second."""
 
-PARTS = {"calls": report_calls, "gates": report_gates, "model": report_model}
+
+def report_worth(options: argparse.Namespace) -> None:  # noqa: ARG001 - every part has them
+    """Prints the table of studies/queries.toml."""
+    print(*tabulate_worth(), sep="\n", flush=True)
+
+
+PARTS = {"calls": report_calls, "gates": report_gates, "model": report_model, "worth": report_worth}
+COSTS = ("calls", "gates", "model")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what generating queries costs.")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS], help="what to measure (default: all)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=COSTS, help="what to measure (default: all but worth)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="times that each is measured (default: %(default)s)")
     parser.add_argument("--calls", type=int, default=4_000, help="calls of a round (default: %(default)s)")
     parser.add_argument(
