@@ -22,7 +22,7 @@ from pathlib import Path
 
 from sweep.attempts import end_older_attempt
 from sweep.errors import AttemptHeldError, DeviceError
-from sweep.launch.command_worker import KILL_S, CommandWorker
+from sweep.launch.command_worker import END_S, KILL_S, CommandWorker
 from sweep.launch.jobs import explain_unpicklable, run_job
 from sweep.launch.launcher import Launcher, Message, Slot
 from sweep.launch.machine import cpu_slots, cuda_slots, describe_unusable
@@ -152,9 +152,12 @@ class CommandLauncher(Launcher):
         self._thread.join()
         for worker in self._workers:
             worker.leave()
-        deadline = time.monotonic() + KILL_S
+        self._wait_gone(KILL_S)
         for worker in self._workers:
-            worker.wait_gone(max(0.0, deadline - time.monotonic()))
+            worker.ask_to_end()
+        self._wait_gone(END_S)
+        for worker in self._workers:
+            worker.release()
         self._workers.clear()
         for descriptor in (self._waking, self._waker):
             os.close(descriptor)
@@ -179,6 +182,12 @@ class CommandLauncher(Launcher):
             f"{name}: {describe_hardware(gpus=len(node.nvidia), cores=node.cores, memory_gib=node.memory_gib)}"
             for name, node in sorted(nodes.items())
         ]
+
+    def _wait_gone(self, timeout_s: float) -> None:
+        """Waits until the processes of all workers are gone, for some seconds at most."""
+        deadline = time.monotonic() + timeout_s
+        for worker in self._workers:
+            worker.wait_gone(max(0.0, deadline - time.monotonic()))
 
     def _find(self, job: str) -> CommandWorker | None:
         return next((worker for worker in self._workers if worker.job and worker.job.name == job), None)

@@ -29,7 +29,11 @@ SIGN_S = 30.0
 """Seconds between two signs of life for a job that waits until a scheduler starts its worker."""
 
 KILL_S = 5.0
-"""Seconds that a worker gets to end a job that is killed, and to exit; then its command is killed."""
+"""Seconds that a worker gets to end a job that is killed, and to exit; then its command is ended."""
+
+END_S = 30.0
+"""Seconds from SIGTERM to SIGKILL: a scheduler's command gives back what it has reserved, which takes its time; Slurm's
+srun, where it is killed, leaves it reserved."""
 
 _MAX_LINE = 200
 _TAIL_BYTES = 4096
@@ -52,7 +56,7 @@ class CommandWorker:
         is_leaving: Whether it gets no more of them.
         is_gone: Whether its process is gone.
         problem: Why it came to nothing, or None.
-        deadline: Time at which the command is killed.
+        deadline: Time at which the command is ended: first asked to, then killed.
         output: Descriptor that is readable once there is news of it.
 
     Raises:
@@ -73,6 +77,7 @@ class CommandWorker:
         self._wire: Wire | None = None
         self._mark: Mark | None = None
         self._orders: list[Order] = []  # that came before it was ready
+        self._is_asked = False  # to end
         self._signed = self._idle_since = time.monotonic()
         self.job: Job | None = None
         self.node: Node | None = None
@@ -85,9 +90,9 @@ class CommandWorker:
     @property
     def due(self) -> float:
         """Time at which there is something to do without a message of it."""
-        if self.job is None:
-            return min(self.deadline, self._idle_since + IDLE_S)
-        return self.deadline if self.is_ready else min(self.deadline, self._signed + SIGN_S)
+        if self.is_ready:
+            return self.deadline if self.job else min(self.deadline, self._idle_since + IDLE_S)
+        return min(self.deadline, self._signed + SIGN_S) if self.job else self.deadline
 
     def take(self, job: Job) -> None:
         """Runs a job, once it is ready."""
@@ -111,9 +116,8 @@ class CommandWorker:
         if self.is_gone:
             return messages
         if now >= self.deadline:
-            self.deadline = math.inf
-            self._kill_group()
-        if self.job is None and now >= self._idle_since + IDLE_S and not self.is_leaving:
+            self._end_command()
+        if self.is_ready and self.job is None and now >= self._idle_since + IDLE_S and not self.is_leaving:
             self.leave()
         if self.job is not None and not self.is_ready and now >= self._signed + SIGN_S:
             self._signed = now
@@ -127,14 +131,27 @@ class CommandWorker:
         with contextlib.suppress(OSError):
             self._stdin.close()
         if not self.is_ready:  # a scheduler's command that waits looks at no input
-            self._kill_group()
+            self.ask_to_end()
 
     def wait_gone(self, timeout_s: float) -> None:
-        """Waits until its process is gone, and kills it after some seconds."""
+        """Waits until its process is gone, for some seconds at most."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
-        self._kill_group()
-        self._release()
+
+    def ask_to_end(self) -> None:
+        """Asks the command to end, unless it was asked before."""
+        if not self._is_asked:
+            self._end_command()
+
+    def release(self) -> None:
+        """Ends the process where it is not gone, and closes what belongs to it."""
+        self.is_gone = True
+        self._forget_mark()
+        self._end_group()
+        for stream in (self._stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         try:
@@ -224,6 +241,7 @@ class CommandWorker:
         if problem is not None and self.node is not None:
             return self._refuse(f"the worker on {self.node.name} {problem}: have it reach that folder by this path")
         self.is_ready = True
+        self._idle_since = time.monotonic()
         if self.job is not None:
             self._send(self.job)
         for order in self._orders:
@@ -239,8 +257,7 @@ class CommandWorker:
     def _refuse(self, problem: str) -> list[Message]:
         """Ends a worker that cannot be used, and fails its job for that."""
         self.problem = problem
-        self._kill_group()
-        self._release()
+        self.release()
         job, self.job = self.job, None
         failure = Failure(cause=f"workers.command: {problem}", traceback="", actionable=True)
         return [Message(job.name, failure, job.attempt)] if job else []
@@ -249,16 +266,16 @@ class CommandWorker:
         """The death of the job of a worker whose output has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
-        self._kill_group()
+        self._end_group()
         reason = self._describe_end()
         if not self.is_ready:
             self.problem = f"{reason} before the worker spoke: run the command by hand to see what it does"
-        self._release()
+        self.release()
         job, self.job = self.job, None
         return [Message(job.name, Died(reason), job.attempt)] if job else []
 
     def _describe_end(self) -> str:
-        code = self._process.wait()
+        code = self._process.returncode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
         said = self._last_line()
         return f"{self._program!r} {how}" + (f" ({said})" if said else "")
@@ -270,20 +287,23 @@ class CommandWorker:
         lines = self._errors.read().decode("utf-8", errors="replace").splitlines()
         return next((make_printable(line.strip())[:_MAX_LINE] for line in reversed(lines) if line.strip()), "")
 
-    def _kill_group(self) -> None:
-        """Kills what is left of the command's process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+    def _end_command(self) -> None:
+        """Asks the command to end; where it was asked before, kills it."""
+        self._signal_group(signal.SIGKILL if self._is_asked else signal.SIGTERM)
+        self.deadline = math.inf if self._is_asked else time.monotonic() + END_S
+        self._is_asked = True
 
-    def _release(self) -> None:
-        """Reaps the process, which is gone or about to be, and closes what belongs to it."""
-        self.is_gone = True
-        self._forget_mark()
+    def _end_group(self) -> None:
+        """Ends what is left of the command's process group, and waits for the command."""
+        if self._process.poll() is None and not self._is_asked:
+            self._end_command()
+            self.wait_gone(END_S)
+        self._signal_group(signal.SIGKILL)
         self._process.wait()
-        for stream in (self._stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
 
     def _forget_mark(self) -> None:
         if self._mark is not None:

@@ -2,8 +2,9 @@
 
 A worker begins with the greeting, a line of text that names its protocol, and is answered with the secret of the run, a
 line as well. From then on each side sends frames: the length, a keyed hash (HMAC-SHA256) over direction, number and
-content, and the content, a pickle. Nothing is unpickled whose hash is not right, so whatever a wrapper or a library
-prints into the stream ends the connection and does nothing else.
+content, the content, a pickle, and the end of a line, until which some relays (Slurm's srun) keep back what they have.
+Nothing is unpickled whose hash is not right, so whatever a wrapper or a library prints into the stream ends the
+connection and does nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 from sweep.errors import SweepError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the protocol; a change of it, or of a message, raises it."""
 
 GREETING = "sweep worker, protocol "
@@ -26,6 +27,7 @@ MAX_BYTES = 2**30
 """Length above which a frame is none."""
 
 _HEADER = struct.Struct(">Q32s")
+_END = b"\n"
 _CHUNK = 1 << 16
 
 Side = Literal["worker", "coordinator"]
@@ -66,7 +68,7 @@ class Wire:
             OSError: If the other side is gone.
         """
         content = pickle.dumps(message)
-        frame = _HEADER.pack(len(content), self._sign(self._side, self._sent, content)) + content
+        frame = _HEADER.pack(len(content), self._sign(self._side, self._sent, content)) + content + _END
         self._sent += 1
         write_all(self._writing, frame)
 
@@ -97,13 +99,14 @@ class Wire:
             length, signature = _HEADER.unpack_from(self._buffer)
             if length > MAX_BYTES:
                 raise WireError(f"the stream holds what is no message: {bytes(self._buffer[:60])!r}")
-            if len(self._buffer) < _HEADER.size + length:
+            size = _HEADER.size + length + len(_END)
+            if len(self._buffer) < size:
                 break
-            content = bytes(self._buffer[_HEADER.size : _HEADER.size + length])
+            content, end = bytes(self._buffer[_HEADER.size : size - len(_END)]), self._buffer[size - len(_END) : size]
             side: Side = "worker" if self._side == "coordinator" else "coordinator"
-            if not hmac.compare_digest(signature, self._sign(side, self._received, content)):
+            if end != _END or not hmac.compare_digest(signature, self._sign(side, self._received, content)):
                 raise WireError(f"the stream holds a message that is not of this run: {content[:60]!r}")
-            del self._buffer[: _HEADER.size + length]
+            del self._buffer[:size]
             self._received += 1
             messages.append(pickle.loads(content))
         return messages

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -37,6 +38,15 @@ from sweep.testing import write_toy_study
 
 PATHS = os.pathsep.join(map(str, (TESTS.parent, TESTS / "contracts")))
 ENV = ("env", f"PYTHONPATH={PATHS}", "{worker}")
+
+RELAY = """
+import os
+kept = b""
+while chunk := os.read(0, 65536):
+    lines, _, kept = (kept + chunk).rpartition(b"\\n")
+    os.write(1, lines + b"\\n" if lines or _ else b"")
+"""
+"""A program that passes on what it reads as Slurm's srun does: to the last end of a line."""
 
 Launch = Callable[..., CommandLauncher]
 
@@ -108,7 +118,7 @@ def list_workers() -> list[psutil.Process]:
         (["echo", "Welcome\tto node 7"], "'echo' printed 'Welcome to node 7' before the worker spoke"),
         (["bash", "-c", "printf Hello; sleep 9"], "'bash' printed 'Hello' before the worker spoke"),
         (["bash", "-c", "echo Hi; {worker}"], "'bash' printed 'Hi' before the worker spoke.*: have it print that to"),
-        (["bash", "-c", "echo 'sweep worker, protocol 99'; cat"], "speaks protocol 99, and this version of sweep 1:"),
+        (["bash", "-c", "echo 'sweep worker, protocol 99'; cat"], "speaks protocol 99, and this version of sweep 2:"),
     ],
 )
 def test_a_command_that_starts_no_worker_is_an_error_of_one_line(
@@ -190,6 +200,13 @@ def test_slots_are_equal_and_as_many_as_the_study_file_says(launch: Launch) -> N
 # ---- what is said, and by whom
 
 
+def test_a_relay_that_passes_on_whole_lines_alone_holds_no_message_back(launch: Launch) -> None:
+    relay = f"{shlex.quote(sys.executable)} -c {shlex.quote(RELAY)}"
+    launcher = launch("bash", "-c", f"PYTHONPATH={PATHS} {{worker}} | {relay}")
+    launcher.start(make_job("report_all", [100, 200]))
+    assert end_of(launcher) == Done([None, None])
+
+
 def test_what_a_job_and_a_wrapper_print_does_not_reach_the_coordinator(launch: Launch) -> None:
     launcher = launch("bash", "-c", 'echo "a module was loaded" >&2; exec env "$@"', "--", *ENV[1:])
     launcher.start(make_job("print_everywhere"))
@@ -242,6 +259,27 @@ def test_a_worker_without_a_job_is_let_go(launch: Launch, monkeypatch: pytest.Mo
     assert end_of(launcher) == Done(2)
 
 
+def test_the_first_worker_may_wait_for_its_scheduler_longer_than_one_without_a_job(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.launch.command_worker.IDLE_S", 0.5)
+    assert find(launch("bash", "-c", f"sleep 2; PYTHONPATH={PATHS} exec {{worker}}")) == ["cpu"]
+
+
+def test_a_command_that_waits_is_asked_to_end_so_that_it_gives_back_what_it_holds(
+    launch: Launch, tmp_path: Path
+) -> None:
+    waiting, released = tmp_path / "waiting", tmp_path / "released"
+    launcher = launch("bash", "-c", f"trap 'touch {released}; exit' TERM; touch {waiting}; while :; do sleep 0.1; done")
+    launcher.start(make_job("echo"))
+    assert wait_until(waiting.exists, within_s=10)
+    launcher.kill("job")
+    died = end_of(launcher)
+    assert isinstance(died, Died)
+    assert died.reason.startswith("'bash' exited with status 0")
+    assert released.exists()
+
+
 def test_a_worker_that_is_asked_to_end_has_its_job_save_first(launch: Launch) -> None:
     launcher = launch()
     launcher.start(make_job("wait_for_pause"))
@@ -283,6 +321,7 @@ def test_a_jobs_process_that_is_killed_leaves_its_worker(launch: Launch) -> None
 
 def test_a_worker_that_is_stopped_is_killed_with_its_job(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweep.launch.command.KILL_S", 0.3)
+    monkeypatch.setattr("sweep.launch.command_worker.END_S", 0.3)
     launcher = launch()
     launcher.start(make_job("hold_the_interpreter"))
     listen(launcher, Started)
