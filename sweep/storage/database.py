@@ -21,6 +21,7 @@ from sweep.storage.damage import refuse_damaged
 from sweep.storage.failures import explain_failures
 from sweep.storage.file_systems import refuse_network_file_system
 from sweep.storage.journal import Journal, plan_journal, read_journal
+from sweep.storage.opening import open_optuna_storage
 from sweep.storage.snapshot import Snapshot
 
 BUSY_TIMEOUT_S = 60.0
@@ -141,7 +142,7 @@ def _open(
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line a trial of its own would tear a live view
     try:
         with explain_failures(f"{file}: cannot be opened as a study's database"):
-            return RDBStorage(
+            return open_optuna_storage(
                 "sqlite://",
                 engine_kwargs={"creator": connect, "poolclass": pool},
                 skip_table_creation=skip_table_creation,

@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sweep.errors import StorageError
 from sweep.storage.failures import explain_failures
+from sweep.storage.opening import open_optuna_storage
 from sweep.storage.retry import retry
 
 DRIVER = "postgresql+psycopg://"
@@ -228,7 +229,7 @@ def _open(connect: Connector, where: object, **settings: Any) -> RDBStorage:
     engine = {"creator": opening, "pool_pre_ping": True, "pool_size": 2}
 
     def open_once() -> RDBStorage:  # which makes only what is not there yet
-        return RDBStorage(DRIVER, engine_kwargs={**engine, **settings}, skip_table_creation=skip)
+        return open_optuna_storage(DRIVER, engine_kwargs={**engine, **settings}, skip_table_creation=skip)
 
     # Optuna leaves its connections open where it fails half-way
     with contextlib.closing(opening), explain_failures(where):
