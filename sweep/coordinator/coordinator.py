@@ -112,7 +112,8 @@ class Coordinator:
         try:
             self._adopt()
             gc.collect()
-            gc.freeze()  # what was loaded stays: see `rare_collections`
+            if not gc.get_freeze_count():
+                gc.freeze()  # what was loaded stays: see `rare_collections`
             self._check_budget([])  # it may have been lowered, or spent when an earlier run was cut off
             while self._go_on():
                 pass

@@ -56,15 +56,16 @@ def rare_collections() -> Iterator[None]:
 
     A study of 5,000 trials is a million objects that stay. A collection of all of them takes 0.2 s, in which no report
     is answered; Python's own settings make thirty while such a study is loaded, half of the time of loading. So loaded
-    objects are frozen as well (`Coordinator.run`).
+    objects are frozen as well (`Coordinator.run`), where the program that runs the study has frozen none itself.
     """
-    before = gc.get_threshold()
+    before, has_frozen = gc.get_threshold(), gc.get_freeze_count() > 0
     gc.set_threshold(YOUNG, *before[1:])
     try:
         yield
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if not has_frozen:
+            gc.unfreeze()
 
 
 def run_study(
