@@ -42,7 +42,8 @@ LOG_CHECK_S = 10.0
 """Seconds between two looks at the size of a process's log."""
 
 _PR_SET_PDEATHSIG = 1
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN}
+"""What a write fails with on a disk that is full or fails, or on a shared one that is out of reach."""
 
 
 class PipeChannel:
@@ -165,17 +166,19 @@ def run_job(job: Job, channel: PipeChannel, *, warm: bool, lock: Path | None = N
     except Exception as error:  # noqa: BLE001 - the process's boundary: whatever went wrong is sent with its traceback
         with contextlib.suppress(OSError):  # a full disk may be what went wrong, and the log lies on it too
             traceback.print_exc()
-        channel.send(_describe(error))
+        channel.send(_describe(error, folder=job.lock.parent if job.lock else None))
 
 
-def _describe(error: Exception) -> Failure:
+def _describe(error: Exception, *, folder: Path | None) -> Failure:
+    """A failure for the coordinator; where the trial's folder is gone, it is the disk's, whatever the error says."""
     name, reason = type(error).__name__, reason_of(error)
     return Failure(
         cause=reason if isinstance(error, SweepError) or reason == name else f"{name}: {reason}",
         traceback="".join(traceback.format_exception(error)),
         actionable=isinstance(error, SweepError),
         exhausted_micro_batch=error.micro_batch if isinstance(error, DeviceMemoryError) else None,
-        disk_failed=any(_is_disk_error(cause) for cause in _chain(error)),
+        disk_failed=any(_is_disk_error(cause) for cause in _chain(error))
+        or (folder is not None and not folder.is_dir()),
     )
 
 

@@ -42,8 +42,8 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TESTS / "contracts"))
 
 
-def make_job(body: str, task: object = None) -> Job:
-    return Job(name="job", body=f"launcher_jobs:{body}", task=task, log=Path("unused"))
+def make_job(body: str, task: object = None, *, lock: Path | None = None) -> Job:
+    return Job(name="job", body=f"launcher_jobs:{body}", task=task, log=Path("unused"), lock=lock)
 
 
 def report(line: Line, progress: int, *answers: object) -> Verdict:
@@ -126,6 +126,7 @@ def test_a_job_that_raises_sends_its_traceback_home_and_prints_it(
     [
         ("I/O error: No space left on device (os error 28)", True),  # as safetensors and tokenizers word it
         ("Read-only file system (os error 30)", True),
+        ("Stale file handle (os error 116)", True),  # of a share
         ("Permission denied (os error 13)", False),
         ("step 28 failed", False),
     ],
@@ -141,6 +142,15 @@ def test_a_disk_that_fails_a_library_in_rust_is_known_by_its_words(line: Line, t
 def test_a_full_disk_is_known_beneath_other_errors(line: Line, body: str) -> None:
     run_job(make_job(body, "/dev/full"), line.channel, warm=True)
     assert [line.end.recv()[1] for _ in range(2)][1].disk_failed
+
+
+@pytest.mark.usefixtures("jobs")
+def test_a_failure_in_a_folder_that_has_vanished_is_the_disks(line: Line, tmp_path: Path) -> None:
+    """So it is with a shared folder that one machine does not reach any more."""
+    (tmp_path / "trial").mkdir()
+    for body, task, disk_failed in [("fail", "it broke", False), ("lose_the_folder", str(tmp_path / "trial"), True)]:
+        run_job(make_job(body, task, lock=tmp_path / "trial" / "lock"), line.channel, warm=True)
+        assert [line.end.recv()[1] for _ in range(2)][1].disk_failed is disk_failed
 
 
 @pytest.mark.usefixtures("jobs")

@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -156,6 +157,12 @@ def hold_the_interpreter(task: object, channel: Channel) -> None:  # noqa: ARG00
 def stop_itself(task: object, channel: Channel) -> None:  # noqa: ARG001
     os.kill(os.getpid(), signal.SIGSTOP)
     time.sleep(600)
+
+
+def lose_the_folder(task: str, channel: Channel) -> None:  # noqa: ARG001
+    """Writes into a folder that has vanished, as that of a share does with its mount."""
+    shutil.rmtree(task)
+    (Path(task) / "checkpoint").mkdir()
 
 
 def fill_the_disk_of_its_log(task: str, channel: Channel) -> None:
