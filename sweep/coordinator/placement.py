@@ -139,7 +139,7 @@ class Placement:
         if retired is None:
             return ()
         place, trials = retired
-        label = next(slot.label for slot in self.slots if slot.place == place)
+        label = next((slot.label for slot in self.slots if slot.place == place), "gone by now")
         failed = f"{place} ({label}): trials {', '.join(map(str, trials))} failed on it and others elsewhere did not"
         self._tell("warning", f"{failed}; it gets no more of them in this run, and they run again elsewhere")
         return trials

@@ -134,6 +134,18 @@ def test_a_quarter_of_a_gib_may_stay_in_use_on_a_device_that_is_free_again() -> 
     assert recorder.events == []
 
 
+def test_a_sick_device_that_is_gone_from_its_cluster_is_retired_by_its_name() -> None:
+    gone, well = Slot("a/gpu:0", "H100", "cuda", place="a/gpu:0"), Slot("b/gpu:0", "H100", "cuda", place="b/gpu:0")
+    recorder = Recorder()
+    placement = Placement([gone, well], WorkersSpec(), launcher=FixedUse(), limits=None, tell=tell_to(recorder))  # type: ignore[arg-type]
+    for trial in (3, 4):
+        placement.health.note_failure(gone, trial)
+    placement.health.note_end(well)
+    placement.slots = [well]
+    assert placement.retire_sick() == [3, 4]
+    assert recorder.warnings[0].startswith("a/gpu:0 (gone by now): trials 3, 4 failed on it")
+
+
 @pytest.mark.parametrize(
     ("needed", "others", "memory", "used", "expected"),
     [
