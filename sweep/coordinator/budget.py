@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from sweep.clock import MAX_AWAKE_S
 from sweep.coordinator.events import Tell
-from sweep.coordinator.failure_recovery import MAX_AWAKE_S
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.running import RunningTrial
 from sweep.launch import Launcher

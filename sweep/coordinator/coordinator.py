@@ -7,10 +7,11 @@ import time
 from collections.abc import Collection, Sequence
 from functools import partial
 
+from sweep.clock import Clock
 from sweep.coordinator.budget import BudgetTracker, EndedBy, Pausing
 from sweep.coordinator.checkpoint_pruning import CheckpointPruner
 from sweep.coordinator.events import SweepView, Watcher, describe_params, make_view, tell_to
-from sweep.coordinator.failure_recovery import Clock, FailureRecovery, find_allowance, find_stalled
+from sweep.coordinator.failure_recovery import FailureRecovery, find_allowance, find_stalled
 from sweep.coordinator.ledger import Ledger
 from sweep.coordinator.placement import DeviceLimits, Placement
 from sweep.coordinator.proposal_stock import WAIT_S, ProposalStock

@@ -34,23 +34,6 @@ SIGN_S = 1.0
 MIN_FREE_BYTES = 32 * 2**20
 """Free space below which a failure is taken for the disk's: libraries report a full one in many ways."""
 
-MAX_AWAKE_S = 5.0
-"""Longest time between two looks that counts: where the coordinator itself was stopped, its trials were not silent."""
-
-
-class Clock:
-    """Seconds that the coordinator has been awake: time in which it was stopped itself does not count."""
-
-    def __init__(self, now: float) -> None:
-        self._last = now
-        self.now = 0.0
-
-    def tick(self, now: float) -> float:
-        """Advances to the time ``now``, and returns the seconds awake so far."""
-        self.now += min(max(0.0, now - self._last), MAX_AWAKE_S)
-        self._last = now
-        return self.now
-
 
 @contextlib.contextmanager
 def mark_run(file: Path) -> Iterator[float | None]:

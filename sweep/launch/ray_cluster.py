@@ -340,7 +340,7 @@ class RayLauncher(Launcher):
         return Message(running.job.name, Died(reason), running.job.attempt)
 
     def _is_head_gone(self) -> bool:
-        return self._nodes is not None and time.monotonic() - self._nodes.seen > HEAD_S
+        return self._nodes is not None and self._nodes.measure_silence(time.monotonic()) > HEAD_S
 
 
 def _describe_death(error: Exception) -> str:

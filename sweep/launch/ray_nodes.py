@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweep.clock import Clock
 from sweep.launch.launcher import Slot
 from sweep.launch.node import describe_hardware, describe_node, find_mismatch
 from sweep.launch.shared import make_mark
@@ -47,9 +48,6 @@ class RayNodes:
         list_nodes: Ray's own list of nodes.
         ask: Asks a node, by its id, what it is and whether it shares a folder, within some seconds.
         shared: Folder that every node must share, or None.
-
-    Attributes:
-        seen: Time at which the cluster last answered.
     """
 
     def __init__(
@@ -67,7 +65,8 @@ class RayNodes:
         self._changes: list[str] = []
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self.seen = time.monotonic()
+        self._clock = Clock(time.monotonic())
+        self._seen = 0.0  # by that clock
 
     @property
     def refused(self) -> list[str]:
@@ -92,8 +91,8 @@ class RayNodes:
     def look(self) -> None:
         """Admits nodes that have come, and forgets those that are gone."""
         nodes = {node["NodeID"]: node for node in self._list_nodes() if node["Alive"]}
-        self.seen = time.monotonic()
         with self._lock:
+            self._seen = self._clock.tick(time.monotonic())
             gone = [node for node in self._admitted if node not in nodes]
             for node in gone:
                 del self._admitted[node]
@@ -105,6 +104,11 @@ class RayNodes:
             problems = list(threads.map(self._find_problem, new))
         for node, problem in zip(new, problems, strict=True):
             self._admit(node, nodes[node], problem)
+
+    def measure_silence(self, now: float) -> float:
+        """Seconds since the cluster last answered in which this process was awake; to be asked every second."""
+        with self._lock:
+            return self._clock.tick(now) - self._seen
 
     def is_gone(self, node: str | None) -> bool:
         """Whether a node was in the cluster and is gone."""
@@ -147,7 +151,7 @@ class RayNodes:
         while not self._ended.wait(FOLLOW_S):
             try:
                 self.look()
-            except Exception:  # noqa: BLE001 - whatever Ray raises while its head is gone; `seen` tells how long
+            except Exception:  # noqa: BLE001 - whatever Ray raises while its head is gone; `measure_silence` tells how long
                 continue
 
     def _admit(self, node: str, said: Mapping[str, Any], problem: str | None) -> None:

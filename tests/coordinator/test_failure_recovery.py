@@ -18,7 +18,8 @@ from processes import end_group, living, start_script, wait_until
 from runs import RUN, Start, check_gone, read_until, workers
 from scripted import JOBS, check_finished, open_study, points, run, set_script
 
-from sweep.coordinator.failure_recovery import Clock, FailureStreak, find_allowance, find_stalled
+from sweep.clock import Clock
+from sweep.coordinator.failure_recovery import FailureStreak, find_allowance, find_stalled
 from sweep.launch import LocalLauncher
 from sweep.messages import LONG_CALL_S, Alive, Started
 from sweep.storage.records import TrialRecord

@@ -121,6 +121,15 @@ def test_a_node_that_will_not_do_is_left_out_by_name_and_reason(cluster: Cluster
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_cluster_is_not_silent_while_the_coordinator_itself_is_stopped(cluster: Cluster) -> None:
+    nodes = look(cluster)
+    now = time.monotonic()
+    assert nodes.measure_silence(now + 4.0) >= 4.0
+    assert nodes.measure_silence(now + 4000.0) < 11.0  # of an hour in which nobody could look, five seconds count
+    nodes.look()
+    assert nodes.measure_silence(time.monotonic()) < 1.0
+
+
 @pytest.mark.parametrize("workers", ['command = ["env"]', "devices = [0]"])
 def test_a_table_of_workers_that_contradicts_its_cluster_is_refused(tmp_path: Path, workers: str) -> None:
     file = write_toy_study(tmp_path, script={})

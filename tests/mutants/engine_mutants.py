@@ -62,7 +62,7 @@ COORDINATOR = [
         ),
     ),
     *of(
-        "sweep/coordinator/failure_recovery.py",
+        "sweep/clock.py",
         "tests/coordinator/test_failure_recovery.py",
         (
             "a minute of the coordinator's sleep is silence of its trials",
@@ -70,6 +70,10 @@ COORDINATOR = [
             "MAX_AWAKE_S = 60.0",
             "time_in_which_the_coordinator_itself_was_stopped_is_no_silence_of_its_trials",
         ),
+    ),
+    *of(
+        "sweep/coordinator/failure_recovery.py",
+        "tests/coordinator/test_failure_recovery.py",
         (
             "two failures in a row end a study",
             "MAX_FAILURES = 3",
