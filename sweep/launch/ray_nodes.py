@@ -20,6 +20,9 @@ from sweep.settings.study_file import WorkersSpec
 FOLLOW_S = 2.0
 """Seconds between two looks at the cluster."""
 
+ASK_AGAIN_S = 300.0
+"""Seconds after which a node that was left out is asked again: its folder may have been mounted since."""
+
 ADMIT_S = 60.0
 """Seconds within which a node has to answer what it is."""
 
@@ -64,7 +67,9 @@ class RayNodes:
         self._gone: set[str] = set()  # the ids of those that were admitted and are gone
         self._changes: list[str] = []
         self._ended = threading.Event()
+        self._ask_at: dict[str, float] = {}  # when those that were left out are asked again, by id
         self._thread: threading.Thread | None = None
+        self._asking: threading.Thread | None = None
         self._clock = Clock(time.monotonic())
         self._seen = 0.0  # by that clock
 
@@ -89,7 +94,11 @@ class RayNodes:
             self._thread.join(FOLLOW_S)
 
     def look(self) -> None:
-        """Admits nodes that have come, and forgets those that are gone."""
+        """Admits nodes that have come, once they have answered, and forgets those that are gone."""
+        self._ask_all(self._find_new())
+
+    def _find_new(self) -> dict[str, Mapping[str, Any]]:
+        """Forgets nodes that are gone; returns those that are to be asked what they are, with what Ray says of them."""
         nodes = {node["NodeID"]: node for node in self._list_nodes() if node["Alive"]}
         with self._lock:
             self._seen = self._clock.tick(time.monotonic())
@@ -98,12 +107,16 @@ class RayNodes:
                 del self._admitted[node]
                 self._gone.add(node)
                 self._changes.append(f"{self._names[node]} is gone, and with it its slots")
-            known = {*self._admitted, *self._refused}
-        new = [node for node in nodes if node not in known]
+            self._refused = {node: reason for node, reason in self._refused.items() if node in nodes}
+            waiting = {node for node in self._refused if time.monotonic() < self._ask_at[node]}
+            known = {*self._admitted, *waiting}
+        return {node: said for node, said in nodes.items() if node not in known}
+
+    def _ask_all(self, new: Mapping[str, Mapping[str, Any]]) -> None:
         with ThreadPoolExecutor(max_workers=8) as threads:  # each answer takes the start of a process
             problems = list(threads.map(self._find_problem, new))
-        for node, problem in zip(new, problems, strict=True):
-            self._admit(node, nodes[node], problem)
+        for (node, said), problem in zip(new.items(), problems, strict=True):
+            self._admit(node, said, problem)
 
     def measure_silence(self, now: float) -> float:
         """Seconds since the cluster last answered in which this process was awake; to be asked every second."""
@@ -150,9 +163,13 @@ class RayNodes:
     def _follow(self) -> None:
         while not self._ended.wait(FOLLOW_S):
             try:
-                self.look()
+                new = self._find_new()
             except Exception:  # noqa: BLE001 - whatever Ray raises while its head is gone; `measure_silence` tells how long
                 continue
+            if new and (self._asking is None or not self._asking.is_alive()):
+                # in a thread of its own: a node that is slow to answer does not make the cluster seem silent
+                self._asking = threading.Thread(target=self._ask_all, args=(new,), daemon=True, name="new nodes")
+                self._asking.start()
 
     def _admit(self, node: str, said: Mapping[str, Any], problem: str | None) -> None:
         """Admits a node that was asked what it is, or leaves it out, with the reason."""
@@ -160,11 +177,14 @@ class RayNodes:
         same = sum(name.partition("#")[0] == host for name in self._names.values())
         name = self._names.setdefault(node, f"{host}#{same + 1}" if same else host)
         with self._lock:
+            before = self._refused.pop(node, None)
             if problem is None:
                 self._admitted[node] = said
                 self._changes.append(f"{name} has come, and its slots are used")
-            else:
-                self._refused[node] = f"{name} is left out: {problem}"
+                return
+            self._ask_at[node] = time.monotonic() + ASK_AGAIN_S
+            self._refused[node] = f"{name} is left out: {problem}"
+            if self._refused[node] != before:
                 self._changes.append(self._refused[node])
 
     def _find_problem(self, node: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ class Cluster:
     def __init__(self) -> None:
         self.nodes: dict[str, dict[str, float]] = {}
         self.broken: set[str] = set()
+        self.answers = threading.Event()
+        self.answers.set()
 
     def list_nodes(self) -> list[dict[str, object]]:
         return [
@@ -39,6 +42,7 @@ class Cluster:
         ]
 
     def ask(self, node: str, mark: Mark | None, *, timeout_s: float) -> tuple[Node, str | None]:  # noqa: ARG002
+        self.answers.wait(60)
         if node in self.broken:
             raise TimeoutError
         return describe_node(), mark.answer() if mark else None
@@ -128,6 +132,42 @@ def test_the_cluster_is_not_silent_while_the_coordinator_itself_is_stopped(clust
     assert nodes.measure_silence(now + 4000.0) < 11.0  # of an hour in which nobody could look, five seconds count
     nodes.look()
     assert nodes.measure_silence(time.monotonic()) < 1.0
+
+
+def test_a_node_that_is_slow_to_answer_does_not_make_the_cluster_seem_silent(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.launch.ray_nodes.FOLLOW_S", 0.05)
+    cluster.nodes = {"a": {"CPU": 8}}
+    nodes = RayNodes(cluster.list_nodes, cluster.ask, shared=None)
+    nodes.follow()
+    cluster.answers.clear()
+    cluster.nodes["b"] = {"CPU": 8}
+    time.sleep(1.0)
+    assert nodes.measure_silence(time.monotonic()) < 0.9
+    assert names(nodes) == ["a/cpu"]
+    cluster.answers.set()
+    assert wait_until(lambda: names(nodes) == ["a/cpu", "b/cpu"], within_s=5)
+    nodes.close()
+
+
+def test_a_node_that_was_left_out_is_asked_again_and_said_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.nodes, cluster.broken = {"a": {"CPU": 8}}, {"a"}
+    nodes = look(cluster)
+    monkeypatch.setattr("sweep.launch.ray_nodes.ASK_AGAIN_S", 0.0)
+    cluster.broken.clear()
+    nodes.look()
+    assert nodes.refused  # it is not yet time
+    cluster.broken, cluster.nodes = {"b"}, {"b": {"CPU": 8}}
+    for _ in range(3):
+        nodes.look()
+    cluster.broken.clear()
+    nodes.look()
+    left_out = ["a is left out: it does not answer (TimeoutError)", "b is left out: it does not answer (TimeoutError)"]
+    assert nodes.take_changes() == [*left_out, "b has come, and its slots are used"]
+    assert (nodes.refused, names(nodes)) == ([], ["b/cpu"])
 
 
 @pytest.mark.parametrize("workers", ['command = ["env"]', "devices = [0]"])
