@@ -59,7 +59,7 @@ check: setup-dev ## Check format, lint, types and the direction of imports
 pictures: setup-dev ## Make the README's pictures out of the finished study STUDY; needs Chromium and its driver
 	@PYTHONPATH=tests .venv/bin/python tests/pictures.py "$(STUDY)"
 
-chaos: setup-dev ## Kill, stop, lock and starve running sweeps; check that nothing is lost (ARGS="--kills 1000")
+chaos: setup-dev ## Kill, stop, lock and starve running sweeps; check that nothing is lost (ARGS="--kills 1000 --launcher local command ray")
 	@.venv/bin/python tests/chaos/run.py $(ARGS)
 
 mutants: setup-dev ## Put faults into a copy of the code, one at a time; check that a test fails on each (ARGS="--only forecast")

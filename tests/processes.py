@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 TESTS = Path(__file__).resolve().parent
 DEADLINE_S = 120.0
 """Seconds after which a test that waits for a process gives up."""
@@ -74,6 +76,25 @@ def wait_until(holds: Callable[[], bool], *, within_s: float = DEADLINE_S) -> bo
             return False
         time.sleep(0.02)
     return True
+
+
+@contextlib.contextmanager
+def freeze(pid: int) -> Iterator[None]:
+    """Stops a process and all that it has started, for the life of a block."""
+    stopped: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        first.suspend()  # so that it starts nothing more
+        stopped = [first, *first.children(recursive=True)]
+        for process in stopped[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
+    try:
+        yield
+    finally:
+        for process in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):  # psutil looks whether the id is still the same process's
+                process.resume()
 
 
 def end_group(group: int) -> None:

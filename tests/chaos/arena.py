@@ -14,10 +14,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from history import HISTORY, read_history
+from history import read_history
 from looks import find_running
+from places import Local
 from postgres import PostgresServer
-from processes import TESTS, end_group, living, wait_until
+from processes import wait_until
 
 RUN = """
 import sys
@@ -26,7 +27,6 @@ from sweep.cli.output import open_output, unread_output
 from sweep.signals import StopSignal
 from sweep.coordinator.run import run_study
 from sweep.errors import SweepError
-from sweep.launch import LocalLauncher
 from sweep.plan import plan_study
 from sweep.storage.location import locate_study
 
@@ -42,10 +42,7 @@ if __name__ == "__main__":
     status = 0
     with unread_output(), StopSignal() as stop:  # around the last words, which are then said whatever signal comes
         try:
-            run_study(
-                plan_study(locate_study(sys.argv[1])), watcher=Printer(), stop=stop, jobs=sys.argv[2],
-                launcher=LocalLauncher((sys.argv[2],)),
-            )
+            run_study(plan_study(locate_study(sys.argv[1])), watcher=Printer(), stop=stop, jobs=sys.argv[2])
             print("ended None", flush=True)
         except SweepError as error:
             status = error.exit_code
@@ -80,6 +77,7 @@ class Arena:
     Attributes:
         file: The study file.
         jobs: Module that holds the bodies of its jobs.
+        place: Where its trials run.
         history: File to which its trials append.
         server: The PostgreSQL server that its database is on, if it is.
         violations: What did not hold while it ran.
@@ -91,6 +89,7 @@ class Arena:
 
     file: Path
     jobs: str
+    place: Local
     history: Path
     server: PostgresServer | None = None
     violations: Counter[str] = field(default_factory=Counter)
@@ -100,15 +99,6 @@ class Arena:
     expected: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, [TESTS.parent, TESTS, TESTS / "chaos"])),
-            "CUDA_VISIBLE_DEVICES": "",
-            "OMP_NUM_THREADS": "1",
-            HISTORY: str(self.history),
-        }
-        if self.server is not None:
-            self._environment["SWEEP_STORAGE"] = self.server.url
         self.start()
 
     def start(self, *, waits: bool = True) -> None:
@@ -125,13 +115,14 @@ class Arena:
         self.output = OUTPUTS[(self.starts - 1) % len(OUTPUTS)]
         self._deaf = threading.Event()
         ours, theirs = os.pipe() if self.output == "pipe" else pty.openpty()
+        storage = {"SWEEP_STORAGE": self.server.url} if self.server else {}
         command = [sys.executable, "-c", RUN, str(self.file), self.jobs]
         if self.output == "terminal":  # the first terminal that the leader of a session opens is its own
             command = ["sh", "-c", f'exec "$@" > {os.ttyname(theirs)} 2>&1', "sh", *command]
         self.process = subprocess.Popen(
             command,
             cwd=self.file.parent,
-            env=self._environment,
+            env={**os.environ, **self.place.environment, **storage},
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
@@ -163,7 +154,7 @@ class Arena:
         return True
 
     def close(self) -> None:
-        end_group(self.process.pid)
+        self.place.end(self.process.pid)
         self.process.wait()
 
     def take_reader_away(self) -> bool:
@@ -178,7 +169,7 @@ class Arena:
     def workers(self) -> dict[int, int]:
         """Process ids of the trials that run now, by trial."""
         last = {line["trial"]: line["pid"] for line in read_history(self.history) if line["event"] == "begin"}
-        alive = {int(line.split()[0]) for line in living(self.process.pid)}
+        alive = self.place.living(self.process.pid)
         return {trial: pid for trial, pid in last.items() if pid in alive}
 
     def note(self, text: str) -> None:
@@ -209,9 +200,11 @@ class Arena:
 
     def _check_gone(self) -> None:
         group = self.process.pid
-        if not wait_until(lambda: not living(group), within_s=PROMISED_S):
-            self.violations["processes left behind"] += len(living(group))
-            end_group(group)
+        if not wait_until(lambda: not self.place.living(group), within_s=PROMISED_S):
+            left = self.place.living(group)
+            self.violations["processes left behind"] += len(left)
+            self.note(f"left behind: {left}")
+            self.place.end(group)
 
     def _check_manned(self) -> None:
         """Counts trials that are called running and had no process at any look over at least 5 s.

@@ -17,7 +17,8 @@ import psycopg
 from arena import Arena
 from looks import LOCK_S, SCHEMA
 from nemesis import Attack, Kind
-from processes import end_group, wait_until
+from places import Ray
+from processes import freeze, wait_until
 
 from sweep.run_folder import RunFolder
 from sweep.signals import WARNINGS
@@ -27,6 +28,12 @@ GRACE_S = 30.0
 
 EARLY_S = 4.0
 """Seconds of a start in which it may be killed: it takes some two to adopt its trials, more on a busy machine."""
+
+HEAD_S = 60.0
+"""Seconds within which a run ends whose cluster has lost its head."""
+
+HEAD_FAILED = 2
+"""Exit status of a coordinator that says that its cluster is gone."""
 
 DISK_FAILED = 2
 """Exit status of a coordinator that says that a disk is full or cannot be written."""
@@ -70,6 +77,13 @@ class Attacker:
             "server": self._kill_server,
             "full": self._fill_disk,
             "broken": self._break_disk,
+            "vanish": self._hide_folder,
+            "program": self._kill_program,
+            "stall": self._stall,
+            "node": self._kill_node,
+            "outage": self._freeze_node,
+            "visit": self._visit,
+            "head": self._kill_head,
         }
 
     def attack(self, attack: Attack) -> bool:
@@ -92,7 +106,7 @@ class Attacker:
 
     def _kill_both(self, _: Attack) -> bool:
         self._arena.kills += len(self._arena.workers())
-        return self._end_coordinator(lambda: end_group(self._arena.process.pid))
+        return self._end_coordinator(lambda: self._arena.place.end(self._arena.process.pid))
 
     def _kill_early(self, attack: Attack) -> bool:
         if self._kill_both(attack) and self._arena.go_on(waits=False):
@@ -131,12 +145,12 @@ class Attacker:
         self._await_end()
         return True
 
-    def _await_end(self) -> None:
+    def _await_end(self, within_s: float = GRACE_S) -> None:
         try:
-            self._arena.process.wait(GRACE_S)
+            self._arena.process.wait(within_s)
         except subprocess.TimeoutExpired:
-            self._arena.violations["coordinators that took more than 30 s to end"] += 1
-            end_group(self._arena.process.pid)
+            self._arena.violations[f"coordinators that took more than {within_s:.0f} s to end"] += 1
+            self._arena.place.end(self._arena.process.pid)
 
     def _take_reader_away(self, _: Attack) -> bool:
         is_hang_up = self._arena.output == "terminal"
@@ -217,7 +231,63 @@ class Attacker:
             tracer.send_signal(signal.SIGINT)
         return trace.exists() and "(INJECTED)" in trace.read_text()
 
+    def _hide_folder(self, attack: Attack) -> bool:
+        folder = self._arena.file.parent
+        away = folder.with_suffix(".away")
+        self._arena.expected.add(DISK_FAILED)
+        folder.rename(away)
+        wait_until(self._arena.has_ended, within_s=attack.duration_s)
+        shutil.rmtree(folder, ignore_errors=True)  # what was written below a mount point lies under the mount again
+        away.rename(folder)
+        return True
+
+    # ---- programs and nodes elsewhere
+
+    def _kill_program(self, attack: Attack) -> bool:
+        killed = self._signal(self._program(attack), signal.SIGKILL)
+        self._arena.kills += killed
+        return killed
+
+    def _stall(self, attack: Attack) -> bool:
+        victim = self._program(attack)
+        if victim is None:
+            return False
+        with freeze(victim):
+            time.sleep(attack.duration_s)
+        return True
+
+    def _kill_node(self, _: Attack) -> bool:
+        self._cluster.kill_node()
+        self._arena.kills += 1
+        return True
+
+    def _freeze_node(self, attack: Attack) -> bool:
+        self._cluster.freeze_node(lambda: time.sleep(attack.duration_s))
+        return True
+
+    def _visit(self, attack: Attack) -> bool:
+        self._cluster.visit(lambda: time.sleep(attack.duration_s))
+        self._arena.kills += 1
+        return True
+
+    def _kill_head(self, _: Attack) -> bool:
+        self._arena.expected.add(HEAD_FAILED)
+        self._cluster.kill_head()
+        self._await_end(HEAD_S)
+        self._cluster.start_again()
+        self._arena.kills += 1
+        return True
+
+    @property
+    def _cluster(self) -> Ray:
+        assert isinstance(self._arena.place, Ray)
+        return self._arena.place
+
     # ---- victims
+
+    def _program(self, attack: Attack) -> int | None:
+        programs = self._arena.place.programs()
+        return programs[int(attack.choice * len(programs))] if programs else None
 
     def _victim(self, attack: Attack) -> int | None:
         workers = sorted(self._arena.workers().values())

@@ -9,7 +9,8 @@ from typing import Literal
 
 Kind = Literal[
     *("worker", "coordinator", "both", "early", "terminate", "hangup", "reader"),
-    *("freeze", "thaw", "lock", "server", "full", "broken"),
+    *("freeze", "thaw", "lock", "server", "full", "broken", "vanish"),
+    *("program", "stall", "node", "outage", "visit", "head"),
 ]
 
 WEIGHTS: dict[Kind, float] = {
@@ -26,9 +27,25 @@ WEIGHTS: dict[Kind, float] = {
     "server": 1.0,  # the PostgreSQL server is killed and started again
     "full": 0.5,  # the disk is full for a while (ENOSPC)
     "broken": 0.5,  # the disk cannot be written for a while (EIO), for a trial's process or the coordinator
+    "vanish": 0.5,  # the study's folder is not there for a while
+    "program": 5.0,  # kill -9 of a worker that a command has started, or of an actor
+    "stall": 1.0,  # SIGSTOP to such a program with its trial for a while, then SIGCONT
+    "node": 1.0,  # kill -9 of a node's raylet; another node comes
+    "outage": 1.0,  # SIGSTOP to everything on a node for a while, then SIGCONT
+    "visit": 1.0,  # a node comes, and goes again
+    "head": 0.5,  # kill -9 of the cluster's head; the study goes on with a new cluster
 }
 
-LONGEST_S: dict[Kind, float] = {"freeze": 30.0, "lock": 30.0, "server": 60.0, "full": 5.0, "broken": 5.0}
+PROGRAMS: frozenset[Kind] = frozenset({"program", "stall"})
+"""Attacks on the programs in which trials are started elsewhere."""
+
+NODES: frozenset[Kind] = frozenset({"node", "outage", "visit", "head"})
+"""Attacks on the nodes of a cluster."""
+
+LONGEST_S: dict[Kind, float] = {
+    **{"freeze": 30.0, "lock": 30.0, "server": 60.0, "full": 5.0, "broken": 5.0},
+    **{"vanish": 5.0, "stall": 20.0, "outage": 20.0, "visit": 10.0},
+}
 """Seconds that each attack lasts at the most, where it lasts."""
 
 

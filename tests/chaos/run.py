@@ -1,10 +1,11 @@
 """Kills, stops, locks and starves running sweeps, and checks afterwards that nothing was lost.
 
-    make chaos ARGS="--kills 1000 --seed 0 --storage sqlite --trials scripted"
+    make chaos ARGS="--kills 1000 --seed 0 --launcher local command ray --storage sqlite --trials scripted"
 
-One study after another is run and attacked until enough processes were killed. The exit status is 1 where something did
-not hold. The full disk needs the right to mount a small file system, and the broken one needs strace and the right to
-use it; what is missing is left out, and said.
+One study after another is run and attacked until enough processes were killed; its trials run on this machine, in
+workers of a command, or on a Ray cluster that is started for it. The exit status is 1 where something did not hold.
+The full disk needs the right to mount a small file system, and the broken one needs strace and the right to use it;
+what is missing is left out, and said.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -30,7 +31,8 @@ from attacks import Attacker, can_trace  # noqa: E402
 from checker import check_study  # noqa: E402
 from history import read_history  # noqa: E402
 from looks import SCHEMA  # noqa: E402
-from nemesis import WEIGHTS, Kind, plan_attacks  # noqa: E402
+from nemesis import WEIGHTS, Attack, Kind, plan_attacks  # noqa: E402
+from places import PLACES  # noqa: E402
 from postgres import PostgresServer  # noqa: E402
 
 from sweep.run_folder import RunFolder  # noqa: E402
@@ -53,7 +55,6 @@ PROMISES = (
     "checkpoints that do not load",
 )
 DISK_MIB = 128
-WORKERS = {"devices": "cpu:2"}
 EXAMPLES = 320
 CONFIRM = {"top": 2, "seeds": 2}
 
@@ -73,11 +74,13 @@ def small_disk(folder: Path) -> Iterator[Path | None]:
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def write_study(folder: Path, history: Path, *, real: bool, trials: int, has_rungs: bool) -> Path:
+def write_study(
+    folder: Path, history: Path, *, workers: Mapping[str, object], real: bool, trials: int, has_rungs: bool
+) -> Path:
     """A study of two trials at once: they end at once, or pause at rungs, and the best train longer and again."""
-    tables: dict[str, dict[str, object]] = {"rungs": {"keep": [0.5, 0.5]}, "confirm": CONFIRM} if has_rungs else {}
+    tables: dict[str, Mapping[str, object]] = {"rungs": {"keep": [0.5, 0.5]}, "confirm": CONFIRM} if has_rungs else {}
     total = {"total_examples": trials * EXAMPLES} if has_rungs else {}
-    tables |= {"budget": {"trials": trials, "examples": EXAMPLES, **total}, "workers": WORKERS}
+    tables |= {"budget": {"trials": trials, "examples": EXAMPLES, **total}, "workers": workers}
     if real:
         write_tiny_model(folder / "model", dropout=0.1)
         space = {"batch_size": 4, "learning_rate": {"low": 1e-4, "high": 1e-3, "log": True}}
@@ -104,6 +107,7 @@ def run_round(
     seed: int,
     scratch: Path,
     *,
+    launcher: str,
     kinds: frozenset[Kind],
     server: PostgresServer | None,
     kills: int,
@@ -112,26 +116,22 @@ def run_round(
     """One study, attacked until it has ended; what was done, and what did not hold."""
     history = scratch / f"history-{seed}.jsonl"  # not on the disk that is filled
     with tempfile.TemporaryDirectory(dir=scratch) as name, small_disk(Path(name)) as disk:
-        real = options.trials == "real"
-        file = write_study(Path(name) / "study", history, real=real, trials=options.budget, has_rungs=seed % 2 == 0)
+        real, workers, has_rungs = options.trials == "real", PLACES[launcher].workers, seed % 2 == 0
+        file = Path(name) / "study"
+        file = write_study(file, history, workers=workers, real=real, trials=options.budget, has_rungs=has_rungs)
         run_folder = RunFolder.beside(file)
-        place: DatabaseLocation = SqliteLocation(run_folder)
+        location: DatabaseLocation = SqliteLocation(run_folder)
         if server is not None:
             server.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
-            place = PostgresLocation(server.address(), "toy", run_folder)
+            location = PostgresLocation(server.address(), "toy", run_folder)
+        kinds &= PLACES[launcher].kinds
         attacks = plan_attacks(seed, kinds=kinds, pace_s=options.pace, longest_s=options.longest)
-        arena = Arena(file, "real_jobs" if real else "sweep.testing", history, server)
-        attacker = Attacker(arena, disk=disk)
-        try:
-            goes_on = True
-            while goes_on and arena.kills < kills:
-                goes_on = attacker.attack(next(attacks))
-            while goes_on:  # enough: it may come to its end
-                goes_on = arena.go_on()
-        finally:
-            arena.close()
+        with contextlib.closing(PLACES[launcher](history)) as place:
+            arena = Arena(file, "real_jobs" if real else "sweep.testing", place, history, server)
+            attacker = Attacker(arena, disk=disk)
+            attack_until_ended(arena, attacker, attacks, kills=kills)
         found = attacker.done + arena.violations
-        found += check_study(place, run_folder, history, budget=options.budget, server=server)
+        found += check_study(location, run_folder, history, budget=options.budget, server=server)
         if kinds <= GENTLE:
             found["interruptions where nothing was killed"] += found["interruptions"]
         found["kills"] += arena.kills
@@ -140,6 +140,18 @@ def run_round(
         if any(found[promise] for promise in promises(found)):
             print("\n".join(arena.said), flush=True)
     return found
+
+
+def attack_until_ended(arena: Arena, attacker: Attacker, attacks: Iterator[Attack], *, kills: int) -> None:
+    """Attacks a sweep until enough was killed, and lets it come to its end."""
+    try:
+        goes_on = True
+        while goes_on and arena.kills < kills:
+            goes_on = attacker.attack(next(attacks))
+        while goes_on:
+            goes_on = arena.go_on()
+    finally:
+        arena.close()
 
 
 def promises(found: Counter[str]) -> list[str]:
@@ -154,6 +166,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no study after so many minutes")
     parser.add_argument("--seed", type=int, default=0, help="seed of the attacks (default: %(default)s)")
     parser.add_argument("--storage", choices=["sqlite", "postgresql"], default="sqlite")
+    launchers = "where trials run; of several, one after the other, with as many kills each (default: local)"
+    parser.add_argument("--launcher", nargs="+", choices=list(PLACES), default=["local"], help=launchers)
     parser.add_argument("--trials", choices=["scripted", "real"], default="scripted")
     parser.add_argument("--budget", type=int, default=12, help="trials of each study (default: %(default)s)")
     parser.add_argument("--pace", type=float, default=0.4, help="mean seconds between attacks (default: %(default)s)")
@@ -169,11 +183,16 @@ def run_rounds(options: argparse.Namespace, server: PostgresServer | None) -> Co
         scratch = Path(name)
         kinds = find_kinds(options.kinds, scratch=scratch, has_server=server is not None)
         while total["kills"] < options.kills and time.monotonic() - began < options.minutes * 60:
-            seed, kills = options.seed * 1000 + total["studies"], options.kills - total["kills"]
-            found = run_round(seed, scratch, kinds=kinds, server=server, kills=kills, options=options)
-            print(f"study {total['studies']}: {dict(+found)}", flush=True)
+            launcher = min(options.launcher, key=lambda name: total[f"kills on {name}"])
+            kills = math.ceil(options.kills / len(options.launcher)) - total[f"kills on {launcher}"]
+            seed = options.seed * 1000 + total["studies"]
+            found = run_round(
+                seed, scratch, launcher=launcher, kinds=kinds, server=server, kills=kills, options=options
+            )
+            print(f"study {total['studies']}, {launcher}: {dict(+found)}", flush=True)
             total += found
             total["studies"] += 1
+            total[f"kills on {launcher}"] += found["kills"]
     print(f"\n{total['studies']} studies, {total['kills']} kills, {time.monotonic() - began:.0f} s")
     print(", ".join(f"{kind} {total[kind]}" for kind in WEIGHTS))
     return total
