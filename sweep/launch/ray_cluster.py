@@ -103,7 +103,7 @@ class RayLauncher(Launcher):
         self._nodes: RayNodes | None = None
         self._workers = WorkersSpec()
         self._slots: dict[str, NodeSlot] = {}
-        self._actors: dict[str, Any] = {}  # by the name of their seat
+        self._actors: dict[str, tuple[NodeSlot | None, Any]] = {}  # by seat, with the slot they were started for
         self._jobs: dict[str, _Running] = {}
         self.is_closed = False
 
@@ -158,9 +158,9 @@ class RayLauncher(Launcher):
         self._connect()
         place = self._slots.get(job.slot or "")
         seat = place.slot.name if place else self._find_spare()
-        actor = self._actors.get(seat)
-        if actor is None:
-            actor = self._actors[seat] = self._start_actor(place)
+        if seat not in self._actors:
+            self._actors[seat] = place, self._start_actor(place)
+        actor = self._actors[seat][1]
         stream = actor.run.options(num_returns="streaming").remote(job)
         self._jobs[job.name] = _Running(job, seat, place.node if place else None, actor, stream)
 
@@ -201,7 +201,7 @@ class RayLauncher(Launcher):
             while self._jobs:
                 self._hear(0.1)
                 self._look_after()
-            for actor in self._actors.values():
+            for _, actor in self._actors.values():
                 self._ray.kill(actor)
         if self._nodes is not None:
             self._nodes.close()
@@ -232,7 +232,16 @@ class RayLauncher(Launcher):
     def _find_slots(self, nodes: RayNodes) -> list[Slot]:
         found = nodes.slots(self._workers)
         self._slots = {known.slot.name: known for known in found}
+        self._release_seats()
         return [known.slot for known in found]
+
+    def _release_seats(self) -> None:
+        """Ends actors without a job whose slot is no more or asks for less: others lack what they hold of a node."""
+        taken = {running.seat for running in self._jobs.values()}
+        for seat, (place, actor) in list(self._actors.items()):
+            if seat not in taken and place is not None and place != self._slots.get(seat):
+                del self._actors[seat]
+                self._ray.kill(actor)
 
     def _ask(self, node: str, mark: Mark | None, *, timeout_s: float) -> tuple[Node, str | None]:
         """What a node is, and the problem with the folder that it must share."""

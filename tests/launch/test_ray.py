@@ -9,16 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from clusters import add_node, make_ray_launcher, start_cluster
-from processes import wait_until
+from processes import DEADLINE_S, wait_until
 
 from sweep.errors import DeviceError, StudyFileError
 from sweep.launch import Died, RayLauncher, Slot
 from sweep.launch.node import Node, describe_node
 from sweep.launch.ray_nodes import RayNodes
 from sweep.launch.shared import Mark
-from sweep.messages import Job, Started
+from sweep.messages import Done, Job, Started
 from sweep.settings.study_file import WorkersSpec, load_study
 from sweep.signals import StopSignal
 from sweep.testing import write_toy_study
@@ -225,7 +226,7 @@ def launcher(tmp_path: Path) -> Iterator[RayLauncher]:
     made.close()
 
 
-def listen(launcher: RayLauncher, kind: type, *, within_s: float = 60.0) -> object:
+def listen(launcher: RayLauncher, kind: type, *, within_s: float = DEADLINE_S) -> object:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         for message in launcher.wait(0.2):
@@ -234,25 +235,55 @@ def listen(launcher: RayLauncher, kind: type, *, within_s: float = 60.0) -> obje
     raise AssertionError(f"no {kind}")
 
 
-def start_on(launcher: RayLauncher, slot: Slot) -> None:
-    launcher.start(
-        Job(name="job", body="launcher_jobs:wait_for_pause", task=None, log=Path(os.devnull), slot=slot.name)
-    )
+def start_on(launcher: RayLauncher, slot: Slot, *, attempt: int = 1, body: str = "wait_for_pause") -> None:
+    body, log = f"launcher_jobs:{body}", Path(os.devnull)
+    launcher.start(Job(name="job", body=body, task=None, log=log, attempt=attempt, slot=slot.name))
     listen(launcher, Started)
+
+
+def find_actors(raylet: int | None = None) -> list[psutil.Process]:
+    """The actors of a node, or of all."""
+    nodes = [raylet] if raylet else [child.pid for child in psutil.Process().children() if child.name() == "raylet"]
+    started = [process for node in nodes for process in psutil.Process(node).children()]
+    return [process for process in started if "SlotActor" in " ".join(process.cmdline())]
 
 
 def test_a_node_that_comes_is_used_and_one_that_dies_gives_its_trial_back(launcher: RayLauncher) -> None:
     before = launcher.find_slots(WorkersSpec(cluster="ray"), stop=StopSignal())
     node = add_node()
     found: Callable[[], list[Slot]] = lambda: [slot for slot in launcher.follow()[0] if slot not in before]  # type: ignore[index]  # noqa: E731
-    assert wait_until(lambda: bool(found()), within_s=60)
+    assert wait_until(lambda: bool(found()))
     [slot] = found()
     start_on(launcher, slot)
     assert launcher.node_of("job") == slot.name.partition("/")[0]
     start_cluster().remove_node(node, allow_graceful=False)
     died = listen(launcher, Died)
     assert isinstance(died, Died)
-    assert wait_until(lambda: not found(), within_s=60)
+    assert wait_until(lambda: not found())
     followed = launcher.follow()
     assert followed is not None
     assert followed[0] == before
+
+
+def test_what_idle_actors_hold_of_a_node_is_there_for_the_slots_that_it_has_now(launcher: RayLauncher) -> None:
+    workers, stop = WorkersSpec(cluster="ray"), StopSignal()
+    for shares, numbers in {2: (0, 1), 4: (2,)}.items():  # two have the node's two CPUs, so a third would wait forever
+        slots = launcher.find_slots(workers.model_copy(update={"trials_per_device": shares}), stop=stop)
+        for number in numbers:
+            start_on(launcher, slots[number], body="echo")
+            listen(launcher, Done)
+    assert {slot.place for slot in slots[:4]} == {slots[0].place}
+
+
+def test_an_actor_that_is_killed_is_the_death_of_its_job_alone_and_its_slot_gets_another(
+    launcher: RayLauncher,
+) -> None:
+    slots = launcher.find_slots(WorkersSpec(cluster="ray"), stop=StopSignal())
+    start_on(launcher, slots[0])
+    [actor] = find_actors()
+    theirs = actor.children(recursive=True)
+    actor.kill()
+    assert listen(launcher, Died) == Died("its actor or its node is gone")
+    assert wait_until(lambda: not any(process.is_running() for process in theirs), within_s=5)
+    start_on(launcher, slots[0], attempt=2)
+    assert launcher.jobs == ["job"]
