@@ -219,6 +219,16 @@ def test_a_failure_says_whether_the_disk_was_the_cause(launcher: Launcher, make_
     assert not run(launcher, make_job("fail", "it broke")).disk_failed
 
 
+def test_a_failure_in_a_folder_that_has_vanished_is_the_disks(
+    launcher: Launcher, make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    failure = run(launcher, dataclasses.replace(make_job("lose_the_folder", str(folder)), lock=folder / "attempt.lock"))
+    assert failure.cause.startswith("FileNotFoundError")
+    assert failure.disk_failed
+
+
 def test_a_full_disk_that_holds_the_log_too_is_said(local: LocalLauncher, make_job: Callable[..., Job]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
