@@ -241,11 +241,15 @@ def start_on(launcher: RayLauncher, slot: Slot, *, attempt: int = 1, body: str =
     listen(launcher, Started)
 
 
-def find_actors(raylet: int | None = None) -> list[psutil.Process]:
-    """The actors of a node, or of all."""
-    nodes = [raylet] if raylet else [child.pid for child in psutil.Process().children() if child.name() == "raylet"]
-    started = [process for node in nodes for process in psutil.Process(node).children()]
+def find_actors() -> list[psutil.Process]:
+    """The actors of all nodes."""
+    nodes = [child for child in psutil.Process().children() if child.name() == "raylet"]
+    started = [process for node in nodes for process in node.children()]
     return [process for process in started if "SlotActor" in " ".join(process.cmdline())]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_node_that_comes_is_used_and_one_that_dies_gives_its_trial_back(launcher: RayLauncher) -> None:
@@ -284,6 +288,6 @@ def test_an_actor_that_is_killed_is_the_death_of_its_job_alone_and_its_slot_gets
     theirs = actor.children(recursive=True)
     actor.kill()
     assert listen(launcher, Died) == Died("its actor or its node is gone")
-    assert wait_until(lambda: not any(process.is_running() for process in theirs), within_s=5)
+    assert wait_until(lambda: not any(map(is_alive, theirs)), within_s=5)
     start_on(launcher, slots[0], attempt=2)
     assert launcher.jobs == ["job"]
