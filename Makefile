@@ -68,7 +68,7 @@ mutants: setup-dev ## Put faults into a copy of the code, one at a time; check t
 bench-engine: setup-dev ## Measure a large study with many slots, on SQLite and PostgreSQL
 	@.venv/bin/python tests/bench/engine.py $(ARGS)
 
-bench-peers: setup-bench ## Measure what orchestrating costs beside plain Optuna and Ray Tune, which is installed for it
+bench-peers: setup-bench ## Measure what orchestrating costs beside plain Optuna and Ray Tune (ARGS="--cluster": on Ray)
 	@.venv/bin/python tests/bench/peers.py $(ARGS)
 
 bench-products: setup-dev ## Measure the quickstart beside what a user would pick instead (hours; ARGS="--products sweep plain" less)

@@ -1,6 +1,7 @@
 """What orchestrating costs beside others: the same scripted trials under sweep, plain Optuna and Ray Tune, in one run.
 
     make bench-peers ARGS="--trials 100 --slots 8"
+    make bench-peers ARGS="--cluster"
 
 Each trial sleeps, and at each of its reports writes a model and a checkpoint that are flushed to the disk. Shown are
 the seconds from the beginning of the first trial to the end of the last one, of which the start of an orchestrator is
@@ -10,20 +11,25 @@ no part, and what of them is not the trials' own sleep. All propose with Optuna'
 - Optuna: ``study.optimize`` with as many threads as slots, all in one process, a study in SQLite.
 - Ray Tune with OptunaSearch: a process for each trial; and with ``reuse_actors``, where one runs many trials. It gets
   the metrics alone, and keeps no study that could be queried.
+
+With ``--cluster`` a Ray cluster of two nodes is started on this machine, and sweep, sweep on that cluster and Ray Tune
+on it are timed: by default four trials at once, each with 20 reports.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,12 +40,18 @@ sys.path[:0] = [str(TESTS), str(TESTS / "bench"), str(TESTS.parent)]
 import trainable  # noqa: E402
 
 RATES = (5e-6, 6e-4)
+ENVIRONMENT = {
+    "PYTHONPATH": f"{TESTS / 'bench'}:{TESTS.parent}",
+    "OMP_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 
-def run_sweep(folder: Path, options: argparse.Namespace) -> None:
+def run_sweep(folder: Path, options: argparse.Namespace, *, on_ray: bool = False) -> None:
     from sweep.coordinator.events import Event, SweepView
     from sweep.coordinator.run import run_study
-    from sweep.launch import LocalLauncher
     from sweep.plan import plan_study
     from sweep.signals import StopSignal
     from sweep.storage.location import locate_study
@@ -58,16 +70,10 @@ def run_sweep(folder: Path, options: argparse.Namespace) -> None:
         budget={"examples": trainable.STEPS * 4, "trials": options.trials},
         evaluation={"max_queries": QUERIES, "grid": [(point + 1) / options.points for point in range(options.points)]},
         space={"batch_size": 4, "data_format": "query-document"},  # whose curves rise: no trial is stopped
-        workers={"devices": f"cpu:{options.slots}"},
+        workers={"devices": f"cpu:{options.slots}", **({"cluster": "ray"} if on_ray else {})},
     )
     with StopSignal() as stop:
-        run_study(
-            plan_study(locate_study(file)),
-            watcher=Silent(),
-            stop=stop,
-            jobs="sweep.testing",
-            launcher=LocalLauncher(("sweep.testing",)),
-        )
+        run_study(plan_study(locate_study(file)), watcher=Silent(), stop=stop, jobs="sweep.testing")
 
 
 def run_optuna(folder: Path, options: argparse.Namespace) -> None:
@@ -113,7 +119,8 @@ def run_ray(folder: Path, options: argparse.Namespace, *, reuse: bool) -> None:
     train = functools.partial(
         trainable.train, seconds=options.seconds, points=options.points, history=folder / "history"
     )
-    ray.init(num_cpus=options.slots, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
+    new = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": options.slots, "include_dashboard": False}
+    ray.init(**new, logging_level="ERROR", log_to_driver=False)
     search = OptunaSearch(
         {"learning_rate": optuna.distributions.FloatDistribution(*RATES, log=True)},
         metric="ndcg",
@@ -138,18 +145,34 @@ PEERS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
     "Optuna": run_optuna,
     "Ray Tune": functools.partial(run_ray, reuse=False),
     "Ray Tune, actors reused": functools.partial(run_ray, reuse=True),
+    "sweep on Ray": functools.partial(run_sweep, on_ray=True),
 }
+CLUSTER = ["sweep", "sweep on Ray", "Ray Tune", "Ray Tune, actors reused"]
+"""What is timed beside a cluster, which plain Optuna has no use for."""
+
+
+@contextlib.contextmanager
+def start_cluster(slots: int) -> Iterator[None]:
+    """A Ray cluster of two nodes of this machine with so many CPUs, at RAY_ADDRESS for the life of a block."""
+    os.environ.update(ENVIRONMENT, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": slots // 2, "include_dashboard": False})
+    cluster.add_node(num_cpus=slots - slots // 2)
+    os.environ["RAY_ADDRESS"] = cluster.address
+    try:
+        yield
+    finally:
+        cluster.shutdown()
 
 
 def measure(name: str, words: list[str]) -> tuple[float, float]:
     """Seconds from the first trial's beginning to the last one's end, and of the whole process."""
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=TESTS.parent / "studies") as scratch:
-        environment = {**os.environ, "PYTHONPATH": f"{TESTS / 'bench'}:{TESTS.parent}", "OMP_NUM_THREADS": "1"}
-        environment |= {"RAY_AIR_NEW_OUTPUT": "0", "CUDA_VISIBLE_DEVICES": "", "RAY_USAGE_STATS_ENABLED": "0"}
         # a main module of its own would be imported by every trial's process
         command = [sys.executable, "-c", "import peers; peers.main()", *words, "--run", name, "--folder", scratch]
         began = time.perf_counter()
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False)
         whole = time.perf_counter() - began
         if done.returncode:
             raise SystemExit(f"{name}: {done.stderr}")
@@ -161,16 +184,26 @@ def measure(name: str, words: list[str]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the same scripted trials under several orchestrators.")
     parser.add_argument("--trials", type=int, default=200, help="trials (default: %(default)s)")
-    parser.add_argument("--slots", type=int, default=16, help="trials at once (default: %(default)s)")
+    parser.add_argument("--cluster", action="store_true", help="on a Ray cluster of two nodes, which is started here")
+    parser.add_argument("--slots", type=int, help="trials at once (default: 16, on a cluster 4)")
     parser.add_argument("--seconds", type=float, default=1.0, help="seconds a trial (default: %(default)s)")
-    parser.add_argument("--points", type=int, default=4, help="reports a trial (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS), help="these alone")
+    parser.add_argument("--points", type=int, help="reports a trial (default: 4, on a cluster 20)")
+    parser.add_argument("--only", nargs="+", choices=list(PEERS), help="these alone")
     for name in ("--run", "--folder"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
         PEERS[options.run](Path(options.folder), options)
         return
+    options.slots = options.slots or (4 if options.cluster else 16)
+    options.points = options.points or (20 if options.cluster else 4)
+    options.only = options.only or (CLUSTER if options.cluster else [name for name in PEERS if name != "sweep on Ray"])
+    with start_cluster(options.slots) if options.cluster else contextlib.nullcontext():
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Times each of the orchestrators, and prints the table."""
     from engine import describe_machine
 
     words = [f"--{name}={getattr(options, name)}" for name in ("trials", "slots", "seconds", "points")]
