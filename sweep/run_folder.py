@@ -38,6 +38,11 @@ class RunFolder:
         return self.path / "study.lock"
 
     @property
+    def database_reference(self) -> Path:
+        """The file that says where the study's SQLite file lies, where that is not in this folder."""
+        return self.path / "study.database"
+
+    @property
     def study_name(self) -> Path:
         """The file that holds the name of the study whose folder this is."""
         return self.path / "study.name"

@@ -78,6 +78,7 @@ def fork_study(old: StudyPlan, new: StudyPlan) -> Fork:
                 _copy_models(old, new, fork)
                 _begin(ledger, record, new)
         except BaseException as error:  # a fork is complete or not there, whatever cut it off
+            new.location.database.discard()
             shutil.rmtree(new.run_folder.path, ignore_errors=True)
             if isinstance(error, OSError):
                 raise StorageError(f"{error.filename or new.run_folder.path}: {error.strerror or error}") from error

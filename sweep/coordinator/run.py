@@ -183,6 +183,7 @@ class _StudyRun:
         except SweepError as error:
             # nor does a study that could not begin, except for a log that its message names
             if is_new and not self._has_database() and not (isinstance(error, JobFailedError) and error.log):
+                self.plan.location.database.discard()
                 shutil.rmtree(self.plan.run_folder.path, ignore_errors=True)
             raise
         self._note_changes(ledger)

@@ -226,6 +226,17 @@ class StorageSpec(Table):
     """The study's database."""
 
     url: str | None = Field(default=None, min_length=1, description="postgresql:// without a password; else SQLite.")
+    folder: str | None = Field(
+        default=None,
+        pattern=r"^[^\x00]+$",
+        description="Folder of the SQLite file, on a local disk (relative to the study file); else the study's own.",
+    )
+
+    @model_validator(mode="after")
+    def _is_one_database(self) -> Self:
+        if self.url is not None and self.folder is not None:
+            raise ValueError("url names a server and folder a disk for the one database of the study: leave one out")
+        return self
 
 
 WORKER = "{worker}"

@@ -86,6 +86,21 @@ def open_storage_read_only(file: Path, *, refresh_s: float = math.inf) -> RDBSto
     return storage
 
 
+def find_study_name(file: Path) -> str | None:
+    """The name of the study in a SQLite file; None where there is no such file, or it cannot be read."""
+    if not file.is_file():
+        return None
+    with contextlib.suppress(StorageError):  # a damaged file is described by the command that needs it
+        storage = open_storage_read_only(file)
+        try:
+            with explain_failures(file):
+                names = [study.study_name for study in storage.get_all_studies()]
+        finally:
+            storage.engine.dispose()
+        return names[0] if len(names) == 1 else None
+    return None
+
+
 def address(file: Path, *, mode: str) -> str:
     """The ``file:`` address of a SQLite file whose name is taken literally; mode ``rwc`` makes it if it is missing."""
     return f"file:{quote(str(file.absolute()))}?mode={mode}"

@@ -25,8 +25,9 @@ def refuse_network_file_system(path: Path) -> None:
     kind = find_file_system(path.resolve(), [(entry.mountpoint, entry.fstype, entry.device) for entry in partitions])
     if kind is not None and is_network(kind):
         raise StorageError(
-            f"{path}: lies on a network file system ({kind}), where SQLite's locks do not hold; move the study file to"
-            " a local disk, or name a PostgreSQL server with --storage or SWEEP_STORAGE"
+            f"{path}: lies on a network file system ({kind}), where SQLite's locks do not hold: name a folder on a"
+            " local disk of this machine as storage.folder in the study file, or a PostgreSQL server with --storage or"
+            " SWEEP_STORAGE"
         )
 
 

@@ -1,4 +1,4 @@
-"""StudyLocation: a study's file and its database (SQLite beside the file, or a PostgreSQL server)."""
+"""StudyLocation: a study's file and its database (SQLite in a local folder, or a PostgreSQL server)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from optuna.storages import RDBStorage
 from sweep.errors import StorageError, StudyChangedError, StudyFileError, SweepError
 from sweep.run_folder import RunFolder, read_study_name
 from sweep.settings.study_file import StudySpec, load_study
-from sweep.storage.database import open_storage, open_storage_read_only
+from sweep.storage.database import find_study_name, open_storage, open_storage_read_only
+from sweep.storage.database_folder import DatabaseFolder, find_database_folder, refuse_unmoved
 from sweep.storage.failures import explain_failures
+from sweep.storage.file_systems import refuse_network_file_system
 from sweep.storage.journal import Journal
 from sweep.storage.lock import LockOwner, StudyLock, find_owner
 from sweep.storage.study_tables import read_content
@@ -72,36 +74,65 @@ class DatabaseLocation(Protocol):
     def find_owner(self) -> LockOwner | None:
         """The coordinator that holds the study now, or None."""
 
+    def discard(self) -> None:
+        """Deletes what lies outside the run folder of a study that came to nothing; a server's tables stay."""
+
 
 @dataclass(frozen=True)
 class SqliteLocation:
-    """A SQLite file in the run folder; journal None is the one that this machine's SQLite is sound with."""
+    """A SQLite file in the run folder, or in a folder of its own.
+
+    Attributes:
+        folder: The run folder.
+        journal: The journal; None is the one that this machine's SQLite is sound with.
+        own_folder: The database's folder, where that is not the run folder.
+        named: The folder under which the study file wants it, or None.
+    """
 
     folder: RunFolder
     journal: Journal | None = None
+    own_folder: DatabaseFolder | None = None
+    named: Path | None = None
 
     def __str__(self) -> str:
-        return str(self.folder.database)
+        return str(self.file)
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file."""
+        return (self.own_folder or self.folder).database
 
     def exists(self) -> bool:
-        """Whether the file exists."""
-        return self.folder.database.exists()
+        """Whether the file exists; raises StorageError where it lies on another machine or is gone."""
+        if self.own_folder:
+            self.own_folder.check()
+        return self.file.exists()
 
-    def lock(self, waiting: Waiting) -> StudyLock:  # noqa: ARG002 - a file is never gone
+    @contextlib.contextmanager
+    def lock(self, waiting: Waiting) -> Iterator[Lock]:  # noqa: ARG002 - a file is never gone
         """The kernel's lock on a file beside the database."""
-        return StudyLock(self.folder.lock)
+        refuse_unmoved(self.folder, self.file, self.named)
+        refuse_network_file_system(self.file.parent)
+        with self.own_folder.claim() if self.own_folder else StudyLock(self.folder.lock) as held:
+            yield held
 
     def open(self, lock: Lock, waiting: Waiting) -> RDBStorage:  # noqa: ARG002 - the kernel's lock holds
         """Opens the file for its writer."""
-        return open_storage(self.folder.database, journal=self.journal)
+        return open_storage(self.file, journal=self.journal)
 
     def open_read_only(self, *, refresh_s: float = math.inf) -> RDBStorage:
         """Opens the file for reading alone."""
-        return open_storage_read_only(self.folder.database, refresh_s=refresh_s)
+        self.exists()  # or says where it is
+        return open_storage_read_only(self.file, refresh_s=refresh_s)
 
     def find_owner(self) -> LockOwner | None:
         """The owner of the kernel's lock."""
-        return find_owner(self.folder.lock)
+        return find_owner((self.own_folder or self.folder).lock)
+
+    def discard(self) -> None:
+        """Deletes the database's own folder, where it has one."""
+        if self.own_folder:
+            self.own_folder.discard()
 
 
 @dataclass(frozen=True)
@@ -154,6 +185,9 @@ class PostgresLocation:
         from sweep.storage.advisory import find_advisory_owner
 
         return find_advisory_owner(self._connector(read_only=True), schema=self.schema)
+
+    def discard(self) -> None:
+        """Nothing: what is on a server stays there."""
 
     def _connector(self, *, read_only: bool, waiting: Waiting | None = None) -> Connector:
         from sweep.storage.postgresql import Connector
@@ -250,11 +284,18 @@ def locate_spec(
 ) -> StudyLocation:
     """The location of a study whose file, which need not be there, has a known content; see `locate_study`."""
     folder = RunFolder.beside(file)
-    began = read_study_name(folder) or _read_name(folder)  # whatever database it is in
+    began = read_study_name(folder) or find_study_name(folder.database)  # whatever database it is in
     check_name(file, spec, began or spec.name)
     address = _find_address(file, spec, storage, environment)
-    database = SqliteLocation(folder) if address is None else PostgresLocation(address, spec.name, folder)
+    database = _locate_file(spec, folder) if address is None else PostgresLocation(address, spec.name, folder)
     return StudyLocation(file=Path(file), spec=spec, run_folder=folder, database=database, option=storage)
+
+
+def _locate_file(spec: StudySpec, folder: RunFolder) -> SqliteLocation:
+    named = None
+    if spec.storage.folder is not None:
+        named = Path(os.path.realpath(folder.path.parent / os.path.expanduser(spec.storage.folder)))
+    return SqliteLocation(folder, own_folder=find_database_folder(folder, named), named=named)
 
 
 def check_name(file: Path | str, spec: StudySpec, began: str) -> None:
@@ -265,21 +306,6 @@ def check_name(file: Path | str, spec: StudySpec, began: str) -> None:
     """
     if began != spec.name:
         raise StudyChangedError(file, key="name", old=began, new=spec.name, why="its folder holds that study")
-
-
-def _read_name(folder: RunFolder) -> str | None:
-    """The name in a study's SQLite file, for a folder of a version that wrote it down nowhere else."""
-    if not folder.database.is_file():
-        return None
-    with contextlib.suppress(StorageError):  # a damaged file is described by the command that needs it
-        storage = open_storage_read_only(folder.database)
-        try:
-            with explain_failures(folder.database):
-                names = [study.study_name for study in storage.get_all_studies()]
-        finally:
-            storage.engine.dispose()
-        return names[0] if len(names) == 1 else None
-    return None
 
 
 def _find_address(
@@ -304,7 +330,7 @@ def _parse(url: str, refuse: Callable[[str], SweepError], *, public: str = "") -
     if address is None:
         raise refuse(
             "must be an address such as postgresql://USER@HOST:5432/DATABASE, with every special character in it as"
-            " %XX; without one, a study is kept in a SQLite file beside its study file"
+            " %XX; without one, a study is kept in a SQLite file"
         )
     if public and address.has_password:
         raise refuse(

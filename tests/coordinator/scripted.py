@@ -14,9 +14,7 @@ from sweep.coordinator.events import Event, SweepView
 from sweep.coordinator.run import run_study
 from sweep.launch import InlineLauncher, Launcher, LocalLauncher
 from sweep.plan import StudyPlan, plan_study
-from sweep.run_folder import RunFolder
 from sweep.signals import StopSignal
-from sweep.storage.database import open_storage_read_only
 from sweep.storage.evaluations import UNTRAINED, EvaluationTable
 from sweep.storage.location import locate_study
 from sweep.storage.records import StudyRecord, TrialRecord, load_record
@@ -101,7 +99,7 @@ def set_script(file: Path, **script: Any) -> None:
 
 def open_study(file: Path) -> tuple[optuna.Study, EvaluationTable, StudyRecord]:
     """A study's three views, to be read."""
-    storage = open_storage_read_only(RunFolder.beside(file).database)
+    storage = locate_study(file).database.open_read_only()
     table = EvaluationTable(storage.engine, writable=False)
     return optuna.load_study(study_name="toy", storage=storage), table, load_record(storage, table)
 
