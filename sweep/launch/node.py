@@ -10,7 +10,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from sweep.launch.memory import read_machine_gib
+from sweep.launch.memory import read_device_memories, read_machine_gib
 
 DISTRIBUTION = "retrieval-sweep"
 """Name under which this package is installed."""
@@ -32,6 +32,7 @@ class Node:
         cores: CPU cores that the worker may use.
         memory_gib: Memory of the machine, or of the worker's container.
         nvidia: NVIDIA devices that the system lists.
+        devices_gib: Memory of each NVIDIA device that the driver lists.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Node:
     cores: int
     memory_gib: float
     nvidia: tuple[str, ...] = ()
+    devices_gib: tuple[float, ...] = ()
 
 
 def describe_node() -> Node:
@@ -52,6 +54,7 @@ def describe_node() -> Node:
         cores=count_cores(),
         memory_gib=read_machine_gib(),
         nvidia=list_nvidia(DEVICE_FILES),
+        devices_gib=read_device_memories(),
     )
 
 

@@ -6,12 +6,14 @@ generator, orders by a second method. It holds nothing of the study.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing import Pipe
 
 from sweep.launch.launcher import Died, Message
 from sweep.launch.local import LocalLauncher
+from sweep.launch.memory import Usage, find_devices, read_usage
 from sweep.launch.node import Node, describe_node
 from sweep.launch.relay import LOOK_S, Order, obey
 from sweep.launch.shared import Mark
@@ -33,6 +35,14 @@ class SlotActor:
     def describe(self, mark: Mark | None) -> tuple[Node, str | None]:
         """The node that it runs on, and the problem with the folder that it must share."""
         return describe_node(), mark.answer() if mark else None
+
+    def measure(self) -> Usage:
+        """The memory that is in use on its node now."""
+        return read_usage()
+
+    def list_devices(self) -> tuple[str, ...]:
+        """The driver's names for the devices that Ray has given it."""
+        return find_devices(os.environ.get("CUDA_VISIBLE_DEVICES"))
 
     def run(self, job: Job) -> Iterator[Message]:
         """Runs a job, and yields its messages to the last one."""

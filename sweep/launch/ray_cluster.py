@@ -7,7 +7,6 @@ as the next attempt, and messages of an older one are dropped by their number.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import pickle
@@ -22,12 +21,10 @@ from sweep.errors import DeviceError, SweepError
 from sweep.launch.jobs import explain_unpicklable, run_job
 from sweep.launch.launcher import Died, Launcher, Message, Slot
 from sweep.launch.machine import cuda_slots
-from sweep.launch.node import Node
-from sweep.launch.ray_actor import SlotActor
 from sweep.launch.ray_connection import connect
-from sweep.launch.ray_nodes import NodeSlot, RayNodes
+from sweep.launch.ray_nodes import RayNodes
+from sweep.launch.ray_seats import RaySeats
 from sweep.launch.relay import Kill, Order
-from sweep.launch.shared import Mark
 from sweep.messages import LONG_CALL_S, Alive, Done, Failure, Job, Pause, Verdict
 from sweep.settings.study_file import WorkersSpec
 from sweep.signals import StopSignal
@@ -101,9 +98,8 @@ class RayLauncher(Launcher):
         self._ray: Any = None
         self._is_owner = False
         self._nodes: RayNodes | None = None
+        self._seats: RaySeats | None = None
         self._workers = WorkersSpec()
-        self._slots: dict[str, NodeSlot] = {}
-        self._actors: dict[str, tuple[NodeSlot | None, Any]] = {}  # by seat, with the slot they were started for
         self._jobs: dict[str, _Running] = {}
         self.is_closed = False
 
@@ -137,9 +133,9 @@ class RayLauncher(Launcher):
             return None
         return self._find_slots(self._nodes), self._nodes.take_changes()
 
-    def used_gib(self, slot: Slot) -> float | None:  # noqa: ARG002 - of no slot
-        """None: nobody here knows of the memory of another machine."""
-        return None
+    def used_gib(self, slot: Slot) -> float | None:
+        """Memory in use on a slot's device, as its node measured it a moment ago; None where it has not."""
+        return self._seats.used_gib(slot) if self._seats else None
 
     def end_older_attempt(self, lock: Path) -> int | None:
         """Kills the process that holds a trial's lock, if it is on this machine."""
@@ -155,12 +151,10 @@ class RayLauncher(Launcher):
             raise ValueError(f"a job named {job.name!r} is running")
         with explain_unpicklable(job):
             pickle.dumps(job)
-        self._connect()
-        place = self._slots.get(job.slot or "")
+        seats = self._connect_seats()
+        place = seats.slots.get(job.slot or "")
         seat = place.slot.name if place else self._find_spare()
-        if seat not in self._actors:
-            self._actors[seat] = place, self._start_actor(place)
-        actor = self._actors[seat][1]
+        actor = seats.begin(seat)
         stream = actor.run.options(num_returns="streaming").remote(job)
         self._jobs[job.name] = _Running(job, seat, place.node if place else None, actor, stream)
 
@@ -201,10 +195,10 @@ class RayLauncher(Launcher):
             while self._jobs:
                 self._hear(0.1)
                 self._look_after()
-            for _, actor in self._actors.values():
-                self._ray.kill(actor)
         if self._nodes is not None:
             self._nodes.close()
+        if self._seats is not None and not self._is_head_gone():
+            self._seats.close()
         if self._is_owner and not self._is_head_gone():
             self._ray.shutdown()
 
@@ -216,7 +210,7 @@ class RayLauncher(Launcher):
     def node_of(self, job: str) -> str | None:
         """Name of the slot's node on which a job runs."""
         running = self._jobs.get(job)
-        return running.seat.partition("/")[0] if running and running.seat in self._slots else None
+        return running.seat.partition("/")[0] if running and self._seats and running.seat in self._seats.slots else None
 
     def describe_nodes(self) -> list[str]:
         """The cluster's nodes, and those that are left out."""
@@ -225,49 +219,27 @@ class RayLauncher(Launcher):
     def _connect(self) -> RayNodes:
         if self._nodes is None:
             self._ray, self._is_owner = connect(self._address, is_open=self._is_open)
-            self._nodes = RayNodes(self._ray.nodes, self._ask, shared=self._shared)
+            self._seats = RaySeats(self._ray, self._preload)
+            memory = self._seats.memory
+            self._nodes = RayNodes(self._ray.nodes, memory.describe, shared=self._shared, look_after=memory.look)
             self._nodes.follow()
         return self._nodes
 
+    def _connect_seats(self) -> RaySeats:
+        self._connect()
+        assert self._seats is not None
+        return self._seats
+
     def _find_slots(self, nodes: RayNodes) -> list[Slot]:
         found = nodes.slots(self._workers)
-        self._slots = {known.slot.name: known for known in found}
-        self._release_seats()
-        return [known.slot for known in found]
-
-    def _release_seats(self) -> None:
-        """Ends actors without a job whose slot is no more or asks for less: others lack what they hold of a node."""
         taken = {running.seat for running in self._jobs.values()}
-        for seat, (place, actor) in list(self._actors.items()):
-            if seat not in taken and place is not None and place != self._slots.get(seat):
-                del self._actors[seat]
-                self._ray.kill(actor)
-
-    def _ask(self, node: str, mark: Mark | None, *, timeout_s: float) -> tuple[Node, str | None]:
-        """What a node is, and the problem with the folder that it must share."""
-        actor = self._make_actor(node, gpus=0.0, cpus=0.0)
-        try:
-            answer: tuple[Node, str | None] = self._ray.get(actor.describe.remote(mark), timeout=timeout_s)
-        finally:
-            self._ray.kill(actor)
-        return answer
+        self._connect_seats().renew({known.slot.name: known for known in found}, taken=taken)
+        return [known.slot for known in found]
 
     def _find_spare(self) -> str:
         """A seat without a slot and without a job."""
         taken = {running.seat for running in self._jobs.values()}
         return next(name for number in range(len(taken) + 1) if (name := f"spare {number}") not in taken)
-
-    def _start_actor(self, place: NodeSlot | None) -> Any:
-        if place is None:
-            return self._make_actor(None, gpus=0.0, cpus=0.0)
-        return self._make_actor(place.node, gpus=place.gpus, cpus=place.cpus)
-
-    def _make_actor(self, node: str | None, *, gpus: float, cpus: float) -> Any:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        strategy = NodeAffinitySchedulingStrategy(node_id=node, soft=False) if node else "DEFAULT"
-        options = {"num_gpus": gpus, "num_cpus": cpus, "max_restarts": 0, "max_task_retries": 0, "max_concurrency": 3}
-        return self._ray.remote(**options)(SlotActor).options(scheduling_strategy=strategy).remote(self._preload)
 
     def _tell(self, job: str, content: Verdict | Pause | Kill) -> None:
         running = self._jobs.get(job)
@@ -302,6 +274,7 @@ class RayLauncher(Launcher):
         running.signed, running.is_heard = time.monotonic(), True
         if isinstance(message.payload, (Done, Failure, Died)):
             del self._jobs[running.job.name]
+            self._connect_seats().note_change(running.seat)
         return [message]
 
     def _look_after(self) -> list[Message]:
@@ -343,9 +316,7 @@ class RayLauncher(Launcher):
     def _bury(self, running: _Running, reason: str) -> Message:
         """The death of a job whose actor is gone, or is ended with it."""
         del self._jobs[running.job.name]
-        self._actors.pop(running.seat, None)
-        with contextlib.suppress(Exception):
-            self._ray.kill(running.actor)
+        self._connect_seats().drop(running.seat, running.actor)
         return Message(running.job.name, Died(reason), running.job.attempt)
 
     def _is_head_gone(self) -> bool:

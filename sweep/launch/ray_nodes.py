@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from sweep.clock import Clock
 from sweep.launch.launcher import Slot
-from sweep.launch.node import describe_hardware, describe_node, find_mismatch
+from sweep.launch.node import Node, describe_hardware, describe_node, find_mismatch
 from sweep.launch.shared import make_mark
 from sweep.settings.study_file import WorkersSpec
 
@@ -51,19 +51,29 @@ class RayNodes:
         list_nodes: Ray's own list of nodes.
         ask: Asks a node, by its id, what it is and whether it shares a folder, within some seconds.
         shared: Folder that every node must share, or None.
+        look_after: Called with the ids of the nodes that may run trials, and of those that
+            are being asked, each time that the cluster was looked at.
     """
 
     def __init__(
-        self, list_nodes: Callable[[], Sequence[Mapping[str, Any]]], ask: Callable[..., Any], *, shared: Path | None
+        self,
+        list_nodes: Callable[[], Sequence[Mapping[str, Any]]],
+        ask: Callable[..., Any],
+        *,
+        shared: Path | None,
+        look_after: Callable[[Collection[str]], object] = len,
     ) -> None:
         self._list_nodes = list_nodes
         self._ask = ask
         self._shared = shared
+        self._look_after = look_after
         self._here = describe_node()
         self._lock = threading.Lock()
         self._names: dict[str, str] = {}  # by id, of every node that was ever seen
         self._admitted: dict[str, Mapping[str, Any]] = {}  # by id, with what Ray says of them
+        self._answers: dict[str, Node] = {}  # what they say of themselves
         self._refused: dict[str, str] = {}  # the reason, by id
+        self._asked: set[str] = set()  # the ids of those that are being asked what they are
         self._gone: set[str] = set()  # the ids of those that were admitted and are gone
         self._changes: list[str] = []
         self._ended = threading.Event()
@@ -96,6 +106,7 @@ class RayNodes:
     def look(self) -> None:
         """Admits nodes that have come, once they have answered, and forgets those that are gone."""
         self._ask_all(self._find_new())
+        self._look_after_all()
 
     def _find_new(self) -> dict[str, Mapping[str, Any]]:
         """Forgets nodes that are gone; returns those that are to be asked what they are, with what Ray says of them."""
@@ -113,10 +124,14 @@ class RayNodes:
         return {node: said for node, said in nodes.items() if node not in known}
 
     def _ask_all(self, new: Mapping[str, Mapping[str, Any]]) -> None:
+        with self._lock:
+            self._asked = set(new)
         with ThreadPoolExecutor(max_workers=8) as threads:  # each answer takes the start of a process
             problems = list(threads.map(self._find_problem, new))
         for (node, said), problem in zip(new.items(), problems, strict=True):
             self._admit(node, said, problem)
+        with self._lock:
+            self._asked = set()
 
     def measure_silence(self, now: float) -> float:
         """Seconds since the cluster last answered in which this process was awake; to be asked every second."""
@@ -147,11 +162,14 @@ class RayNodes:
         """The slots of all nodes: their GPUs where the cluster has any, else their CPUs, a node after the other."""
         with self._lock:
             admitted = {self._names[node]: (node, said["Resources"]) for node, said in self._admitted.items()}
+            answers = dict(self._answers)
         is_cpu = workers.cpu_workers is not None or not any(said.get("GPU") for _, said in admitted.values())
         shares = _share_cpus(len(admitted), workers) if is_cpu else [0] * len(admitted)
         slots: list[NodeSlot] = []
         for (name, (node, said)), share in zip(sorted(admitted.items()), shares, strict=True):
-            slots += _cpu_slots(name, node, said, share, workers) if is_cpu else _gpu_slots(name, node, said, workers)
+            there = answers[node]
+            found = _cpu_slots(name, said, share, workers, there) if is_cpu else _gpu_slots(name, said, workers, there)
+            slots += [NodeSlot(slot, node, gpus, cpus) for slot, gpus, cpus in found]
         return slots
 
     @property
@@ -164,12 +182,18 @@ class RayNodes:
         while not self._ended.wait(FOLLOW_S):
             try:
                 new = self._find_new()
+                self._look_after_all()
             except Exception:  # noqa: BLE001 - whatever Ray raises while its head is gone; `measure_silence` tells how long
                 continue
             if new and (self._asking is None or not self._asking.is_alive()):
                 # in a thread of its own: a node that is slow to answer does not make the cluster seem silent
                 self._asking = threading.Thread(target=self._ask_all, args=(new,), daemon=True, name="new nodes")
                 self._asking.start()
+
+    def _look_after_all(self) -> None:
+        with self._lock:
+            nodes = {*self._admitted, *self._asked}
+        self._look_after(nodes)
 
     def _admit(self, node: str, said: Mapping[str, Any], problem: str | None) -> None:
         """Admits a node that was asked what it is, or leaves it out, with the reason."""
@@ -194,6 +218,7 @@ class RayNodes:
             there, problem = self._ask(node, mark, timeout_s=ADMIT_S)
             if problem is None and mark is not None:
                 problem = mark.check()
+            self._answers[node] = there
             return find_mismatch(there, self._here) or problem
         except Exception as error:  # noqa: BLE001 - a node that cannot be asked is left out, for whatever reason
             return f"it does not answer ({type(error).__name__})"
@@ -219,29 +244,39 @@ def _gpu_kind(said: Mapping[str, float]) -> str:
     return next((key.partition(":")[2] for key in said if key.startswith("accelerator_type:")), "")
 
 
-def _cpu_slots(name: str, node: str, said: Mapping[str, float], count: int, workers: WorkersSpec) -> list[NodeSlot]:
+def _cpu_slots(
+    name: str, said: Mapping[str, float], count: int, workers: WorkersSpec, there: Node
+) -> list[tuple[Slot, float, float]]:
+    """Slots that share a node's CPU, each with its GPUs and CPUs."""
     cores = int(said.get("CPU", 0))
-    label, memory_gib = f"CPU, {cores} cores", said.get("memory", 0.0) / 2**30
+    label = f"CPU, {cores} cores"
     slot = Slot(
         f"{name}/cpu",
         label,
         environment={"CUDA_VISIBLE_DEVICES": ""},
         place=f"{name}/cpu",
-        memory_gib=memory_gib or None,
+        memory_gib=there.memory_gib,
         threads=max(1, cores // max(1, count * workers.gpus_per_trial)),
         processes=workers.gpus_per_trial,
     )
-    return [NodeSlot(share, node, 0.0, cores / count) for share in _numbered(slot, count)]
+    return [(share, 0.0, cores / count) for share in _numbered(slot, count)]
 
 
-def _gpu_slots(name: str, node: str, said: Mapping[str, float], workers: WorkersSpec) -> list[NodeSlot]:
+def _gpu_slots(
+    name: str, said: Mapping[str, float], workers: WorkersSpec, there: Node
+) -> list[tuple[Slot, float, float]]:
+    """Slots on a node's GPUs, each with its GPUs and CPUs; which of them is whose is Ray's choice."""
     gpus, each, of = int(said.get("GPU", 0)), workers.trials_per_device, workers.gpus_per_trial
     kind = _gpu_kind(said) or "GPU"
     label = kind if of == 1 else f"{of} x {kind}"
     threads = max(1, int(said.get("CPU", 1)) // max(1, gpus * each))
     places = [f"{name}/gpu:{'+'.join(map(str, range(start, start + of)))}" for start in range(0, gpus - gpus % of, of)]
-    slots = [Slot(place, label, "cuda", place=place, threads=threads, processes=of) for place in places]
-    return [NodeSlot(share, node, of / each, 0.0) for slot in slots for share in _numbered(slot, each)]
+    memory_gib = min(there.devices_gib, default=None)
+    slots = [
+        Slot(place, label, "cuda", place=place, memory_gib=memory_gib, threads=threads, processes=of)
+        for place in places
+    ]
+    return [(share, of / each, 0.0) for slot in slots for share in _numbered(slot, each)]
 
 
 def _numbered(slot: Slot, count: int) -> list[Slot]:

@@ -160,3 +160,13 @@ def check_files(plan: StudyPlan, record: StudyRecord) -> None:
     stored = {entry for entry in plan.run_folder.checkpoints.glob("*/*") if entry.is_dir()}
     assert {entry for entry in stored if entry.parent not in paused} == models
     assert json.loads((kept / "ndcg.json").read_text()) == pytest.approx(best.value)
+
+
+def most_at_once(history: Path, *, first: int = 0) -> int:
+    """The most trials, of those from a number on, that were between their begin and their end at one time."""
+    events = sorted((json.loads(line) for line in history.read_text().splitlines()), key=lambda event: event["time"])
+    running, most = 0, 0
+    for event in (event for event in events if event["trial"] >= first):
+        running += {"begin": 1, "end": -1}.get(event["event"], 0)
+        most = max(most, running)
+    return most

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
-from scripted import Recorder, check_finished
+from scripted import Recorder, check_finished, most_at_once
 
 from sweep.coordinator.events import tell_to
 from sweep.coordinator.placement import Placement, check_room, find_need, fits
@@ -55,16 +54,6 @@ def run_on_eight(file: Path, launcher: LocalLauncher | None = None) -> Recorder:
             launcher=launcher or EightDevices(("sweep.testing",)),
         )
     return recorder
-
-
-def most_at_once(history: Path) -> int:
-    """The most trials that were between their begin and their end at one time."""
-    events = sorted((json.loads(line) for line in history.read_text().splitlines()), key=lambda event: event["time"])
-    running, most = 0, 0
-    for event in events:
-        running += {"begin": 1, "end": -1}.get(event["event"], 0)
-        most = max(most, running)
-    return most
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")

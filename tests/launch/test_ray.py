@@ -7,21 +7,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from clusters import add_node, make_ray_launcher, start_cluster
 from processes import DEADLINE_S, wait_until
+from scripted import Recorder, check_finished, most_at_once
 
+from sweep.coordinator.placement import HEADROOM, fits
+from sweep.coordinator.run import run_study
 from sweep.errors import DeviceError, StudyFileError
 from sweep.launch import Died, RayLauncher, Slot
+from sweep.launch.memory import find_devices, read_machine_gib, read_usage
 from sweep.launch.node import Node, describe_node
+from sweep.launch.ray_memory import find_used
 from sweep.launch.ray_nodes import RayNodes
 from sweep.launch.shared import Mark
 from sweep.messages import Done, Job, Started
+from sweep.plan import plan_study
 from sweep.settings.study_file import WorkersSpec, load_study
 from sweep.signals import StopSignal
+from sweep.storage.location import locate_study
 from sweep.testing import write_toy_study
 
 # ---- which nodes there are, without a cluster
@@ -35,6 +43,7 @@ class Cluster:
         self.broken: set[str] = set()
         self.answers = threading.Event()
         self.answers.set()
+        self.devices_gib: tuple[float, ...] = ()
 
     def list_nodes(self) -> list[dict[str, object]]:
         return [
@@ -46,7 +55,7 @@ class Cluster:
         self.answers.wait(60)
         if node in self.broken:
             raise TimeoutError
-        return describe_node(), mark.answer() if mark else None
+        return replace(describe_node(), devices_gib=self.devices_gib), mark.answer() if mark else None
 
 
 @pytest.fixture
@@ -216,6 +225,43 @@ def test_where_ray_is_not_installed_it_is_said_what_to_install(monkeypatch: pyte
         RayLauncher("192.0.2.1:6379").find_slots(WorkersSpec(), stop=StopSignal())
 
 
+# ---- memory in use on nodes
+
+
+def test_a_node_says_how_much_memory_each_of_its_slots_has(cluster: Cluster) -> None:
+    cluster.nodes = {"a": {"CPU": 8, "GPU": 2}, "b": {"CPU": 4}}
+    cluster.devices_gib = (80.0, 40.0)
+    nodes = look(cluster)
+    workers = WorkersSpec(cluster="ray", trials_per_device=2)
+    assert {known.slot.memory_gib for known in nodes.slots(workers)} == {40.0}
+    on_cpu = nodes.slots(WorkersSpec(cluster="ray", devices="cpu"))
+    assert {known.slot.memory_gib for known in on_cpu} == {read_machine_gib()}
+
+
+@pytest.mark.parametrize(
+    ("own", "held", "used_gib"),
+    [
+        ({"b"}, {"a", "b"}, 2.0),
+        ({"b", "c"}, {"b", "c"}, 3.0),
+        (set(), {"a", "c"}, 2.0),  # it will be one of those that nobody holds
+        (set(), set(), 3.0),
+        (set(), {"a", "b", "c"}, None),
+        ({"d"}, {"d"}, None),
+    ],
+)
+def test_the_memory_in_use_under_a_slot_is_that_of_the_devices_that_ray_gave_it(
+    own: set[str], held: set[str], used_gib: float | None
+) -> None:
+    assert find_used({"a": 1.0, "b": 2.0, "c": 3.0}, own, held=held) == used_gib
+
+
+def test_a_machine_says_how_much_memory_is_in_use() -> None:
+    usage = read_usage()
+    assert 0 < usage.machine_gib < read_machine_gib()
+    assert find_devices(None) == tuple(usage.devices)
+    assert find_devices("99,GPU-nowhere") == ()
+
+
 # ---- a real cluster
 
 
@@ -291,3 +337,38 @@ def test_an_actor_that_is_killed_is_the_death_of_its_job_alone_and_its_slot_gets
     assert wait_until(lambda: not any(map(is_alive, theirs)), within_s=5)
     start_on(launcher, slots[0], attempt=2)
     assert launcher.jobs == ["job"]
+
+
+@pytest.fixture
+def warm(tmp_path: Path) -> Iterator[RayLauncher]:
+    """A launcher whose jobs find their imports done."""
+    made = make_ray_launcher(("sweep.testing",), shared=tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_trial_that_does_not_fit_beside_another_and_what_else_is_in_use_on_its_node_waits(
+    warm: RayLauncher, tmp_path: Path
+) -> None:
+    slots = warm.find_slots(WorkersSpec(cluster="ray", devices="cpu:4"), stop=StopSignal())
+    assert len({slot.place for slot in slots}) == 2
+    memory_gib, used_gib = slots[0].memory_gib, warm.used_gib(slots[0])
+    assert memory_gib is not None
+    assert used_gib is not None
+    needed_gib = (memory_gib - used_gib / 2) / (2 * HEADROOM)
+    assert fits(needed_gib, [needed_gib], memory_gib=memory_gib, used_gib=0.0)  # but not beside what others use
+    history = tmp_path / "history.jsonl"
+    file = write_toy_study(
+        tmp_path,
+        script={"step_s": 0.03, "history": str(history), "memory_gib": needed_gib},
+        budget={"trials": 7, "examples": 80},
+        space={"batch_size": 4},
+        stopping={"drop_off": False},
+        workers={"devices": "cpu:4", "cluster": start_cluster().address},
+    )
+    with StopSignal() as stop:
+        plan = plan_study(locate_study(file))
+        run_study(plan, watcher=Recorder(), stop=stop, jobs="sweep.testing", launcher=warm)
+    check_finished(file)
+    # on a CPU the first ones begin together, since nobody knows what they take; from then on each node runs one
+    assert most_at_once(history, first=len(slots)) == 2
