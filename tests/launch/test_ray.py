@@ -288,10 +288,10 @@ def start_on(launcher: RayLauncher, slot: Slot, *, attempt: int = 1, body: str =
 
 
 def find_actors() -> list[psutil.Process]:
-    """The actors of all nodes."""
+    """The actors of all nodes that run a job; another one measures each node's memory."""
     nodes = [child for child in psutil.Process().children() if child.name() == "raylet"]
     started = [process for node in nodes for process in node.children()]
-    return [process for process in started if "SlotActor" in " ".join(process.cmdline())]
+    return [process for process in started if "SlotActor.run" in " ".join(process.cmdline())]
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -352,6 +352,7 @@ def test_a_trial_that_does_not_fit_beside_another_and_what_else_is_in_use_on_its
 ) -> None:
     slots = warm.find_slots(WorkersSpec(cluster="ray", devices="cpu:4"), stop=StopSignal())
     assert len({slot.place for slot in slots}) == 2
+    assert wait_until(lambda: None not in [warm.used_gib(slot) for slot in slots], within_s=30)
     memory_gib, used_gib = slots[0].memory_gib, warm.used_gib(slots[0])
     assert memory_gib is not None
     assert used_gib is not None
