@@ -47,6 +47,7 @@ def check_plan(plan: StudyPlan, *, measure: bool) -> None:
 
 
 def _check(plan: StudyPlan, stop: StopSignal, *, measure: bool) -> None:
+    plan.location.database.check()
     head = describe_settings(plan.spec, revision=plan.revision)
     print(*head, *describe_data(plan), *describe_trials(plan.spec), sep="\n", flush=True)
     launcher = make_launcher(plan.spec.workers, (JOBS,), shared=plan.shared_folder)

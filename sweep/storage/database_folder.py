@@ -96,14 +96,15 @@ class DatabaseFolder:
     def claim(self) -> Iterator[StudyLock]:
         """Makes the folder, and holds the study for the life of a ``with`` block, at whose end the folder stays.
 
+        To be checked before: see `check` and `check_place`.
+
         The run folder is locked as well, where its file system has locks: a study that is kept elsewhere may share it.
 
         Raises:
             StudyLockedError: If another coordinator holds the study.
             StorageError: If the folder cannot be made, is none for a database, or is another study's.
         """
-        self.check()
-        self._make()
+        claim_folder(self.path)
         with StudyLock(self.lock) as held, _lock_where_possible(self.run_folder.lock):
             self._sign()
             yield held
@@ -122,7 +123,12 @@ class DatabaseFolder:
         file = self.run_folder.database_reference
         return f"{file}: the study's database {where}: {way}; to begin the study anew, delete {file}"
 
-    def _make(self) -> None:
+    def check_place(self) -> None:
+        """Makes sure that the folder is here, or can be made.
+
+        Raises:
+            StorageError: If not.
+        """
         folder, here = self.path.parent, socket.gethostname()
         if not folder.is_dir():
             raise StorageError(
@@ -135,7 +141,6 @@ class DatabaseFolder:
                 f"storage.folder: {folder}: cannot be written to on this machine ({here}): fix its permissions, or name"
                 " another"
             )
-        claim_folder(self.path)
 
     def _sign(self) -> None:
         """Has both folders name each other, unless they do.

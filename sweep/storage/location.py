@@ -62,6 +62,9 @@ class DatabaseLocation(Protocol):
     def exists(self) -> bool:
         """Whether a study's tables are there; raises StorageError where the server cannot be asked."""
 
+    def check(self) -> None:
+        """Raises StorageError where a run could not have the study there."""
+
     def lock(self, waiting: Waiting) -> contextlib.AbstractContextManager[Lock]:
         """Holds the study for the life of a ``with`` block; raises StudyLockedError where another coordinator does."""
 
@@ -108,11 +111,18 @@ class SqliteLocation:
             self.own_folder.check()
         return self.file.exists()
 
+    def check(self) -> None:
+        """Raises StorageError where the study file names another folder than the database's, or a useless one."""
+        refuse_unmoved(self.folder, self.file, self.named)
+        refuse_network_file_system(self.file.parent)
+        if self.own_folder:
+            self.own_folder.check()
+            self.own_folder.check_place()
+
     @contextlib.contextmanager
     def lock(self, waiting: Waiting) -> Iterator[Lock]:  # noqa: ARG002 - a file is never gone
         """The kernel's lock on a file beside the database."""
-        refuse_unmoved(self.folder, self.file, self.named)
-        refuse_network_file_system(self.file.parent)
+        self.check()
         with self.own_folder.claim() if self.own_folder else StudyLock(self.folder.lock) as held:
             yield held
 
@@ -158,6 +168,10 @@ class PostgresLocation:
         from sweep.storage.postgresql import has_study
 
         return has_study(self._connector(read_only=True), where=self)
+
+    def check(self) -> None:
+        """Raises StorageError where the server cannot be asked."""
+        self.exists()
 
     @contextlib.contextmanager
     def lock(self, waiting: Waiting) -> Iterator[Lock]:

@@ -306,7 +306,8 @@ def test_a_folder_that_will_not_do_is_one_line_and_nothing_is_written(
             monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))
             said = r"lies on a network file system \(nfs4\), .* name a folder on a local disk .* as storage.folder"
     before = entries(tmp_path)
-    assert re.search(said, refuse(capsys, "run", str(file)))
+    for command in ("check", "run"):
+        assert re.search(said, refuse(capsys, command, str(file)))
     after = entries(tmp_path)
     after[tmp_path / "studies"] = before[tmp_path / "studies"]  # in which a folder was for a moment
     assert after == before
