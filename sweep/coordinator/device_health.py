@@ -69,5 +69,7 @@ class DeviceHealth:
         return None
 
     def _is_suspect(self, place: str) -> bool:
+        if len(self._failures[place]) < MIN_FAILURES:  # as a rule: it is asked for every slot at every move
+            return False
         failing = sum(bool(failures) for failures in self._failures.values())
-        return len(self._failures[place]) >= MIN_FAILURES and 2 * failing <= len(self._failures)
+        return 2 * failing <= len(self._failures)
