@@ -172,18 +172,17 @@ def evaluate_models(task: EvaluationTask, channel: Channel) -> dict[str, Evaluat
 def run_trial(task: Assignment, channel: Channel) -> TrialResult:
     """Stands in for ``sweep.trial.run_trial``: the curve of ``scripted_ndcg``, with checkpoints and peak models.
 
-    The script beside the model may hold: ``step_s``, seconds a step; ``hurry``, steps at the beginning that take none,
-    by trial number as text; ``fail``, a list of trials that raise at ``fail_step`` (0 by default), with ``failure`` for
-    a message; ``die``, signals by trial number as text, each sent once to the trial's own process at ``die_step``, or
-    each time with ``die_always``; ``diverge``, trials whose values are not finite from the second evaluation on;
-    ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the largest batch that fits at any micro-batch;
-    ``noise``, the standard deviation of a query's value; ``memory_gib``, the memory it reports; ``full``, whether the
-    disk is full; ``sick``, the CUDA devices on which trials raise; ``doublings``, what a trial of twice the length
-    gains by its end, and what each further doubling adds to that; ``benchmarks``, each with its ``queries``, ``weight``
-    and whether it ``holds`` the untrained model's value; ``save_every``, evaluations from one checkpoint to the next (1
-    by default, as for a checkpoint that costs nothing); ``hold``, files by trial number as text: while its file is
-    there, a trial waits before its next step; ``history``, a file that takes a line of JSON when a trial begins,
-    reports, is answered and ends.
+    The script beside the model may hold: ``step_s``, seconds a step; ``fail``, a list of trials that raise at
+    ``fail_step`` (0 by default), with ``failure`` for a message; ``die``, signals by trial number as text, each sent
+    once to the trial's own process at ``die_step``, or each time with ``die_always``; ``diverge``, trials whose values
+    are not finite from the second evaluation on; ``exhaust``, the largest micro-batch that fits; ``largest_batch``, the
+    largest batch that fits at any micro-batch; ``noise``, the standard deviation of a query's value; ``memory_gib``,
+    the memory it reports; ``full``, whether the disk is full; ``sick``, the CUDA devices on which trials raise;
+    ``doublings``, what a trial of twice the length gains by its end, and what each further doubling adds to that;
+    ``benchmarks``, each with its ``queries``, ``weight`` and whether it ``holds`` the untrained model's value;
+    ``save_every``, evaluations from one checkpoint to the next (1 by default, as for a checkpoint that costs nothing);
+    ``hold``, files by trial number as text: while its file is there, a trial waits before its next step; ``history``, a
+    file that takes a line of JSON when a trial begins, reports, is answered and ends.
     """
     script = json.loads((task.folder / task.spec.model.base / SCRIPT).read_text())
     folder = RunFolder(task.run_folder)
@@ -213,7 +212,7 @@ def _train(
     peak = -1.0 if task.peak is None else task.peak
     for step in range(resumed + 1, task.steps + 1):
         is_at_rung = False
-        time.sleep(script.get("step_s", 0.0) if step > script.get("hurry", {}).get(str(task.trial), 0) else 0.0)
+        time.sleep(script.get("step_s", 0.0))
         _scripted_mishap(task, script, step, due)
         if step in due:
             evaluation = _scripted_evaluation(task, script, due[step], list(due.values()).index(due[step]))

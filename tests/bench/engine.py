@@ -11,8 +11,8 @@ What the proposer draws at random is measured on the first trials of a study of 
 study is drawn at random; what TPE proposes on a whole study.
 
 ``many``: a thousand slots on a study of ten thousand trials, the trials threads of one process (many_slots.py), with
-ten reports a second in all. The first wave of trials hurries to places of their own, so that not all end at once; what
-is shown is from when all slots had a trial on. A proposal that a free slot finds in stock takes it no time.
+ten reports a second in all. It goes on with as many trials that were interrupted, each at a place of its own; what is
+shown is from when all of them ran. A proposal that a free slot finds in stock takes it no time.
 
 Each on SQLite with either journal, and on a PostgreSQL server that flushes what it commits to the disk.
 """
@@ -26,7 +26,6 @@ import dataclasses
 import json
 import os
 import platform
-import random
 import signal
 import sqlite3
 import subprocess
@@ -204,12 +203,11 @@ def measure(
     many: bool = False,
     profile: Path | None = None,
 ) -> dict[str, Any]:
-    """A study on one storage: filled with trials, then run; of many slots, the first trials hurry."""
-    hurry = {str(filled + number): random.Random(number).randrange(STEPS) for number in range(slots)} if many else {}
+    """A study on one storage: filled with trials, then run; with many slots, each has a trial to go on with."""
     history = scratch / "history.jsonl"
     file = write_toy_study(
         scratch,
-        script={"step_s": trial_s / STEPS, "history": str(history), "hurry": hurry},
+        script={"step_s": trial_s / STEPS, "history": str(history)},
         budget={"examples": STEPS * BATCH, **budget},
         evaluation={"max_queries": QUERIES, "grid": [(point + 1) / points for point in range(points)]},
         space={"batch_size": BATCH, "data_format": "query-document"},  # whose curves rise: no trial is stopped
@@ -228,7 +226,7 @@ def measure(
         words += ["--journal", storage]
     if filled:
         plan.run_folder.path.mkdir()
-        fill(place, plan, trials=filled, queries=QUERIES)
+        fill(place, plan, trials=filled, queries=QUERIES, interrupted=slots if many else 0)
     words += ["--first", str(first)] if first else []
     words += ["--many", str(slots)] if many else []
     words += ["--profile", str(profile)] if profile else []

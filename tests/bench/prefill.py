@@ -1,4 +1,4 @@
-"""Studies of thousands of finished trials for benchmarks, as sweeps leave them behind, written in few transactions.
+"""Studies of thousands of trials for benchmarks, as sweeps leave them behind, written in few transactions.
 
 Optuna commits every trial that it is given by itself, which takes minutes for thousands of them. So its tables are
 filled here as it fills them, and what came of it is held against what Optuna itself makes of one such trial.
@@ -26,11 +26,13 @@ from optuna.trial import TrialState, create_trial
 from sweep.coordinator.changes import describe_beginning
 from sweep.coordinator.ledger import Ledger
 from sweep.plan import StudyPlan
+from sweep.run_folder import RunFolder
 from sweep.settings.space import SearchSpace
 from sweep.storage.location import DatabaseLocation, Waiting, lock_study
 from sweep.storage.mirror import OWN_ATTRIBUTES
 from sweep.storage.schema import EVALUATIONS, RUNS, TRIALS
 from sweep.testing import scripted_ndcg
+from sweep.training.checkpoint import publish
 
 POINTS = tuple(range(50, 1001, 50))
 """Twenty measurements a trial, in thousandths."""
@@ -44,13 +46,18 @@ Rows = dict[sqlalchemy.Table, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class FilledTrial:
-    """A finished trial: its number, its values by their names in Optuna, our attributes, its measurements."""
+    """A trial: its number, its values by their names in Optuna, our attributes, its measurements so far."""
 
     number: int
     values: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
     attributes: Mapping[str, Any]
-    vectors: NDArray[np.float32] = field(repr=False)  # (T, Q) NDCG of each query at POINTS
+    vectors: NDArray[np.float32] = field(repr=False)  # (T, Q) NDCG of each query at the first T of POINTS
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended; else it was interrupted after its last measurement."""
+        return len(self.vectors) == len(POINTS)
 
     @property
     def shown(self) -> dict[str, Any]:
@@ -62,10 +69,10 @@ class FilledTrial:
     @property
     def curve(self) -> dict[int, float]:
         """NDCG@10 at each point, without the untrained one."""
-        return dict(zip(POINTS, np.mean(self.vectors, axis=1, dtype=np.float64).tolist(), strict=True))
+        return dict(zip(POINTS, np.mean(self.vectors, axis=1, dtype=np.float64).tolist(), strict=False))
 
 
-def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int) -> None:
+def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int, interrupted: int = 0) -> None:
     """Writes a study of finished trials of twenty measurements, and checks that Optuna reads it as its own.
 
     Args:
@@ -73,6 +80,7 @@ def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int)
         plan: The study.
         trials: How many trials.
         queries: Queries of each measurement.
+        interrupted: Trials after them that were interrupted, each at a place of its own, with its checkpoint.
     """
     random = np.random.default_rng(0)
     with lock_study(place, waiting=Waiting()) as held:
@@ -81,7 +89,10 @@ def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int)
         ledger.begin_study(
             {"parameters": 1, **began}, make_report(0, BASELINE, queries=queries).evaluation, metric="NDCG@10"
         )
-        made = [make_trial(number, plan.space, random, queries=queries) for number in range(trials)]
+        points = [len(POINTS)] * trials + random.integers(1, len(POINTS), interrupted).tolist()
+        made = [
+            make_trial(number, plan.space, random, queries=queries, points=count) for number, count in enumerate(points)
+        ]
         rows: Rows = defaultdict(list)
         for trial in made:
             add_optuna_rows(rows, trial)
@@ -94,13 +105,17 @@ def fill(place: DatabaseLocation, plan: StudyPlan, *, trials: int, queries: int)
                 connection.exec_driver_sql(last)
                 connection.exec_driver_sql("ANALYZE")
         check(ledger.study, made)
+    for trial in made[trials:]:
+        leave_files(plan.run_folder, trial)
 
 
-def make_trial(number: int, space: SearchSpace, random: np.random.Generator, *, queries: int) -> FilledTrial:
+def make_trial(
+    number: int, space: SearchSpace, random: np.random.Generator, *, queries: int, points: int
+) -> FilledTrial:
     values = {name: draw(distribution, random) for name, distribution in space.distributions.items()}
     params = space.params(values)
-    means = np.array([[scripted_ndcg(params, point)] for point in POINTS])
-    vectors = np.clip(means + random.normal(0, NOISE, (len(POINTS), queries)), 0, 1).astype("<f4")
+    means = np.array([[scripted_ndcg(params, point)] for point in POINTS[:points]])
+    vectors = np.clip(means + random.normal(0, NOISE, (points, queries)), 0, 1).astype("<f4")
     trial = FilledTrial(number, values, space.distributions, {}, vectors)
     curve = trial.curve
     best = max(curve, key=lambda point: curve[point])
@@ -108,19 +123,33 @@ def make_trial(number: int, space: SearchSpace, random: np.random.Generator, *, 
         "params": params.as_dict(),
         "batch_size": params.batch_size,
         "effective_learning_rate": params.effective_learning_rate,
-        "steps": POINTS[-1],
+        "steps": len(POINTS),
         "seed": 0,
         "device": DEVICE,
         "attempt": 1,
-        "paused": False,
+        "paused": not trial.has_ended,
         "micro_batch": params.batch_size,
         "false_negatives": 0.001,
-        "peak": curve[best],
-        "peak_progress": best,
-        "retention": curve[POINTS[-1]] / curve[best],
-        "stop_reason": None,
     }
+    if trial.has_ended:
+        end = {"peak": curve[best], "peak_progress": best, "retention": curve[POINTS[-1]] / curve[best]}
+        attributes |= {**end, "stop_reason": None}
     return replace(trial, attributes=attributes)
+
+
+def leave_files(folder: RunFolder, trial: FilledTrial) -> None:
+    """Writes the checkpoint and the peak model of an interrupted trial, as scripted ones do."""
+    curve = trial.curve
+    best = max(curve, key=lambda point: curve[point])
+    files = {
+        folder.checkpoint(trial.number, len(curve)): ("step.json", len(curve)),
+        folder.peak_model(trial.number, best): ("ndcg.json", curve[best]),
+    }
+    for final, (name, content) in files.items():
+        partial = final.with_name(f"{final.name}.partial")
+        partial.mkdir(parents=True)
+        (partial / name).write_text(json.dumps(content))
+        publish(partial, final)
 
 
 def draw(distribution: BaseDistribution, random: np.random.Generator) -> Any:
@@ -143,17 +172,18 @@ def add_optuna_rows(rows: Rows, trial: FilledTrial) -> None:
             **place,
             "number": trial.number,
             "study_id": 1,
-            "state": TrialState.COMPLETE,
+            "state": TrialState.COMPLETE if trial.has_ended else TrialState.RUNNING,
             "datetime_start": ended - timedelta(seconds=SECONDS),
-            "datetime_complete": ended,
+            "datetime_complete": ended if trial.has_ended else None,
         }
     )
-    value = {
-        "objective": 0,
-        "value": trial.attributes["peak"],
-        "value_type": models.TrialValueModel.TrialValueType.FINITE,
-    }
-    rows[models.TrialValueModel.__table__].append({**place, **value})
+    if trial.has_ended:
+        value = {
+            "objective": 0,
+            "value": trial.attributes["peak"],
+            "value_type": models.TrialValueModel.TrialValueType.FINITE,
+        }
+        rows[models.TrialValueModel.__table__].append({**place, **value})
     for name, found in trial.values.items():
         distribution = trial.distributions[name]
         stored = {"param_value": distribution.to_internal_repr(found), "param_name": name}
@@ -175,13 +205,13 @@ def add_our_rows(rows: Rows, trial: FilledTrial) -> None:
     rows[TRIALS].append(
         {
             "number": trial.number,
-            "state": "complete",
-            "value": found["peak"],
+            "state": "complete" if trial.has_ended else "running",
+            "value": found.get("peak"),
             "values": json.dumps(trial.values),
             "distributions": json.dumps(texts),
             "attributes": json.dumps(found),
             "began": began,
-            "ended": began + SECONDS,
+            "ended": began + SECONDS if trial.has_ended else None,
         }
     )
     rows[RUNS].append({**number, "run": 0, "slot": "cpu", "device": DEVICE, "began": began, "ended": began + SECONDS})
@@ -192,8 +222,8 @@ def add_our_rows(rows: Rows, trial: FilledTrial) -> None:
                 **number,
                 "split": "dev",
                 "progress": point,
-                "step": point,
-                "examples": point * found["batch_size"],
+                "step": step,
+                "examples": step * found["batch_size"],
                 "seconds": SECONDS * step / len(POINTS),
                 "evaluation_seconds": 0.1 * step,
                 "ndcg": ndcg,
@@ -211,8 +241,8 @@ def check(study: optuna.Study, made: list[FilledTrial]) -> None:
     for trial in (made[0], made[-1]):
         frozen = found[trial.number]
         expected = create_trial(
-            state=TrialState.COMPLETE,
-            value=trial.attributes["peak"],
+            state=TrialState.COMPLETE if trial.has_ended else TrialState.RUNNING,
+            value=trial.attributes.get("peak"),
             params=dict(trial.values),
             distributions=dict(trial.distributions),
             user_attrs=trial.shown,
