@@ -17,15 +17,10 @@ MIN_FREE_MIB = 16
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """The folder ``studies/x/`` of the study file ``studies/x.toml``."""
+class DatabaseFiles:
+    """The SQLite file of a study and its lock, in one folder."""
 
     path: Path
-
-    @classmethod
-    def beside(cls, study_file: Path | str) -> RunFolder:
-        """The run folder of a study file, which need not exist yet."""
-        return cls(Path(study_file).resolve().with_suffix(""))
 
     @property
     def database(self) -> Path:
@@ -36,6 +31,16 @@ class RunFolder:
     def lock(self) -> Path:
         """The file that a live coordinator holds a lock on."""
         return self.path / "study.lock"
+
+
+@dataclass(frozen=True)
+class RunFolder(DatabaseFiles):
+    """The folder ``studies/x/`` of the study file ``studies/x.toml``."""
+
+    @classmethod
+    def beside(cls, study_file: Path | str) -> RunFolder:
+        """The run folder of a study file, which need not exist yet."""
+        return cls(Path(study_file).resolve().with_suffix(""))
 
     @property
     def database_reference(self) -> Path:

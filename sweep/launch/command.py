@@ -135,7 +135,7 @@ class CommandLauncher(Launcher):
         self._tell(job, Pause())
 
     def kill(self, job: str) -> None:
-        """Has a job's worker kill it; kills the command where the worker does not do that soon."""
+        """Has a job's worker kill it; ends the command where the worker does not do that soon."""
         with self._lock:
             worker = self._find(job)
             if worker is not None:

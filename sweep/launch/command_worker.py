@@ -145,9 +145,13 @@ class CommandWorker:
 
     def release(self) -> None:
         """Ends the process where it is not gone, and closes what belongs to it."""
+        self._end_group()
+        self._close()
+
+    def _close(self) -> None:
+        """Closes what belongs to a process that is gone."""
         self.is_gone = True
         self._forget_mark()
-        self._end_group()
         for stream in (self._stdin, self._process.stdout, self._errors):
             if stream is not None:
                 with contextlib.suppress(OSError):
@@ -264,13 +268,12 @@ class CommandWorker:
 
     def _end(self) -> list[Message]:
         """The death of the job of a worker whose output has ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1.0)
+        self.wait_gone(1.0)
         self._end_group()
         reason = self._describe_end()
         if not self.is_ready:
             self.problem = f"{reason} before the worker spoke: run the command by hand to see what it does"
-        self.release()
+        self._close()
         job, self.job = self.job, None
         return [Message(job.name, Died(reason), job.attempt)] if job else []
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sweep.errors import StorageError
-from sweep.run_folder import RunFolder, claim_folder
+from sweep.run_folder import DatabaseFiles, RunFolder, claim_folder
 from sweep.storage.lock import StudyLock
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -44,7 +44,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class DatabaseFolder:
+class DatabaseFolder(DatabaseFiles):
     """The folder of a study's database, of a name that no other run folder's database has in the same place.
 
     Attributes:
@@ -52,18 +52,7 @@ class DatabaseFolder:
         run_folder: The study's output.
     """
 
-    path: Path
     run_folder: RunFolder
-
-    @property
-    def database(self) -> Path:
-        """The study's SQLite file."""
-        return self.path / "study.db"
-
-    @property
-    def lock(self) -> Path:
-        """The file that a live coordinator holds a lock on."""
-        return self.path / "study.lock"
 
     @property
     def owner(self) -> Path:
@@ -199,7 +188,7 @@ def find_database_folder(run_folder: RunFolder, named: Path | None) -> DatabaseF
             return None
         return DatabaseFolder(named / name_folder(run_folder), run_folder)
     began = Path(reference.path).parent
-    if named is not None and not began.joinpath("study.db").exists():
+    if named is not None and not DatabaseFiles(began).database.exists():
         moved = DatabaseFolder(named / began.name, run_folder)
         if moved.database.exists():
             return moved
