@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sweep.coordinator.proposals import Proposal, Proposer, see_trials
+from sweep.coordinator.proposals import Proposal, Proposer, find_equals, see_trials
 from sweep.plan import StudyPlan
 from sweep.storage.records import StudyRecord
 
@@ -118,8 +118,7 @@ class ProposalStock:
 
     def equals(self, number: int) -> list[int]:
         """The other trials that train as a trial does, run now or ended well, by number."""
-        own = self._tried.get(number)
-        return sorted(other for other, tried in self._tried.items() if tried == own and other != number)
+        return find_equals(self._tried, number)
 
     def propose(self, number: int, *, largest_batch: int | None = None) -> Proposal | None:
         """The point of the next trial, or None while it is being made; see `Proposer.propose`.

@@ -64,6 +64,12 @@ class Proposal:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
 
+def find_equals(tried: Mapping[int, Hashable], number: int) -> list[int]:
+    """The other trials that train as a trial does, ascending, by what training makes of each."""
+    own = tried.get(number)
+    return sorted(other for other, one in tried.items() if one == own and other != number)
+
+
 class Proposer:
     """Proposes points: start points first, once each; then reruns; then the sampler's.
 
@@ -130,7 +136,7 @@ class Proposer:
         while self._starts:
             index, values = self._starts.popleft()
             proposal = self._ask(number, values, {"start": index, "start_values": values}, largest_batch)
-            equal = self.equals(number)
+            equal = find_equals(self._tried, number)
             if not equal:
                 return proposal
             self._tell(f"space.start[{index}] is equal to trial {equal[0]}, and is not trained again")
@@ -140,11 +146,6 @@ class Proposer:
             fixed = values if self._space.accepts(self._space.params(values)) else {}  # it may be narrower by now
             return self._ask(number, fixed, {"rerun_of": failed}, largest_batch)
         return self._ask(number, {}, {}, largest_batch)
-
-    def equals(self, number: int) -> list[int]:
-        """The other trials that train as a trial does, run now or ended well, by number."""
-        own = self._tried.get(number)
-        return sorted(other for other, tried in self._tried.items() if tried == own and other != number)
 
     @property
     def tried(self) -> Mapping[int, Hashable]:
