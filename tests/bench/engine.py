@@ -318,39 +318,29 @@ def main() -> None:
 
 
 def measure_storage(storage: str, server: PostgresServer, options: argparse.Namespace) -> None:
-    if "large" in options.parts:
-        print(f"{storage}: {options.trials} trials before, {options.slots} slots, {options.seconds} s")
-        # of which every trial that runs is TPE's
-        budget = {"trials": options.trials * 4, "wall_clock_h": options.seconds / 3600}
+    many_s = len(POINTS) * options.many_slots / options.rate
+    filled = {
+        "large": (options.trials, options.slots, len(POINTS), show_large),
+        "many": (options.many_trials, options.many_slots, many_s, show_many),
+    }
+    for part in (part for part in filled if part in options.parts):
+        trials, slots, trial_s, show = filled[part]
+        print(f"{storage}: {trials} trials before, {slots} slots, {options.seconds} s")
         with scratch() as folder:
             found = measure(
                 storage,
                 folder,
                 server,
                 points=len(POINTS),
-                slots=options.slots,
-                trial_s=len(POINTS),
-                budget=budget,
-                filled=options.trials,
+                slots=slots,
+                trial_s=trial_s,
+                # of which every trial that runs is TPE's
+                budget={"trials": trials * 4, "wall_clock_h": options.seconds / 3600},
+                filled=trials,
+                many=part == "many",
                 profile=options.profile,
             )
-        show_large(found, options)
-    if "many" in options.parts:
-        print(f"{storage}: {options.many_trials} trials before, {options.many_slots} slots, {options.seconds} s")
-        with scratch() as folder:
-            found = measure(
-                storage,
-                folder,
-                server,
-                points=len(POINTS),
-                slots=options.many_slots,
-                trial_s=len(POINTS) * options.many_slots / options.rate,
-                budget={"trials": options.many_trials * 4, "wall_clock_h": options.seconds / 3600},
-                filled=options.many_trials,
-                many=True,
-                profile=options.profile,
-            )
-        show_many(found, options)
+        show(found, options)
     for sampler in options.samplers if "short" in options.parts else ():
         print(
             f"{storage}: {options.short_trials} trials of {options.short_s:g} s, {options.short_slots} slots, {sampler}"
